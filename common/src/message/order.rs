@@ -1,0 +1,59 @@
+//! What the master orders a slave to do.
+
+use super::data::Stream;
+use crate::{id::AttemptKey, program::ProgramSpec, units::Duration};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One attempt that a slave shall run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// What runs; copies share it in memory.
+    pub spec: Arc<ProgramSpec>,
+    /// Its number among copies.
+    pub index: u32,
+}
+
+/// How far the master has stored a stream, synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredUpTo {
+    /// Whose output.
+    pub key: AttemptKey,
+    /// Which stream.
+    pub stream: Stream,
+    /// Every byte before this one is stored.
+    pub offset: u64,
+}
+
+/// An order. A slave that does not know the attempt ignores it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Run these, in this order, as slots become free.
+    Assign(Vec<Assignment>),
+    /// Give these back if they have not started; answered by `Report::Withdrawn` or `Report::Started`.
+    Withdraw(Vec<AttemptKey>),
+    /// Stop these; each ends with `Report::Finished`.
+    Cancel {
+        /// The attempts.
+        keys: Vec<AttemptKey>,
+        /// The user who wants it.
+        by: String,
+    },
+    /// These results are committed and synced, or will never be wanted: forget them.
+    Acknowledge(Vec<AttemptKey>),
+    /// These parts of outputs are stored: forget them and send on.
+    Stored(Vec<StoredUpTo>),
+    /// Run at most this many at once; those that run already go on.
+    SetSlots(u32),
+    /// Kill these without a result: another attempt has taken their place.
+    Discard(Vec<AttemptKey>),
+    /// What the session runs on, after registration.
+    Registered {
+        /// The slots that the master set.
+        slots: u32,
+        /// How long the slave may be cut off before it kills its programs.
+        lease: Duration,
+    },
+}
