@@ -1,0 +1,40 @@
+//! The programs under test, built once.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// The path of one of the project's programs.
+///
+/// # Panics
+/// When the workspace does not build.
+#[must_use]
+pub fn path(name: &str) -> PathBuf {
+    folder().join(name)
+}
+
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        // target/debug/deps/NAME-HASH of this test: the programs are two levels up.
+        let test = std::env::current_exe().unwrap();
+        let folder = test.parent().unwrap().parent().unwrap().to_owned();
+        // The same packages and features as `cargo test --workspace`, so that nothing is compiled
+        // twice; when all is built it costs a fraction of a second.
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(workspace());
+        if folder.file_name().is_some_and(|name| name != "debug") {
+            build.arg("--profile").arg(folder.file_name().unwrap());
+        }
+        assert!(build.status().unwrap().success(), "the programs under test do not build");
+        folder
+    })
+}
+
+/// The project's top folder.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
