@@ -1,1 +1,69 @@
-fn main() {}
+//! `cargo xtask`: the project's own commands.
+
+#![expect(clippy::print_stderr, reason = "the one place where an error reaches the person")]
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use xtask::{audit, bench, check, errors, man, requirements, screenshots, soak, tidy};
+
+/// The project's own commands. `make help` lists the ones of every day.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything that `make test` checks once the machine is set up, the fast steps first
+    Check {
+        /// Only format, tidy and lints
+        #[arg(long)]
+        quick: bool,
+    },
+    /// House rules that no other tool knows
+    Tidy,
+    /// Which requirements have a test, and which have none
+    Requirements,
+    /// Write docs/errors.md from the error catalogue
+    Errors,
+    /// Write packaging/man/*.1 from the binaries
+    Man,
+    /// Write docs/images/*.png with the real window on an invisible display
+    Screenshots,
+    /// Measure throughput and latency
+    Bench,
+    /// Repeat the whole-system tests to find what fails seldom
+    Soak {
+        /// For how long
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+    },
+    /// Licences, banned crates and sources of all dependencies
+    Audit,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Check { quick } => check::run(quick),
+        Command::Tidy => tidy::run(),
+        Command::Requirements => requirements::run(),
+        Command::Errors => errors::run(),
+        Command::Man => man::run(),
+        Command::Screenshots => screenshots::run(),
+        Command::Bench => bench::run(),
+        Command::Soak { minutes } => soak::run(minutes),
+        Command::Audit => audit::run(),
+    }
+}

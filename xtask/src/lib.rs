@@ -1,0 +1,13 @@
+//! The project's own commands, as functions that tests can call too.
+#![expect(clippy::print_stdout, reason = "these commands talk to the person who runs them")]
+
+pub mod audit;
+pub mod bench;
+pub mod check;
+pub mod errors;
+pub mod man;
+pub mod requirements;
+pub mod screenshots;
+pub mod soak;
+pub mod tidy;
+pub mod workspace;
