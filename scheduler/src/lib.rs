@@ -1,0 +1,18 @@
+//! Decides which program runs on which slave. Pure: no clock, socket, file or chance.
+//!
+//! Wanted properties, each with a test in `tests/properties.rs`:
+//! a slave never holds more programs than its slots while another able slave has a free one;
+//! equal slaves get equal shares; of programs with the same needs the oldest starts first;
+//! no program waits while an able slave is free; a round costs nothing for what cannot move.
+
+pub mod ability;
+pub mod explain;
+mod placement;
+pub mod queue;
+pub mod reconcile;
+mod round;
+pub mod slave;
+
+pub use ability::{Refusal, Requirement};
+pub use round::{Decision, Scheduler};
+pub use slave::{Presence, SlaveSlots};

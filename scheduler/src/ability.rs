@@ -1,0 +1,87 @@
+//! Whether a slave can run a program: one small rule each, used to decide and to explain.
+
+use crate::slave::{Presence, SlaveSlots};
+use common::program::ProgramSpec;
+use std::{fmt, sync::Arc};
+
+/// What a program needs of a slave. Programs with equal needs wait in one line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Requirement {
+    /// The language of its source, in lower case; none for a command.
+    pub language: Option<Arc<str>>,
+    /// The only slave that may run it, by name.
+    pub slave: Option<Arc<str>>,
+}
+
+impl Requirement {
+    /// What a submitted program needs.
+    #[must_use]
+    pub fn of(spec: &ProgramSpec) -> Self {
+        Self {
+            language: spec.language().map(|name| name.to_lowercase().into()),
+            slave: spec.slave.as_deref().map(Into::into),
+        }
+    }
+}
+
+/// Why a slave cannot run a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The program is for another slave.
+    OtherSlave(Arc<str>),
+    /// The slave does not have the language.
+    Language(Arc<str>),
+    /// The slave is not connected.
+    Unreachable,
+    /// The slave takes nothing new.
+    Draining,
+    /// The slave is set to run nothing.
+    NoSlots,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherSlave(name) => write!(f, "the program may only run on `{name}`"),
+            Self::Language(language) => write!(f, "does not have the language `{language}`"),
+            Self::Unreachable => f.write_str("is not connected"),
+            Self::Draining => f.write_str("is finishing what it has and takes nothing new"),
+            Self::NoSlots => f.write_str("is set to run at most 0 programs"),
+        }
+    }
+}
+
+/// A rule: none when it does not stand in the way.
+type Rule = fn(&Requirement, &SlaveSlots) -> Option<Refusal>;
+
+/// The rules in the order in which people want to hear of them: what never changes first.
+const RULES: [Rule; 4] = [named_slave, has_language, is_there, has_slots];
+
+fn named_slave(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
+    need.slave.as_ref().filter(|name| ***name != *slave.name).map(|name| Refusal::OtherSlave(name.clone()))
+}
+
+fn has_language(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
+    need.language
+        .as_ref()
+        .filter(|name| !slave.languages.contains(&***name))
+        .map(|name| Refusal::Language(name.clone()))
+}
+
+fn is_there(_: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
+    match slave.presence {
+        Presence::Connected => None,
+        Presence::Draining => Some(Refusal::Draining),
+        Presence::Unreachable => Some(Refusal::Unreachable),
+    }
+}
+
+fn has_slots(_: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
+    (slave.slots == 0).then_some(Refusal::NoSlots)
+}
+
+/// The first rule that keeps `slave` from running a program with these needs; none when it is able.
+#[must_use]
+pub fn refusal(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
+    RULES.iter().find_map(|rule| rule(need, slave))
+}

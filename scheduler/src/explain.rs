@@ -1,0 +1,50 @@
+//! Why a program waits, slave by slave, told by the very rules that decide.
+
+use crate::{
+    ability::{self, Requirement},
+    round::Scheduler,
+};
+use common::view::{Explanation, SlaveReason};
+
+/// Slaves that one explanation lists.
+const SLAVES_LISTED_MAX: usize = 200;
+
+impl Scheduler {
+    /// Why a waiting program with these needs is not running yet.
+    #[must_use]
+    pub fn explain(&self, program: u64, need: &Requirement) -> Explanation {
+        let mut reasons = Vec::new();
+        let (mut able, mut free, mut known) = (0_usize, 0_usize, 0_usize);
+        for (_, slave) in self.slaves() {
+            known += 1;
+            let refusal = ability::refusal(need, slave);
+            able += usize::from(refusal.is_none());
+            free += usize::from(refusal.is_none() && slave.free() > 0);
+            if reasons.len() < SLAVES_LISTED_MAX {
+                let reason = match &refusal {
+                    Some(refusal) => refusal.to_string(),
+                    None if slave.free() > 0 => format!("has {} of {} slots free", slave.free(), slave.slots),
+                    None => {
+                        let unstarted = slave.assigned().saturating_sub(slave.slots);
+                        format!("all {} slots are taken, {unstarted} programs wait there", slave.slots)
+                    }
+                };
+                reasons.push(SlaveReason { slave: slave.name.to_string(), able: refusal.is_none(), reason });
+            }
+        }
+        let ahead = self.queue().before(program);
+        let sentence = match (known, able, free) {
+            (0, ..) => "No slave is connected.".to_owned(),
+            (_, 0, _) => match (&need.slave, &need.language) {
+                (Some(slave), _) => format!("It may only run on `{slave}`, which cannot take it now."),
+                (None, Some(language)) => format!("No slave that is there now can run `{language}`."),
+                (None, None) => "No slave that is there now can take it.".to_owned(),
+            },
+            (_, able, 0) => {
+                format!("All slots of the {able} slaves that can run it are taken; {ahead} programs come before it.")
+            }
+            _ => "A slot is free; it starts in a moment.".to_owned(),
+        };
+        Explanation { sentence, ahead: Some(ahead), slaves: reasons }
+    }
+}

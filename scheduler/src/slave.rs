@@ -1,0 +1,191 @@
+//! What the scheduler knows of one slave.
+
+use crate::ability::Requirement;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Programs sent ahead of the slots, at least: a slot that becomes free during a round trip and a
+/// commit finds the next program there. Short programs take less time than both together.
+const AHEAD_MIN: u32 = 6;
+/// Programs sent ahead of the slots, at most.
+const AHEAD_MAX: u32 = 64;
+
+/// Whether a slave takes programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Connected and taking programs.
+    Connected,
+    /// Connected, taking nothing new.
+    Draining,
+    /// Not connected; what it held may still run.
+    Unreachable,
+}
+
+/// Where a program is on its slave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Sent, not reported as started; the number orders what was sent.
+    Sent(u64),
+    /// Asked back.
+    Withdrawing,
+    /// Reported as started.
+    Started,
+}
+
+/// A program that a slave holds.
+#[derive(Clone, Debug)]
+struct Held {
+    need: Requirement,
+    step: Step,
+}
+
+/// One slave's slots and what fills them.
+#[derive(Clone, Debug)]
+pub struct SlaveSlots {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The languages that it has, in lower case.
+    pub languages: BTreeSet<String>,
+    /// Programs that may run there at once.
+    pub slots: u32,
+    /// Whether it takes programs.
+    pub presence: Presence,
+    held: BTreeMap<u64, Held>,
+    sent: BTreeSet<(u64, u64)>,
+    withdrawing: u32,
+    /// When it was given a program last, in the scheduler's count: ties go to who waited longest.
+    pub(crate) turn: u64,
+}
+
+impl SlaveSlots {
+    /// A connected slave that holds nothing.
+    #[must_use]
+    pub fn new(name: Arc<str>, languages: impl IntoIterator<Item = String>, slots: u32) -> Self {
+        Self {
+            name,
+            languages: languages.into_iter().map(|language| language.to_lowercase()).collect(),
+            slots,
+            presence: Presence::Connected,
+            held: BTreeMap::new(),
+            sent: BTreeSet::new(),
+            withdrawing: 0,
+            turn: 0,
+        }
+    }
+
+    /// Programs that it holds, started or not.
+    #[must_use]
+    pub fn assigned(&self) -> u32 {
+        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Programs that it has and has not started, as far as it told.
+    #[must_use]
+    pub fn unstarted(&self) -> u32 {
+        u32::try_from(self.sent.len()).unwrap_or(u32::MAX).saturating_add(self.withdrawing)
+    }
+
+    /// Slots that nothing fills.
+    #[must_use]
+    pub fn free(&self) -> u32 {
+        self.slots.saturating_sub(self.assigned())
+    }
+
+    /// Whether a program may be sent there ahead of its slots.
+    #[must_use]
+    pub(crate) fn has_room_ahead(&self) -> bool {
+        self.slots > 0 && self.assigned() < self.slots.saturating_add(self.ahead_max())
+    }
+
+    const fn ahead_max(&self) -> u32 {
+        match self.slots {
+            0 => 0,
+            slots if slots < AHEAD_MIN => AHEAD_MIN,
+            slots if slots > AHEAD_MAX => AHEAD_MAX,
+            slots => slots,
+        }
+    }
+
+    /// How full it is, comparable between slaves of different sizes.
+    #[must_use]
+    pub(crate) fn load(&self) -> u64 {
+        (u64::from(self.assigned()) << 32) / u64::from(self.slots.max(1))
+    }
+
+    /// Programs sent ahead that another slave with a free slot may take over.
+    #[must_use]
+    pub(crate) fn surplus(&self) -> u32 {
+        if self.presence == Presence::Unreachable {
+            return 0;
+        }
+        let sent = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
+        sent.min((self.assigned() - self.withdrawing).saturating_sub(self.slots))
+    }
+
+    /// Programs sent ahead that must come back whoever is free: the slave leaves, or has fewer slots now.
+    #[must_use]
+    pub(crate) fn excess(&self) -> u32 {
+        let sent = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
+        match self.presence {
+            Presence::Unreachable => 0,
+            Presence::Draining => sent,
+            Presence::Connected => sent
+                .min((self.assigned() - self.withdrawing).saturating_sub(self.slots.saturating_add(self.ahead_max()))),
+        }
+    }
+
+    /// Programs asked back and not answered.
+    #[must_use]
+    pub(crate) fn withdrawing(&self) -> u32 {
+        self.withdrawing
+    }
+
+    /// What was sent and not started, oldest first.
+    pub(crate) fn sent(&self) -> impl DoubleEndedIterator<Item = (u64, &Requirement)> {
+        self.sent.iter().filter_map(|(_, program)| Some((*program, &self.held.get(program)?.need)))
+    }
+
+    pub(crate) fn send(&mut self, program: u64, need: Requirement, turn: u64) {
+        self.release(program);
+        self.turn = turn;
+        self.sent.insert((turn, program));
+        self.held.insert(program, Held { need, step: Step::Sent(turn) });
+    }
+
+    pub(crate) fn withdraw(&mut self, program: u64) {
+        if let Some(held) = self.held.get_mut(&program)
+            && let Step::Sent(turn) = held.step
+        {
+            self.sent.remove(&(turn, program));
+            held.step = Step::Withdrawing;
+            self.withdrawing += 1;
+        }
+    }
+
+    pub(crate) fn started(&mut self, program: u64) {
+        if let Some(held) = self.held.get_mut(&program) {
+            match held.step {
+                Step::Sent(turn) => {
+                    self.sent.remove(&(turn, program));
+                }
+                Step::Withdrawing => self.withdrawing -= 1,
+                Step::Started => {}
+            }
+            held.step = Step::Started;
+        }
+    }
+
+    pub(crate) fn release(&mut self, program: u64) {
+        if let Some(held) = self.held.remove(&program) {
+            match held.step {
+                Step::Sent(turn) => {
+                    self.sent.remove(&(turn, program));
+                }
+                Step::Withdrawing => self.withdrawing -= 1,
+                Step::Started => {}
+            }
+        }
+    }
+}
