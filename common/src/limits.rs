@@ -20,8 +20,14 @@ pub const OUTPUT_CREDIT_BYTES: u64 = 1 << 20;
 
 /// Time for TLS and the first message; a peer slower than this is cut.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time from accepting a connection to its login or enrolment. Long enough for passwords that wait
+/// for their turn to be hashed, short enough that strangers do not keep the places of others.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections that have not proved who they are, at once.
 pub const CONNECTIONS_BEFORE_LOGIN_MAX: usize = 512;
+/// Of these, from one address: half, so that no single machine shuts out the others, and many
+/// slaves behind one address still come back together.
+pub const CONNECTIONS_BEFORE_LOGIN_PER_ADDRESS_MAX: usize = 256;
 /// Connected slaves.
 pub const SLAVES_MAX: usize = 20_000;
 /// Connected clients.
@@ -33,8 +39,9 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// A peer that was silent for this long is taken for gone. Three heartbeats, so that one lost
 /// to a busy machine cuts nothing.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15);
-/// Frames waiting to be written to one peer. A watcher that falls behind further is cut.
-pub const OUTBOUND_FRAMES_MAX: usize = 4_096;
+/// Frames waiting to be written to one peer. A watcher that falls behind further is cut. The answers
+/// to all open requests of a client may come in one batch, with changes between them.
+pub const OUTBOUND_FRAMES_MAX: usize = 65_536;
 /// Bytes waiting to be written to one peer.
 pub const OUTBOUND_BYTES_MAX: usize = 32 << 20;
 /// Requests of one client that wait for an answer (follow and wait included).
@@ -156,4 +163,7 @@ const _: () = {
     assert!(LEASE_SLAVE.0 + SILENCE_MAX.0 < LEASE_MASTER.0);
     assert!(COPIES_PER_REQUEST_MAX * 17 < FRAME_DATA_BYTES_MAX / 4);
     assert!(OUTBOUND_BYTES_MAX >= 2 * FRAME_DATA_BYTES_MAX);
+    assert!(OUTBOUND_FRAMES_MAX >= 4 * REQUESTS_OPEN_MAX);
+    assert!(HANDSHAKE_TIMEOUT.0 < LOGIN_TIMEOUT.0);
+    assert!(CONNECTIONS_BEFORE_LOGIN_PER_ADDRESS_MAX * 2 <= CONNECTIONS_BEFORE_LOGIN_MAX);
 };
