@@ -1,0 +1,20 @@
+//! The only crate that opens sockets and knows TLS: identities, connections, listening, dialling.
+//!
+//! A [`Connection`] carries [`common::message::Message`]s in both directions over TLS 1.3. Heartbeats, the
+//! silence deadline and batching happen inside; see the README for the rules.
+
+mod backoff;
+pub mod clock;
+mod connection;
+mod dial;
+mod gate;
+pub mod identity;
+mod listener;
+pub mod testing;
+mod tls;
+
+pub use backoff::Backoff;
+pub use connection::{Connection, PeerIdentity, ReceiveError, Receiver, SendError, Sender};
+pub use dial::{ConnectError, connect, fetch_pin};
+pub use identity::{Authority, CaPin, EnrolmentKey, IdentityError, JoinString, SlaveIdentity};
+pub use listener::{HandshakeError, ListenError, Listener, Pending};

@@ -1,0 +1,79 @@
+//! One connection: frames in both directions over TLS, heartbeats, bounded queues.
+//!
+//! Sending puts the encoded frame into a buffer; one writer task empties the buffer with as few writes as
+//! possible. Receiving reads and decodes in the task that calls [`Receiver::next`], so that a frame costs no
+//! hand-over between tasks.
+
+mod outgoing;
+mod receiver;
+mod sender;
+mod shared;
+mod writer;
+
+pub use receiver::{ReceiveError, Receiver};
+pub use sender::{SendError, Sender};
+
+use crate::gate::Permit;
+use common::SlaveId;
+use shared::Shared;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::{io::BufReader, net::TcpStream, time::Instant};
+
+/// Bytes that one system call reads at most; TLS alone would read 4 KiB at a time.
+const SOCKET_READ_BYTES: usize = 16 << 10;
+
+/// TLS over a socket that is read in large pieces.
+pub(crate) type TlsStream = tokio_rustls::TlsStream<BufReader<TcpStream>>;
+
+pub(crate) fn buffered(stream: TcpStream) -> BufReader<TcpStream> {
+    BufReader::with_capacity(SOCKET_READ_BYTES, stream)
+}
+
+/// Who the peer has proved to be in TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerIdentity {
+    /// It showed no certificate.
+    Anonymous,
+    /// It showed this slave's certificate.
+    Slave(SlaveId),
+}
+
+/// A connection, TLS done, nothing said yet.
+#[derive(Debug)]
+pub struct Connection {
+    /// To send with; clone it freely.
+    pub sender: Sender,
+    /// To receive with. Dropping it closes the connection.
+    pub receiver: Receiver,
+    /// Who the peer is. A dialler knows the master by its pin, so it sees `Anonymous`.
+    pub peer: PeerIdentity,
+    /// Where the peer is.
+    pub address: SocketAddr,
+}
+
+/// What an accepted connection holds until its peer has logged in.
+#[derive(Debug)]
+pub(crate) struct BeforeLogin {
+    pub(crate) permit: Permit,
+    pub(crate) accepted: Instant,
+}
+
+impl Connection {
+    pub(crate) fn start(
+        stream: TlsStream,
+        peer: PeerIdentity,
+        address: SocketAddr,
+        before_login: Option<BeforeLogin>,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(stream));
+        tokio::spawn(writer::run(shared.clone()));
+        let sender = Sender::new(shared.clone());
+        Self { sender, receiver: Receiver::new(shared, before_login), peer, address }
+    }
+
+    /// The peer has proved who it is: large frames are accepted, and the connection no longer counts among
+    /// those before login. The same as [`Receiver::accept_large_frames`].
+    pub fn authenticated(&mut self) {
+        self.receiver.accept_large_frames();
+    }
+}

@@ -1,0 +1,19 @@
+//! Who is who: the master's private CA, slaves' certificates, pins and join strings.
+
+mod authority;
+mod certificate;
+mod error;
+mod files;
+mod join_string;
+mod pin;
+mod slave;
+
+pub use authority::Authority;
+pub(crate) use certificate::{pin_of, slave_of};
+pub use error::IdentityError;
+pub use join_string::{JoinString, JoinStringError};
+pub use pin::{CaPin, PinError};
+pub use slave::{EnrolmentKey, SlaveIdentity};
+
+/// The DNS name in every master's certificate. Trust comes from the CA's pin, not from where the master lives.
+pub(crate) const MASTER_NAME: &str = "ruche-master";
