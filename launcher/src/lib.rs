@@ -1,0 +1,25 @@
+//! Starts programs: a small single-threaded process that forks one keeper a slot; a keeper starts the
+//! programs of its slot one after another, holds them within their limits and ends their whole tree.
+//!
+//! The agent of a slave calls [`Launcher::start`] before it has threads, then [`Launcher::keeper`] for
+//! each slot, and talks to the keeper over its [`Socket`] with the messages of [`protocol`].
+#![expect(unsafe_code, reason = "fork, clone, exec and the calls around them; each block says why it is sound")]
+
+pub mod cgroup;
+mod handle;
+mod keeper;
+pub mod protocol;
+mod serve;
+mod socket;
+mod spawn;
+pub mod tree;
+
+pub use handle::Launcher;
+pub use serve::serve;
+pub use socket::{Received, Socket, Wait};
+
+/// The hidden subcommand that makes a process a launcher.
+pub const SUBCOMMAND: &str = "launcher";
+
+/// Forgets the result of something that may fail without harm.
+fn best_effort<T, E>(_: Result<T, E>) {}

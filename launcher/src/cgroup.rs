@@ -1,0 +1,528 @@
+//! Control groups: which of them this machine lets us use, a base group for one data folder, and the
+//! files of a slot's groups.
+
+use crate::best_effort;
+use crate::protocol::{GroupVersion, SlotGroups};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::FileExt,
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Leftovers of an earlier run are killed for at most this long before they are given up.
+const LEFT_OVER_END_MAX: Duration = Duration::from_secs(5);
+
+/// The base groups of one slave.
+#[derive(Clone, Debug, Default)]
+pub struct Base {
+    version: Option<GroupVersion>,
+    memory: Option<PathBuf>,
+    processes: Option<PathBuf>,
+    cpu: Option<PathBuf>,
+    /// Why memory is not limited by a group; empty when it is.
+    pub problem: String,
+}
+
+impl Base {
+    /// Finds the usable controllers and makes the base group `name` in each, after ending whatever an
+    /// earlier run left in it.
+    #[must_use]
+    pub fn prepare(name: &str) -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let mounts = Mounts::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        if let Some(memory) = mounts.folder("memory") {
+            return Self::prepare_v1(&mounts, memory, name);
+        }
+        match &mounts.unified {
+            Some(_) => Self::prepare_v2(&mounts, name),
+            None => Self { problem: "no control groups are mounted".to_owned(), ..Self::default() },
+        }
+    }
+
+    /// No control groups.
+    #[must_use]
+    pub fn none(reason: &str) -> Self {
+        Self { problem: reason.to_owned(), ..Self::default() }
+    }
+
+    fn prepare_v1(mounts: &Mounts, memory: PathBuf, name: &str) -> Self {
+        let mut base = Self { version: Some(GroupVersion::V1), ..Self::default() };
+        match make_base(&memory.join(name), "memory.limit_in_bytes") {
+            Ok(folder) => base.memory = Some(folder),
+            Err(error) => base.problem = format!("{}: {error}", memory.display()),
+        }
+        let other = |controller: &str, file: &str| make_base(&mounts.folder(controller)?.join(name), file).ok();
+        base.processes = other("pids", "pids.max");
+        base.cpu = other("cpuacct", "cpuacct.usage");
+        base
+    }
+
+    fn prepare_v2(mounts: &Mounts, name: &str) -> Self {
+        let Some((mount, own)) = mounts.unified.clone() else { return Self::default() };
+        let mut problem = String::new();
+        for parent in [own, mount] {
+            match enable_controllers(&parent).and_then(|()| make_base_v2(&parent.join(name))) {
+                Ok(folder) => {
+                    let folder = Some(folder);
+                    return Self {
+                        version: Some(GroupVersion::V2),
+                        memory: folder.clone(),
+                        processes: folder.clone(),
+                        cpu: folder,
+                        problem: String::new(),
+                    };
+                }
+                Err(error) => problem = format!("{}: {error}", parent.display()),
+            }
+        }
+        Self { problem, ..Self::default() }
+    }
+
+    /// Which interface limits memory, if one does.
+    #[must_use]
+    pub const fn memory_version(&self) -> Option<GroupVersion> {
+        if self.memory.is_some() { self.version } else { None }
+    }
+
+    /// Whether a group limits the number of processes.
+    #[must_use]
+    pub const fn limits_processes(&self) -> bool {
+        self.processes.is_some()
+    }
+
+    /// The groups of one slot, made when its keeper starts.
+    #[must_use]
+    pub fn slot(&self, slot: u32) -> SlotGroups {
+        let of = |folder: &Option<PathBuf>| folder.as_ref().map(|folder| folder.join(format!("slot-{slot}")));
+        SlotGroups {
+            version: self.version.unwrap_or(GroupVersion::V1),
+            memory: of(&self.memory),
+            processes: of(&self.processes),
+            cpu: of(&self.cpu),
+        }
+    }
+
+    /// Removes the base groups, once the launcher has ended.
+    pub fn remove(&self) {
+        for folder in [&self.memory, &self.processes, &self.cpu].into_iter().flatten() {
+            best_effort(remove_tree(folder));
+        }
+    }
+}
+
+/// Where controllers are mounted, and where this process is in each.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Mounts {
+    v1: Vec<(String, PathBuf)>,
+    /// The mount and this process's own folder in it.
+    unified: Option<(PathBuf, PathBuf)>,
+}
+
+impl Mounts {
+    fn parse(mountinfo: &str, own: &str) -> Self {
+        let mut found = Self::default();
+        for line in mountinfo.lines() {
+            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let left: Vec<&str> = left.split(' ').collect();
+            let right: Vec<&str> = right.split(' ').collect();
+            let (Some(root), Some(mount), Some(kind)) = (left.get(3), left.get(4), right.first()) else { continue };
+            let options = right.get(2).copied().unwrap_or_default();
+            for membership in own.lines() {
+                let mut parts = membership.splitn(3, ':').skip(1);
+                let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+                let below = path.strip_prefix(root.trim_end_matches('/')).unwrap_or(path).trim_start_matches('/');
+                let folder = Path::new(mount).join(below);
+                match *kind {
+                    "cgroup2" if controllers.is_empty() => {
+                        found.unified.get_or_insert((PathBuf::from(mount), folder));
+                    }
+                    "cgroup" if !controllers.is_empty() => {
+                        for controller in controllers.split(',') {
+                            if options.split(',').any(|option| option == controller) {
+                                found.v1.push((controller.to_owned(), folder.clone()));
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
+    fn folder(&self, controller: &str) -> Option<PathBuf> {
+        self.v1.iter().find(|(name, _)| name == controller).map(|(_, folder)| folder.clone())
+    }
+}
+
+/// A new, empty base group that has the controller's file and lets us make groups below.
+fn make_base(folder: &Path, file: &str) -> io::Result<PathBuf> {
+    if folder.is_dir() {
+        remove_tree(folder)?;
+    }
+    fs::create_dir(folder)?;
+    if !folder.join(file).exists() {
+        best_effort(fs::remove_dir(folder));
+        return Err(io::Error::new(io::ErrorKind::Unsupported, format!("the controller has no {file}")));
+    }
+    let trial = folder.join("trial");
+    fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial))?;
+    Ok(folder.to_owned())
+}
+
+fn make_base_v2(folder: &Path) -> io::Result<PathBuf> {
+    let folder = make_base(folder, "memory.max")?;
+    fs::write(folder.join("cgroup.subtree_control"), "+memory +pids")?;
+    Ok(folder)
+}
+
+/// Lets the groups below `parent` limit memory and processes. A group that holds processes cannot, so
+/// when `parent` holds this process alone (a delegated service) it moves into a leaf of its own first.
+fn enable_controllers(parent: &Path) -> io::Result<()> {
+    let control = parent.join("cgroup.subtree_control");
+    let has = |text: &str, name: &str| text.split_ascii_whitespace().any(|word| word == name);
+    let now = fs::read_to_string(&control)?;
+    if has(&now, "memory") && has(&now, "pids") {
+        return Ok(());
+    }
+    let available = fs::read_to_string(parent.join("cgroup.controllers"))?;
+    if !has(&available, "memory") || !has(&available, "pids") {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "the memory and pids controllers are not offered"));
+    }
+    if fs::write(&control, "+memory +pids").is_ok() {
+        return Ok(());
+    }
+    let own = std::process::id().to_string();
+    if fs::read_to_string(parent.join("cgroup.procs"))?.split_ascii_whitespace().any(|pid| pid != own) {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the group holds other processes"));
+    }
+    let leaf = parent.join("ruche-agent");
+    if !leaf.is_dir() {
+        fs::create_dir(&leaf)?;
+    }
+    fs::write(leaf.join("cgroup.procs"), "0")?;
+    fs::write(&control, "+memory +pids")
+}
+
+/// Ends all processes in a group and the groups below, and removes them.
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + LEFT_OVER_END_MAX;
+    loop {
+        for entry in fs::read_dir(folder)?.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_tree(&entry.path())?;
+            }
+        }
+        kill_members(folder);
+        match fs::remove_dir(folder) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// Kills every process in a group but this one.
+fn kill_members(folder: &Path) {
+    let own = std::process::id().to_string();
+    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    for pid in text.split_ascii_whitespace().filter(|pid| *pid != own) {
+        if let Ok(pid) = pid.parse::<i32>() {
+            best_effort(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL));
+        }
+    }
+}
+
+/// The open files of a slot's groups, for the keeper.
+pub(crate) struct SlotFiles {
+    version: GroupVersion,
+    processes_folder: Option<PathBuf>,
+    cpu: Option<File>,
+    memory: Option<MemoryFiles>,
+    processes: Option<ProcessFiles>,
+    enter: Vec<File>,
+    enter_fds: Vec<RawFd>,
+    /// Why a group that was asked for is not used; empty when all is well.
+    pub(crate) problem: String,
+}
+
+struct MemoryFiles {
+    folder: PathBuf,
+    limit: File,
+    peak: Option<File>,
+    kills: Option<File>,
+    usage: Option<File>,
+    current_limit: u64,
+    kills_before: u64,
+}
+
+struct ProcessFiles {
+    limit: File,
+    events: Option<File>,
+    current_limit: u64,
+    refusals_before: u64,
+}
+
+/// The kernel's own pages of a process and its keeper's few stay below this; more is page cache that an
+/// earlier program left behind, which would count as this one's.
+const LEFT_BEHIND_BYTES: u64 = 2 << 20;
+
+impl SlotFiles {
+    /// Makes the groups, and enters those that the keeper lives in.
+    pub(crate) fn open(groups: &SlotGroups) -> Self {
+        let mut files = Self {
+            version: groups.version,
+            processes_folder: None,
+            cpu: None,
+            memory: None,
+            processes: None,
+            enter: Vec::new(),
+            enter_fds: Vec::new(),
+            problem: String::new(),
+        };
+        if let Some(folder) = &groups.memory {
+            let opened = files.join(folder).and_then(|()| MemoryFiles::open(folder, groups.version));
+            files.memory = files.keep(opened, folder);
+        }
+        if let Some(folder) = &groups.processes {
+            let opened = files.join(folder).and_then(|()| ProcessFiles::open(folder));
+            files.processes = files.keep(opened, folder);
+            files.processes_folder = files.processes.is_some().then(|| folder.clone());
+        }
+        if let Some(folder) = &groups.cpu {
+            let name = if groups.version == GroupVersion::V1 { "cpuacct.usage" } else { "cpu.stat" };
+            let opened = files.join(folder).and_then(|()| File::open(folder.join(name)));
+            files.cpu = files.keep(opened, folder);
+        }
+        files.enter_fds = files.enter.iter().map(AsRawFd::as_raw_fd).collect();
+        files
+    }
+
+    /// v1: the keeper enters, and its programs are born inside. v2: the program enters by itself.
+    fn join(&mut self, folder: &Path) -> io::Result<()> {
+        match fs::create_dir(folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if self.version == GroupVersion::V2 {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        let mut entry = OpenOptions::new().write(true).open(folder.join("cgroup.procs"))?;
+        match self.version {
+            GroupVersion::V1 => entry.write_all(b"0"),
+            GroupVersion::V2 => {
+                self.enter.push(entry);
+                Ok(())
+            }
+        }
+    }
+
+    fn keep<T>(&mut self, opened: io::Result<T>, folder: &Path) -> Option<T> {
+        opened.map_err(|error| self.problem = format!("{}: {error}", folder.display())).ok()
+    }
+
+    /// What the child writes `0` to.
+    pub(crate) fn entries(&self) -> &[RawFd] {
+        &self.enter_fds
+    }
+
+    pub(crate) const fn limits_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    pub(crate) const fn limits_processes(&self) -> bool {
+        self.processes.is_some()
+    }
+
+    /// Sets the limits of the next program and forgets the figures of the last.
+    pub(crate) fn begin(&mut self, memory: u64, processes: u32) -> io::Result<()> {
+        // The keeper is one of the group's processes in v1.
+        let own = u64::from(self.version == GroupVersion::V1);
+        if let Some(files) = &mut self.memory {
+            files.begin(memory, self.version)?;
+        }
+        if let Some(files) = &mut self.processes {
+            files.begin(u64::from(processes) + own)?;
+        }
+        Ok(())
+    }
+
+    /// Processor time that the group has used, ever, in microseconds.
+    pub(crate) fn cpu_micros(&self) -> Option<u64> {
+        let text = read_text(self.cpu.as_ref()?)?;
+        match self.version {
+            GroupVersion::V1 => Some(text.trim().parse::<u64>().ok()? / 1_000),
+            GroupVersion::V2 => value_of(&text, "usage_usec"),
+        }
+    }
+
+    /// The most memory since `begin`.
+    pub(crate) fn memory_peak(&self) -> Option<u64> {
+        read_text(self.memory.as_ref()?.peak.as_ref()?)?.trim().parse().ok()
+    }
+
+    /// Whether the kernel has ended a process of the group for want of memory since `begin`.
+    pub(crate) fn memory_ran_out(&self) -> bool {
+        self.memory.as_ref().is_some_and(|files| files.kills() > files.kills_before)
+    }
+
+    /// Whether the group has refused a process since `begin`.
+    pub(crate) fn processes_ran_out(&self) -> bool {
+        self.processes.as_ref().is_some_and(|files| files.refusals() > files.refusals_before)
+    }
+
+    /// Has POLLPRI when the group refuses a process.
+    pub(crate) fn process_events(&self) -> Option<&File> {
+        self.processes.as_ref()?.events.as_ref()
+    }
+
+    /// Kills all in the groups but the keeper, and lets no new process be made meanwhile.
+    pub(crate) fn kill(&mut self) {
+        if let Some(files) = &mut self.processes {
+            best_effort(files.set_limit(0));
+        }
+        let Some(folder) =
+            self.processes_folder.as_deref().or(self.memory.as_ref().map(|files| files.folder.as_path()))
+        else {
+            return;
+        };
+        if self.version == GroupVersion::V2 && fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+            return;
+        }
+        kill_members(folder);
+    }
+}
+
+impl MemoryFiles {
+    fn open(folder: &Path, version: GroupVersion) -> io::Result<Self> {
+        let (limit, peak, kills, usage) = match version {
+            GroupVersion::V1 => {
+                ("memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control", "memory.usage_in_bytes")
+            }
+            GroupVersion::V2 => ("memory.max", "memory.peak", "memory.events", "memory.current"),
+        };
+        if version == GroupVersion::V2 {
+            // Memory on the swap device is memory as well.
+            best_effort(fs::write(folder.join("memory.swap.max"), "0"));
+        }
+        let writable = |name: &str| OpenOptions::new().read(true).write(true).open(folder.join(name));
+        Ok(Self {
+            folder: folder.to_owned(),
+            limit: writable(limit)?,
+            peak: writable(peak).or_else(|_| File::open(folder.join(peak))).ok(),
+            kills: File::open(folder.join(kills)).ok(),
+            usage: File::open(folder.join(usage)).ok(),
+            current_limit: u64::MAX,
+            kills_before: 0,
+        })
+    }
+
+    fn begin(&mut self, limit: u64, version: GroupVersion) -> io::Result<()> {
+        let used = self.usage.as_ref().and_then(read_text).and_then(|text| text.trim().parse::<u64>().ok());
+        if version == GroupVersion::V1 && used.is_some_and(|used| used > LEFT_BEHIND_BYTES) {
+            // Best effort: what stays is what the kernel cannot give back now.
+            best_effort(fs::write(self.folder.join("memory.force_empty"), "0"));
+        }
+        if limit != self.current_limit {
+            self.set_limit(limit, version)?;
+        }
+        if let Some(peak) = &self.peak {
+            // v1 starts anew from what is in use; v2 does so for this open file, in kernels that can.
+            best_effort(peak.write_at(b"0", 0));
+        }
+        self.kills_before = self.kills();
+        Ok(())
+    }
+
+    fn set_limit(&mut self, limit: u64, version: GroupVersion) -> io::Result<()> {
+        let text = limit.to_string();
+        let with_swap = self.folder.join("memory.memsw.limit_in_bytes");
+        let swap_too = version == GroupVersion::V1 && with_swap.exists();
+        // Memory alone may never be above memory and swap together: the larger is raised first.
+        if swap_too && limit > self.current_limit {
+            fs::write(&with_swap, &text)?;
+        }
+        self.limit.write_all_at(text.as_bytes(), 0)?;
+        if swap_too && limit < self.current_limit {
+            fs::write(&with_swap, &text)?;
+        }
+        self.current_limit = limit;
+        Ok(())
+    }
+
+    fn kills(&self) -> u64 {
+        self.kills.as_ref().and_then(read_text).and_then(|text| value_of(&text, "oom_kill")).unwrap_or(0)
+    }
+}
+
+impl ProcessFiles {
+    fn open(folder: &Path) -> io::Result<Self> {
+        let limit = OpenOptions::new().read(true).write(true).open(folder.join("pids.max"))?;
+        let events = File::open(folder.join("pids.events")).ok();
+        Ok(Self { limit, events, current_limit: u64::MAX, refusals_before: 0 })
+    }
+
+    fn begin(&mut self, limit: u64) -> io::Result<()> {
+        self.set_limit(limit)?;
+        self.refusals_before = self.refusals();
+        Ok(())
+    }
+
+    fn set_limit(&mut self, limit: u64) -> io::Result<()> {
+        if limit != self.current_limit {
+            self.limit.write_all_at(limit.to_string().as_bytes(), 0)?;
+            self.current_limit = limit;
+        }
+        Ok(())
+    }
+
+    fn refusals(&self) -> u64 {
+        self.events.as_ref().and_then(read_text).and_then(|text| value_of(&text, "max")).unwrap_or(0)
+    }
+}
+
+fn read_text(file: &File) -> Option<String> {
+    let mut file = file;
+    file.rewind().ok()?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// The number behind `key` in lines of `key number`.
+fn value_of(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.split_once(' ').filter(|(name, _)| *name == key)?.1.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e5_mounts_of_both_versions_are_found() {
+        let mountinfo = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+                         35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+                         41 31 0:38 /pod /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let own = "4:memory:/a/b\n3:cpu,cpuacct:/\n0::/pod/x\n";
+        let mounts = Mounts::parse(mountinfo, own);
+        assert_eq!(mounts.folder("memory"), Some("/sys/fs/cgroup/memory/a/b".into()));
+        assert_eq!(mounts.folder("cpuacct"), Some("/sys/fs/cgroup/cpu/".into()));
+        assert_eq!(mounts.folder("pids"), None);
+        assert_eq!(mounts.unified, Some(("/sys/fs/cgroup/unified".into(), "/sys/fs/cgroup/unified/x".into())));
+        assert_eq!(Mounts::parse("rubbish\n1 2 - \n", "::\nx"), Mounts::default());
+    }
+
+    #[test]
+    fn e5_counters_are_read_by_name() {
+        assert_eq!(value_of("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "oom_kill"), Some(3));
+        assert_eq!(value_of("", "max"), None);
+    }
+}

@@ -1,0 +1,331 @@
+//! One program from its start to the end of its whole tree.
+
+use super::signals;
+use crate::{
+    Socket, best_effort,
+    cgroup::SlotFiles,
+    protocol::{Cause, Ended, FromKeeper, NotStarted, ProgramUser, StartStep, Status, Step, ToKeeper},
+    socket::{Received, Wait},
+    spawn::{self, Starter, StepDescriptors},
+    tree,
+};
+use common::units::{ByteSize, Duration};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, ppoll},
+    sys::{
+        signal::{SigSet, Signal, killpg},
+        time::TimeSpec,
+    },
+    unistd::Pid,
+};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    time::Instant,
+};
+
+/// How often limits that the kernel does not keep for us are looked at.
+const WATCH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
+/// How often a tree that does not end is killed again.
+const KILL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(5);
+
+pub(super) struct Runner {
+    socket: Socket,
+    files: SlotFiles,
+    starter: Starter,
+    user: Option<ProgramUser>,
+    null: OwnedFd,
+    mask: SigSet,
+}
+
+/// What is known of the program that runs.
+struct Run {
+    main: i32,
+    started: Instant,
+    cpu_before: Option<u64>,
+    main_end: Option<(Status, std::time::Duration)>,
+    cause: Option<Cause>,
+    killing: bool,
+    kill_at: Option<Instant>,
+    cpu: Duration,
+    memory_peak: ByteSize,
+    left_over: u32,
+    agent_gone: bool,
+}
+
+impl Runner {
+    pub(super) fn new(
+        socket: Socket,
+        files: SlotFiles,
+        starter: Starter,
+        user: Option<ProgramUser>,
+        null: OwnedFd,
+    ) -> Self {
+        Self { socket, files, starter, user, null, mask: signals::while_waiting() }
+    }
+
+    /// The agent's next message. Interrupted only by the launcher's end.
+    pub(super) fn receive(&mut self, wait: Wait) -> io::Result<Option<Received<ToKeeper>>> {
+        if wait == Wait::Yes {
+            let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            match ppoll(&mut ready, None, Some(self.mask)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if signals::is_launcher_gone() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.socket.receive(Wait::No)
+    }
+
+    pub(super) fn send(&self, message: &FromKeeper) -> io::Result<()> {
+        self.socket.send(message, &[])
+    }
+
+    /// Runs one program. An error means that the agent or the launcher is gone; the tree is dead by then.
+    pub(super) fn run(&mut self, step: &Step, descriptors: Vec<OwnedFd>) -> io::Result<FromKeeper> {
+        let [folder, output, error, rest @ ..] = descriptors.as_slice() else {
+            return Ok(not_started(StartStep::Descriptors, Errno::EBADF));
+        };
+        let input = rest.first().filter(|_| step.stdin).unwrap_or(&self.null);
+        if let Err(error) = self.files.begin(step.limits.memory.0, step.limits.processes) {
+            let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+            return Ok(not_started(StartStep::Group, errno));
+        }
+        let cpu_before = self.files.cpu_micros().filter(|_| step.limits.cpu_time.is_some());
+        let standard = [input.as_fd(), output.as_fd(), error.as_fd()];
+        let descriptors_of_step = StepDescriptors { folder: folder.as_fd(), standard, groups: self.files.entries() };
+        let started = Instant::now();
+        let main = match self.starter.start(step, descriptors_of_step) {
+            Ok(main) => main,
+            Err(failure) => return Ok(FromKeeper::NotStarted(failure)),
+        };
+        // The pipes must have no writer but the program, or the agent would never see their end.
+        drop(descriptors);
+        let run = Run {
+            main,
+            started,
+            cpu_before,
+            main_end: None,
+            cause: None,
+            killing: false,
+            kill_at: None,
+            cpu: Duration(0),
+            memory_peak: ByteSize(0),
+            left_over: 0,
+            agent_gone: false,
+        };
+        self.watch(step, run)
+    }
+
+    fn watch(&mut self, step: &Step, mut run: Run) -> io::Result<FromKeeper> {
+        let watched = step.limits.cpu_time.is_some() || !self.files.limits_memory() || !self.files.limits_processes();
+        let mut watch_at = run.started + WATCH_INTERVAL;
+        loop {
+            if !run.reap() {
+                break;
+            }
+            if run.main_end.is_some() && !run.killing {
+                run.killing = true;
+            }
+            let now = Instant::now();
+            if !run.killing {
+                self.check_limits(step, &mut run, now, watched.then_some(&mut watch_at));
+            }
+            if run.killing {
+                self.kill(&run);
+            }
+            let until = match (run.killing, watched) {
+                (true, _) => now + KILL_INTERVAL,
+                (false, true) => run.next_deadline(step).min(watch_at),
+                (false, false) => run.next_deadline(step),
+            };
+            self.wait(&mut run, until)?;
+        }
+        if run.agent_gone {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(FromKeeper::Ended(self.result(step, &run)))
+    }
+
+    fn check_limits(&self, step: &Step, run: &mut Run, now: Instant, watch_at: Option<&mut Instant>) {
+        if now >= run.started + step.limits.wall_time.to_std() {
+            run.end(Cause::WallTime);
+        } else if run.kill_at.is_some_and(|at| now >= at) {
+            run.end(Cause::Ordered);
+        } else if self.files.processes_ran_out() {
+            run.end(Cause::Processes(step.limits.processes));
+        } else if self.files.memory_ran_out() {
+            run.end(Cause::Memory(ByteSize(self.files.memory_peak().unwrap_or(step.limits.memory.0))));
+        } else if let Some(watch_at) = watch_at.filter(|at| now >= **at) {
+            *watch_at = now + WATCH_INTERVAL;
+            self.look_at_tree(step, run);
+        }
+    }
+
+    /// The limits that no control group keeps.
+    fn look_at_tree(&self, step: &Step, run: &mut Run) {
+        let limits = &step.limits;
+        let by_group =
+            run.cpu_before.and_then(|before| Some(Duration(self.files.cpu_micros()?.saturating_sub(before))));
+        let complete = self.files.limits_memory() && self.files.limits_processes();
+        if !(complete && (by_group.is_some() || limits.cpu_time.is_none())) {
+            let pids = tree::descendants(std::process::id().cast_signed());
+            let usage = tree::usage_of(&pids);
+            run.memory_peak = run.memory_peak.max(usage.resident);
+            if !self.files.limits_memory() && usage.resident > limits.memory {
+                let used = tree::proportional_memory_of(&pids);
+                if used > limits.memory {
+                    return run.end(Cause::Memory(used));
+                }
+            }
+            if !self.files.limits_processes() && usage.processes > limits.processes {
+                return run.end(Cause::Processes(usage.processes));
+            }
+            let used = Duration(usage.cpu.0 + run.cpu.0);
+            if by_group.is_none() && limits.cpu_time.is_some_and(|limit| used > limit) {
+                return run.end(Cause::CpuTime(used));
+            }
+        }
+        if let (Some(used), Some(limit)) = (by_group, limits.cpu_time)
+            && used > limit
+        {
+            run.end(Cause::CpuTime(used));
+        }
+    }
+
+    /// Ends everything that is left, by every means there is; `reap` tells when it is done.
+    fn kill(&mut self, run: &Run) {
+        self.files.kill();
+        if let Some(user) = self.user {
+            spawn::kill_all_of(user);
+        }
+        if run.main_end.is_none() {
+            best_effort(killpg(Pid::from_raw(run.main), Signal::SIGKILL));
+        }
+        tree::kill_descendants_of(std::process::id().cast_signed());
+    }
+
+    /// Waits for the end of a child, a message, an event of the control group or `until`.
+    fn wait(&mut self, run: &mut Run, until: Instant) -> io::Result<()> {
+        let timeout = until.saturating_duration_since(Instant::now());
+        let mut ready = Vec::with_capacity(2);
+        if !run.agent_gone {
+            ready.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
+        }
+        if let Some(events) = self.files.process_events().filter(|_| !run.killing) {
+            ready.push(PollFd::new(events.as_fd(), PollFlags::POLLPRI));
+        }
+        match ppoll(&mut ready, Some(TimeSpec::from_duration(timeout)), Some(self.mask)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if run.agent_gone {
+            return Ok(());
+        }
+        match self.receive(Wait::No) {
+            Ok(None) => {}
+            Ok(Some(received)) => match received.message {
+                ToKeeper::Cancel { grace } => run.cancel(grace),
+                ToKeeper::Kill => run.end(Cause::Ordered),
+                // The agent never sends it before the last one ended.
+                ToKeeper::Run(_) => {}
+            },
+            Err(_) => {
+                run.agent_gone = true;
+                run.killing = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn result(&self, step: &Step, run: &Run) -> Ended {
+        let (status, wall) = run.main_end.unwrap_or((Status::Signalled(libc::SIGKILL), run.started.elapsed()));
+        let cause = run.cause.or_else(|| {
+            if self.files.memory_ran_out() {
+                let used = self.files.memory_peak().unwrap_or(step.limits.memory.0);
+                Some(Cause::Memory(ByteSize(used)))
+            } else if self.files.processes_ran_out() {
+                Some(Cause::Processes(step.limits.processes))
+            } else {
+                match status {
+                    Status::Signalled(libc::SIGXFSZ) => Some(Cause::FileSize),
+                    Status::Signalled(libc::SIGXCPU) if step.limits.cpu_time.is_some() => Some(Cause::CpuTime(run.cpu)),
+                    Status::Signalled(_) | Status::Exited(_) => None,
+                }
+            }
+        });
+        Ended {
+            status,
+            cause,
+            wall: wall.into(),
+            cpu: run.cpu,
+            memory_peak: self.files.memory_peak().map_or(run.memory_peak, ByteSize),
+            left_over: run.left_over,
+        }
+    }
+}
+
+impl Run {
+    /// Takes note of every child that ended. False when there is none left.
+    fn reap(&mut self) -> bool {
+        loop {
+            let mut status = 0;
+            // SAFETY: plain numbers, for which zero is a value.
+            let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+            // SAFETY: the call fills the two that it is given.
+            let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG | libc::__WALL, &raw mut usage) };
+            match pid {
+                0 => return true,
+                -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+                -1 => return false,
+                _ => self.take_note(pid, status, &usage),
+            }
+        }
+    }
+
+    fn take_note(&mut self, pid: i32, status: i32, usage: &libc::rusage) {
+        let micros = |time: libc::timeval| {
+            u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
+        };
+        self.cpu.0 += micros(usage.ru_utime) + micros(usage.ru_stime);
+        let resident = u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
+        self.memory_peak = self.memory_peak.max(ByteSize(resident));
+        if pid != self.main {
+            self.left_over += u32::from(self.main_end.is_some());
+        } else if libc::WIFSIGNALED(status) {
+            self.main_end = Some((Status::Signalled(libc::WTERMSIG(status)), self.started.elapsed()));
+        } else {
+            self.main_end = Some((Status::Exited(libc::WEXITSTATUS(status)), self.started.elapsed()));
+        }
+    }
+
+    /// Ends the tree for this reason; the first reason counts.
+    fn end(&mut self, cause: Cause) {
+        self.cause.get_or_insert(cause);
+        self.killing = true;
+    }
+
+    fn cancel(&mut self, grace: Duration) {
+        if self.killing || self.kill_at.is_some() {
+            return;
+        }
+        self.kill_at = Some(Instant::now() + grace.to_std());
+        if self.main_end.is_none() {
+            best_effort(killpg(Pid::from_raw(self.main), Signal::SIGTERM));
+            // A program that stopped itself would not see it.
+            best_effort(killpg(Pid::from_raw(self.main), Signal::SIGCONT));
+        }
+    }
+
+    fn next_deadline(&self, step: &Step) -> Instant {
+        let wall = self.started + step.limits.wall_time.to_std();
+        self.kill_at.map_or(wall, |at| at.min(wall))
+    }
+}
+
+fn not_started(step: StartStep, errno: Errno) -> FromKeeper {
+    FromKeeper::NotStarted(NotStarted { step, errno: errno as i32, candidate: 0 })
+}

@@ -1,0 +1,248 @@
+//! What agent, launcher and keepers say to each other. All three are one release, so this format is free
+//! to change; it is bincode all the same, because the codec is there.
+
+use common::units::{ByteSize, Duration};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Agent to launcher.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToLauncher {
+    /// Fork a keeper; its end of a socket pair comes along.
+    NewKeeper(KeeperConfig),
+}
+
+/// Launcher to agent.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromLauncher {
+    /// This keeper is gone and so is all that it started; the slot may have a new one.
+    KeeperEnded {
+        /// Its slot.
+        slot: u32,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// Who programs run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramUser {
+    /// User.
+    pub uid: u32,
+    /// The one group.
+    pub gid: u32,
+}
+
+/// What a keeper needs to know about its slot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeeperConfig {
+    /// The slot, from 0.
+    pub slot: u32,
+    /// Who its programs run as; none is the slave's own user.
+    pub user: Option<ProgramUser>,
+    /// The control groups of the slot.
+    pub groups: SlotGroups,
+}
+
+/// Which interface the control groups speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupVersion {
+    /// One hierarchy for each controller; the keeper lives in the slot's groups.
+    V1,
+    /// One hierarchy; the program's group is beside the keeper.
+    V2,
+}
+
+/// The folders of a slot's control groups. None where a controller cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotGroups {
+    /// Which interface.
+    pub version: GroupVersion,
+    /// The group that limits memory.
+    pub memory: Option<PathBuf>,
+    /// The group that limits processes.
+    pub processes: Option<PathBuf>,
+    /// The group that counts processor time.
+    pub cpu: Option<PathBuf>,
+}
+
+impl SlotGroups {
+    /// No control groups: limits are kept by watching.
+    pub const NONE: Self = Self { version: GroupVersion::V1, memory: None, processes: None, cpu: None };
+}
+
+/// Strings for execve, each ended by a NUL, in one block.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strings(#[serde(with = "serde_bytes")] pub(crate) Vec<u8>);
+
+impl Strings {
+    /// Appends one. What follows a NUL byte in it is lost; a submit with one is refused long before.
+    pub fn push(&mut self, text: &[u8]) {
+        self.0.extend(text.iter().take_while(|byte| **byte != 0));
+        self.0.push(0);
+    }
+
+    /// Appends `name=value`.
+    pub fn push_variable(&mut self, name: &[u8], value: &[u8]) {
+        self.0.extend(name.iter().take_while(|byte| **byte != 0));
+        self.0.push(b'=');
+        self.push(value);
+    }
+
+    /// Each string, without its NUL.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split_inclusive(|byte| *byte == 0).map(|text| text.strip_suffix(&[0]).unwrap_or(text))
+    }
+
+    /// Bytes that the strings take, NULs included.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<T: AsRef<[u8]>> FromIterator<T> for Strings {
+    fn from_iter<I: IntoIterator<Item = T>>(texts: I) -> Self {
+        let mut strings = Self::default();
+        for text in texts {
+            strings.push(text.as_ref());
+        }
+        strings
+    }
+}
+
+/// The bounds of one step. The output limit is the agent's, which reads the pipes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct StepLimits {
+    /// Time since the start.
+    pub wall_time: Duration,
+    /// Processor time of the tree.
+    pub cpu_time: Option<Duration>,
+    /// Resident memory of the tree.
+    pub memory: ByteSize,
+    /// Processes and threads of the tree at once.
+    pub processes: u32,
+    /// Size of any one file.
+    pub file_size: ByteSize,
+}
+
+/// One program to start. Descriptors come along: working folder, standard output, standard error and,
+/// when `stdin` says so, standard input.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// Paths to try in this order, as execvp does.
+    pub candidates: Strings,
+    /// Arguments, the program's name first.
+    pub arguments: Strings,
+    /// The whole environment.
+    pub environment: Strings,
+    /// Its bounds.
+    pub limits: StepLimits,
+    /// Whether standard input comes along; else it is empty.
+    pub stdin: bool,
+}
+
+/// Agent to keeper.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToKeeper {
+    /// Start this. Only after the last one ended.
+    Run(Box<Step>),
+    /// SIGTERM to the program's process group now, the whole tree's end after `grace`.
+    Cancel {
+        /// Time between the two.
+        grace: Duration,
+    },
+    /// The whole tree's end now.
+    Kill,
+}
+
+/// Keeper to agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromKeeper {
+    /// It can start programs.
+    Ready {
+        /// Why a control group that was asked for is not used; empty when all is well.
+        problem: String,
+    },
+    /// The program and everything that it started are gone.
+    Ended(Ended),
+    /// The program could not be started.
+    NotStarted(NotStarted),
+}
+
+/// What was being done when a start failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartStep {
+    /// Making the process.
+    Clone,
+    /// A session of its own.
+    Session,
+    /// Entering the control group.
+    Group,
+    /// Resource limits.
+    Limits,
+    /// Standard input, output and error.
+    Descriptors,
+    /// Entering the working folder.
+    Folder,
+    /// Becoming the program's user.
+    User,
+    /// Giving up new privileges.
+    Privileges,
+    /// Executing it.
+    Execute,
+}
+
+/// Why a program could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotStarted {
+    /// What was being done.
+    pub step: StartStep,
+    /// The error number of the call that failed.
+    pub errno: i32,
+    /// Which of the candidates it was.
+    pub candidate: usize,
+}
+
+/// How the main process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// With this code.
+    Exited(i32),
+    /// By this signal.
+    Signalled(i32),
+}
+
+/// Why the keeper ended a program, or a limit that the kernel enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// It ran longer than its wall time.
+    WallTime,
+    /// Its tree used this much processor time.
+    CpuTime(Duration),
+    /// Its tree used this much memory.
+    Memory(ByteSize),
+    /// Its tree had this many processes, or asked for one more.
+    Processes(u32),
+    /// It wrote a file up to the limit.
+    FileSize,
+    /// The agent said so.
+    Ordered,
+}
+
+/// How a program ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The main process's end.
+    pub status: Status,
+    /// Why, where it was not its own doing.
+    pub cause: Option<Cause>,
+    /// From the start to the end of the main process.
+    pub wall: Duration,
+    /// Processor time of the whole tree.
+    pub cpu: Duration,
+    /// The most memory of the tree at once.
+    pub memory_peak: ByteSize,
+    /// Processes that outlived the main one and were killed.
+    pub left_over: u32,
+}

@@ -1,0 +1,319 @@
+//! Starts a program with a vfork-style clone: the child shares the keeper's memory and does nothing but
+//! system calls on data that was prepared before, so it costs the same whatever the keeper's size.
+
+use crate::protocol::{NotStarted, ProgramUser, StartStep, Step};
+use common::units::Duration;
+use libc::{c_char, c_int, c_long, c_void};
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, RawFd},
+};
+
+/// The child runs a few shallow calls on it; 64 KiB leaves room for signal frames of any processor.
+const STACK_BYTES: usize = 64 << 10;
+/// What execve takes follows from the stack's limit: a quarter of it, at most 6 MiB.
+const STACK_LIMIT_FOR_LONG_ARGUMENTS: u64 = 32 << 20;
+/// From this size of arguments and environment on, the limit above is asked for.
+const LONG_ARGUMENTS_BYTES: usize = 1 << 20;
+const OPEN_FILES_SOFT: u64 = 1_024;
+const OPEN_FILES_HARD: u64 = 4_096;
+
+/// The descriptors of a step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepDescriptors<'a> {
+    pub(crate) folder: BorrowedFd<'a>,
+    /// Standard input, output and error.
+    pub(crate) standard: [BorrowedFd<'a>; 3],
+    /// Writing `0` to each enters a control group.
+    pub(crate) groups: &'a [RawFd],
+}
+
+/// Starts programs; holds the stack that children run on until they execute.
+pub(crate) struct Starter {
+    stack: Vec<u8>,
+    user: Option<ProgramUser>,
+    /// Whether the program is to be the first that the kernel ends when memory runs out.
+    first_victim: bool,
+}
+
+/// All that the child needs, as plain numbers and pointers.
+struct Plan {
+    candidates: *const *const c_char,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+    folder: c_int,
+    standard: [c_int; 3],
+    groups: *const c_int,
+    group_count: usize,
+    limits: *const (c_int, libc::rlimit64),
+    limit_count: usize,
+    user: Option<ProgramUser>,
+    first_victim: bool,
+    keeper: libc::pid_t,
+    failed_step: i32,
+    failed_errno: i32,
+    failed_candidate: usize,
+}
+
+const STEPS: [StartStep; 9] = [
+    StartStep::Clone,
+    StartStep::Session,
+    StartStep::Group,
+    StartStep::Limits,
+    StartStep::Descriptors,
+    StartStep::Folder,
+    StartStep::User,
+    StartStep::Privileges,
+    StartStep::Execute,
+];
+
+impl Starter {
+    pub(crate) fn new(user: Option<ProgramUser>, first_victim: bool) -> Self {
+        Self { stack: vec![0; STACK_BYTES], user, first_victim }
+    }
+
+    /// Starts `step` and returns its process. All signals must be blocked.
+    pub(crate) fn start(&mut self, step: &Step, descriptors: StepDescriptors<'_>) -> Result<i32, NotStarted> {
+        let arguments = pointers(&step.arguments);
+        let environment = pointers(&step.environment);
+        let candidates = pointers(&step.candidates);
+        let limits = resource_limits(step);
+        let mut plan = Plan {
+            candidates: candidates.as_ptr(),
+            arguments: arguments.as_ptr(),
+            environment: environment.as_ptr(),
+            folder: descriptors.folder.as_raw_fd(),
+            standard: descriptors.standard.map(|fd| fd.as_raw_fd()),
+            groups: descriptors.groups.as_ptr(),
+            group_count: descriptors.groups.len(),
+            limits: limits.as_ptr(),
+            limit_count: limits.len(),
+            user: self.user,
+            first_victim: self.first_victim,
+            keeper: std::process::id().cast_signed(),
+            failed_step: -1,
+            failed_errno: 0,
+            failed_candidate: 0,
+        };
+        let child = clone_child(&mut self.stack, enter_program, (&raw mut plan).cast());
+        // SAFETY: `plan` is ours; the child that wrote to it has executed or ended. Volatile, because the
+        // compiler cannot know that another process wrote.
+        let (failed_step, errno, candidate) = unsafe {
+            (
+                (&raw const plan.failed_step).read_volatile(),
+                (&raw const plan.failed_errno).read_volatile(),
+                (&raw const plan.failed_candidate).read_volatile(),
+            )
+        };
+        match (child, usize::try_from(failed_step)) {
+            (Err(error), _) => {
+                Err(NotStarted { step: StartStep::Clone, errno: error.raw_os_error().unwrap_or(0), candidate: 0 })
+            }
+            (Ok(pid), Err(_)) => Ok(pid),
+            (Ok(pid), Ok(step)) => {
+                wait_for(pid);
+                let step = STEPS.get(step).copied().unwrap_or(StartStep::Execute);
+                Err(NotStarted { step, errno, candidate })
+            }
+        }
+    }
+}
+
+/// Kills every process of a user, however it hides. A program cannot change its user, so none escapes.
+pub(crate) fn kill_all_of(user: ProgramUser) {
+    let mut stack = vec![0_u8; STACK_BYTES];
+    let mut user = user;
+    if let Ok(pid) = clone_child(&mut stack, kill_all, (&raw mut user).cast()) {
+        wait_for(pid);
+    }
+}
+
+/// A child that shares our memory; we go on when it has executed or ended.
+fn clone_child(stack: &mut [u8], entry: extern "C" fn(*mut c_void) -> c_int, argument: *mut c_void) -> io::Result<i32> {
+    let top = stack.as_mut_ptr_range().end;
+    let aligned = top.wrapping_sub(top.addr() % 16);
+    // SAFETY: the stack outlives the child, because CLONE_VFORK stops us until the child has executed or
+    // ended; the entries only make system calls and write to memory that we do not touch meanwhile.
+    let pid =
+        unsafe { libc::clone(entry, aligned.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, argument) };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
+}
+
+fn wait_for(pid: i32) {
+    // SAFETY: waits for a child of our own; a null status is allowed.
+    while unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) } < 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+}
+
+fn pointers(strings: &crate::protocol::Strings) -> Vec<*const c_char> {
+    let mut found = Vec::new();
+    let mut rest = strings.0.as_slice();
+    while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+        found.push(rest.as_ptr().cast());
+        rest = &rest[end + 1..];
+    }
+    found.push(std::ptr::null());
+    found
+}
+
+/// The limits that the kernel keeps for each process, within what this process may set.
+fn resource_limits(step: &Step) -> Vec<(c_int, libc::rlimit64)> {
+    let mut limits = Vec::with_capacity(6);
+    let mut bound = |resource: libc::__rlimit_resource_t, soft: u64, hard: u64| {
+        let most = hard_limit(resource);
+        let limit = libc::rlimit64 { rlim_cur: soft.min(most), rlim_max: hard.min(most) };
+        limits.push((resource.cast_signed(), limit));
+    };
+    bound(libc::RLIMIT_CORE, 0, 0);
+    bound(libc::RLIMIT_FSIZE, step.limits.file_size.0, step.limits.file_size.0);
+    bound(libc::RLIMIT_NOFILE, OPEN_FILES_SOFT, OPEN_FILES_HARD);
+    if let Some(time) = step.limits.cpu_time {
+        // A backstop a little above: the keeper watches the whole tree and is exact.
+        let seconds = time.0.div_ceil(Duration::from_secs(1).0).saturating_add(1);
+        bound(libc::RLIMIT_CPU, seconds, seconds.saturating_add(1));
+    }
+    if step.arguments.bytes() + step.environment.bytes() + 8 * step.arguments.iter().count() > LONG_ARGUMENTS_BYTES {
+        bound(libc::RLIMIT_STACK, STACK_LIMIT_FOR_LONG_ARGUMENTS, libc::RLIM64_INFINITY);
+    }
+    limits
+}
+
+fn hard_limit(resource: libc::__rlimit_resource_t) -> u64 {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call fills the structure that it is given.
+    let result = unsafe { libc::getrlimit64(resource, &raw mut limit) };
+    if result == 0 { limit.rlim_max } else { libc::RLIM64_INFINITY }
+}
+
+/// The number of the error of the last call. Shared with the keeper, which does not run meanwhile.
+fn errno() -> i32 {
+    // SAFETY: always points to this thread's word.
+    unsafe { *libc::__errno_location() }
+}
+
+extern "C" fn kill_all(argument: *mut c_void) -> c_int {
+    // SAFETY: `argument` is the user that `kill_all_of` holds until we end. Only system calls follow; the
+    // raw ones, because the library's would tell other threads, of which there are none.
+    unsafe {
+        let user = *argument.cast::<ProgramUser>();
+        let (uid, gid) = (c_long::from(user.uid), c_long::from(user.gid));
+        if libc::syscall(libc::SYS_setresgid, gid, gid, gid) == 0
+            && libc::syscall(libc::SYS_setresuid, uid, uid, uid) == 0
+        {
+            libc::syscall(libc::SYS_kill, -1, libc::SIGKILL);
+        }
+        libc::_exit(0)
+    }
+}
+
+/// Runs in the child, on its own stack in the keeper's memory: nothing here allocates, locks or panics.
+extern "C" fn enter_program(argument: *mut c_void) -> c_int {
+    // SAFETY: `argument` is the plan that `start` holds until we have executed or ended; every pointer in
+    // it is to memory that lives as long.
+    unsafe {
+        let plan = argument.cast::<Plan>();
+        let step = prepare(&*plan);
+        let step = if step < 0 { execute(plan) } else { step };
+        (&raw mut (*plan).failed_errno).write_volatile(errno());
+        (&raw mut (*plan).failed_step).write_volatile(step);
+        libc::_exit(127)
+    }
+}
+
+/// Everything up to the execution; the index of the step that failed, or -1.
+///
+/// # Safety
+/// Only for the child of `start`.
+unsafe fn prepare(plan: &Plan) -> i32 {
+    // SAFETY: system calls on the numbers and pointers of the plan, which are valid; failures are told.
+    unsafe {
+        if libc::syscall(libc::SYS_setsid) < 0 {
+            return 1;
+        }
+        if plan.first_victim {
+            // Better the program than its keeper. Without the file there is nothing to lose.
+            let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            if file >= 0 {
+                libc::write(file, c"1000".as_ptr().cast(), 4);
+                libc::close(file);
+            }
+        }
+        for index in 0..plan.group_count {
+            if libc::write(*plan.groups.add(index), c"0".as_ptr().cast(), 1) < 0 {
+                return 2;
+            }
+        }
+        for index in 0..plan.limit_count {
+            let (resource, limit) = &*plan.limits.add(index);
+            let null = std::ptr::null_mut::<libc::rlimit64>();
+            if libc::syscall(libc::SYS_prlimit64, 0, *resource, std::ptr::from_ref(limit), null) < 0 {
+                return 3;
+            }
+        }
+        for (number, file) in plan.standard.iter().enumerate() {
+            if libc::dup2(*file, number as c_int) < 0 {
+                return 4;
+            }
+        }
+        if let Some(user) = plan.user {
+            let (uid, gid) = (c_long::from(user.uid), c_long::from(user.gid));
+            if libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) < 0
+                || libc::syscall(libc::SYS_setresgid, gid, gid, gid) < 0
+                || libc::syscall(libc::SYS_setresuid, uid, uid, uid) < 0
+            {
+                return 6;
+            }
+        }
+        // As the program's user: a folder that it may not enter is not its folder.
+        if libc::fchdir(plan.folder) < 0 {
+            return 5;
+        }
+        libc::umask(0o022);
+        // After the change of user, which forgets it. The keeper may have died meanwhile.
+        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0
+            || libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) < 0
+            || libc::getppid() != plan.keeper
+        {
+            return 7;
+        }
+        // Every descriptor is closed on exec already; this is for those that a library opened otherwise.
+        libc::syscall(libc::SYS_close_range, 3, c_long::from(u32::MAX), 0);
+        // The keeper's handlers are gone with the execution; nothing else was changed but the mask.
+        let none: u64 = 0;
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, std::ptr::null_mut::<u64>(), 8);
+        -1
+    }
+}
+
+/// Tries the candidates as execvp does: what is not there or not allowed leads to the next one, and
+/// "not allowed" is told in the end rather than "not there".
+///
+/// # Safety
+/// Only for the child of `start`.
+unsafe fn execute(plan: *mut Plan) -> i32 {
+    // SAFETY: the arrays end with a null pointer and their strings with a NUL.
+    unsafe {
+        let (mut told_errno, mut told_index) = (libc::ENOENT, 0_usize);
+        let mut index = 0_usize;
+        loop {
+            let path = *(*plan).candidates.add(index);
+            if path.is_null() {
+                break;
+            }
+            libc::execve(path, (*plan).arguments, (*plan).environment);
+            match errno() {
+                libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
+                libc::EACCES => (told_errno, told_index) = (libc::EACCES, index),
+                other => {
+                    (told_errno, told_index) = (other, index);
+                    break;
+                }
+            }
+            index += 1;
+        }
+        (&raw mut (*plan).failed_candidate).write_volatile(told_index);
+        *libc::__errno_location() = told_errno;
+        8
+    }
+}

@@ -1,0 +1,189 @@
+//! The processes below a process, by /proc: who they are, what they use, and their end.
+
+use crate::best_effort;
+use common::units::{ByteSize, Duration};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{collections::BTreeSet, fs};
+
+/// Passes over a tree that keeps growing before it is killed as far as it is known.
+const STOP_PASSES_MAX: usize = 20;
+
+/// What a tree uses now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeUsage {
+    /// Resident memory; pages that several processes share are counted for each.
+    pub resident: ByteSize,
+    /// Processor time, of ended children that were waited for as well.
+    pub cpu: Duration,
+    /// Processes and threads.
+    pub processes: u32,
+}
+
+/// The children of a process.
+#[must_use]
+pub fn children(pid: i32) -> Vec<i32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let mut found = Vec::new();
+    for task in tasks.flatten() {
+        match fs::read_to_string(task.path().join("children")) {
+            Ok(text) => found.extend(text.split_ascii_whitespace().filter_map(|word| word.parse::<i32>().ok())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && fs::metadata(task.path()).is_ok() => {
+                return children_by_scan(pid);
+            }
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+/// For kernels without the `children` file.
+fn children_by_scan(parent: i32) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| Stat::read(*pid).is_some_and(|stat| stat.parent == parent)).collect()
+}
+
+/// All that descend from a process, without itself.
+#[must_use]
+pub fn descendants(pid: i32) -> BTreeSet<i32> {
+    let mut all = BTreeSet::new();
+    let mut waiting = children(pid);
+    while let Some(next) = waiting.pop() {
+        if all.insert(next) {
+            waiting.extend(children(next));
+        }
+    }
+    all
+}
+
+/// Kills all that descend from a process. They are stopped first, so that a tree that forks all the time
+/// stands still to be killed.
+pub fn kill_descendants_of(pid: i32) {
+    let mut known = BTreeSet::new();
+    for _ in 0..STOP_PASSES_MAX {
+        let now = descendants(pid);
+        let fresh: Vec<i32> = now.difference(&known).copied().collect();
+        if fresh.is_empty() {
+            break;
+        }
+        for process in &fresh {
+            send(*process, Signal::SIGSTOP);
+        }
+        known = now;
+    }
+    for process in &known {
+        send(*process, Signal::SIGKILL);
+    }
+}
+
+/// Kills a process and all that descend from it.
+pub fn kill_tree_of(pid: i32) {
+    kill_descendants_of(pid);
+    send(pid, Signal::SIGKILL);
+}
+
+fn send(pid: i32, signal: Signal) {
+    // It may have ended by itself, and one that we may not touch is not ours.
+    best_effort(kill(Pid::from_raw(pid), signal));
+}
+
+/// What these processes use.
+#[must_use]
+pub fn usage_of(pids: &BTreeSet<i32>) -> TreeUsage {
+    let mut usage = TreeUsage::default();
+    for stat in pids.iter().filter_map(|pid| Stat::read(*pid)) {
+        usage.resident.0 += stat.resident.0;
+        usage.cpu.0 += stat.cpu.0;
+        usage.processes += stat.threads;
+    }
+    usage
+}
+
+/// Memory of these processes with shared pages divided among those that share them. Dearer to ask for.
+#[must_use]
+pub fn proportional_memory_of(pids: &BTreeSet<i32>) -> ByteSize {
+    let of = |pid: &i32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    let kibibytes = |pid: &i32| of(pid).or_else(|| Some(Stat::read(*pid)?.resident.0 / 1024)).unwrap_or(0);
+    ByteSize(pids.iter().map(kibibytes).sum::<u64>() * 1024)
+}
+
+/// The fields of /proc/PID/stat that are used here.
+struct Stat {
+    parent: i32,
+    threads: u32,
+    cpu: Duration,
+    resident: ByteSize,
+}
+
+impl Stat {
+    /// None when the process is gone.
+    fn read(pid: i32) -> Option<Self> {
+        let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        Self::parse(&bytes)
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        // The name, in parentheses, may hold anything: what counts comes after the last one.
+        let end = bytes.iter().rposition(|byte| *byte == b')')?;
+        let text = std::str::from_utf8(bytes.get(end + 2..)?).ok()?;
+        let fields: Vec<&str> = text.split_ascii_whitespace().collect();
+        let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+        // proc(5) counts from 1 and the state is the third field.
+        let ticks: u64 = (11..=14).filter_map(number).sum();
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            threads: u32::try_from(number(17)?).ok()?,
+            cpu: Duration(ticks * 1_000_000 / clock_ticks()),
+            resident: ByteSize(number(21)? * page_bytes()),
+        })
+    }
+}
+
+fn clock_ticks() -> u64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(100)
+}
+
+fn page_bytes() -> u64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e5_a_name_with_parentheses_and_blanks_does_not_shift_the_columns() {
+        let text = b"42 (CPU 0/TCG) a) b) S 7 42 42 0 -1 4194304 100 0 0 0 150 50 0 0 20 0 3 0 1000 1000000 25 18446744073709551615 1";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!((stat.parent, stat.threads), (7, 3));
+        assert_eq!(stat.cpu, Duration(200 * 1_000_000 / clock_ticks()));
+        assert_eq!(stat.resident, ByteSize(25 * page_bytes()));
+    }
+
+    #[test]
+    fn e5_children_are_found_both_ways() {
+        let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        let id = child.id().cast_signed();
+        let own = std::process::id().cast_signed();
+        assert!(children(own).contains(&id));
+        assert!(children_by_scan(own).contains(&id));
+        assert!(usage_of(&descendants(own)).processes >= 1);
+        kill_tree_of(id);
+        assert!(!child.wait().unwrap().success());
+    }
+}
