@@ -4,8 +4,10 @@
 //! and polls answers; it never waits.
 
 mod answer;
+mod serving;
 mod session;
 mod submitting;
+mod view;
 
 pub use answer::Answer;
 pub use submitting::{SubmitAnswer, Submitted};

@@ -1,12 +1,24 @@
 //! A submit that a window watches: it goes through reconnections and a busy master.
 
 use super::answer::session_ended;
-use common::{ProgramId, ProgramSpec, UserError};
+use crate::{
+    connection::{Client, lost},
+    submit::Submission,
+};
+use common::{ErrorCode, ProgramId, ProgramSpec, UserError};
 use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot, watch};
+
+/// The connection of the moment.
+#[derive(Clone, Default)]
+pub(super) struct Current {
+    /// The round that it belongs to: each `connect` and `disconnect` of the window begins another.
+    pub(super) round: u64,
+    pub(super) client: Option<Client>,
+}
 
 /// What was acknowledged, in the order of the copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +54,49 @@ pub(super) fn new(spec: ProgramSpec, count: u32) -> (Job, SubmitAnswer) {
 }
 
 impl Job {
+    /// Submits over whatever connection there is, until the end.
+    pub(super) async fn run(self, current: watch::Receiver<Current>, signal: Arc<Notify>) {
+        let result = self.submit(current).await;
+        self.end(result);
+        signal.notify_one();
+    }
+
+    async fn submit(&self, mut current: watch::Receiver<Current>) -> Result<Submitted, UserError> {
+        let mut submission = Submission::new(self.spec.clone(), self.count)?;
+        let round = current.borrow().round;
+        loop {
+            let now = current
+                .wait_for(|current| current.client.is_some() || current.round != round)
+                .await
+                .map_err(|_| session_ended())?
+                .clone();
+            let Some(client) = now.client.filter(|_| now.round == round) else {
+                return Err(lost(
+                    "the session was closed before the master acknowledged the submit; \
+                                 the history shows whether it was accepted",
+                ));
+            };
+            let acknowledged = &self.acknowledged;
+            let sent = submission.send(&client, |submission| {
+                let count = u32::try_from(submission.acknowledged()).unwrap_or(u32::MAX);
+                acknowledged.store(count, Ordering::Relaxed);
+            });
+            match sent.await {
+                Ok(()) => {
+                    return Ok(Submitted { ids: submission.ids().to_vec(), sequences: submission.sequences() });
+                }
+                // Sent again under the same IDs over the next connection.
+                Err(error) if error.is(ErrorCode::ConnectionLost) => {
+                    drop(client);
+                    if current.changed().await.is_err() {
+                        return Err(session_ended());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     pub(super) fn end(self, result: Result<Submitted, UserError>) {
         // The window may have stopped waiting, which is its right.
         drop(self.sender.send(result));

@@ -3,12 +3,7 @@
 //! A row is kept under its rank, counted from the oldest matching program, because new programs
 //! then move no other row. Positions, which the table uses, count from the newest.
 
-use common::{
-    ProgramId,
-    message::HistoryQuery,
-    program::State,
-    view::ProgramView,
-};
+use common::{ProgramId, message::HistoryQuery, program::State, view::ProgramView};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Rows that are kept at once; those farthest from what is shown go first.

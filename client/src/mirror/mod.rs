@@ -67,6 +67,8 @@ pub struct Mirror {
     pub history: History,
     /// Programs that somebody looks at one by one, whether or not the history holds them.
     pub pinned: BTreeMap<ProgramId, Arc<ProgramView>>,
+    /// The last thing that the master told everybody, such as that it is stopping; for people to read.
+    pub notice: Option<String>,
     /// Newest first, at most [`EVENTS_MAX`].
     pub events: VecDeque<Arc<Event>>,
 }
