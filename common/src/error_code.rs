@@ -73,6 +73,9 @@ catalogue! {
     Timeout, "E-TIMEOUT", "It did not happen within the time that was given.", "wait longer, or without a time limit";
     Stopping, "E-STOPPING", "The master is stopping and takes nothing new.", "try again when it is back";
     Internal, "E-INTERNAL", "Something failed that should not have.", "report it with the log";
+    CommandNotFound, "E-COMMAND-NOT-FOUND", "The slave has no such command, or cannot execute it.", "check the name, install it on the slave, or submit a source file";
+    LimitReached, "E-LIMIT-REACHED", "A limit ended the program.", "raise the limit that is named, for example `--output 64M`, if the program is right";
+    SlaveLost, "E-SLAVE-LOST", "The slave was lost while the program ran; how far it came is not known.", "`ruche again ID` runs it once more";
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl Outcome {
             Self::Exited { code: 0 } => "Ended well (exit code 0).".to_owned(),
             Self::Exited { code } => format!("Ended with exit code {code}."),
             Self::Signalled { signal } => format!("Ended by signal {signal} ({}).", signal_name(*signal)),
-            Self::CompileError { detail } => match detail.lines().find(|line| !line.trim().is_empty()) {
+            Self::CompileError { detail } => match telling_line(detail) {
                 Some(line) => format!("Refused by the compiler before it ran: {}", line.trim()),
                 None => "Refused by the compiler before it ran.".to_owned(),
             },
@@ -164,6 +164,13 @@ impl Outcome {
             detail: format!("Stopped by the memory limit. It used {used} of {limit} after {after}."),
         }
     }
+}
+
+/// The line of a compiler's text that says most: the first that speaks of an error, else the first.
+fn telling_line(text: &str) -> Option<&str> {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.clone().next();
+    lines.find(|line| line.to_ascii_lowercase().contains("error")).or(first)
 }
 
 /// The name of a Linux signal, such as `SIGSEGV`; `SIGRTMIN+1` for a real-time one.
@@ -203,6 +210,21 @@ mod tests {
             (Outcome::Lost { detail: String::new() }, 125),
         ] {
             assert_eq!(outcome.exit_code(), code, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn e9_a_compile_error_is_told_by_the_line_that_says_most() {
+        for (detail, sentence) in [
+            ("", "Refused by the compiler before it ran."),
+            ("\nodd\n", "Refused by the compiler before it ran: odd"),
+            (
+                "a.c: In function 'main':\na.c:1:5: error: no x\n",
+                "Refused by the compiler before it ran: a.c:1:5: error: no x",
+            ),
+            ("  File \"a.py\"\n    x(\nSyntaxError: bad\n", "Refused by the compiler before it ran: SyntaxError: bad"),
+        ] {
+            assert_eq!(Outcome::CompileError { detail: detail.into() }.sentence(), sentence);
         }
     }
 
