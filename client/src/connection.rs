@@ -235,14 +235,6 @@ impl Future for Pending {
     }
 }
 
-/// The error for a reply that does not fit its request, which only a broken master sends.
-#[must_use]
-pub fn unexpected(reply: &Reply) -> UserError {
-    let shown = common::escape::shorten(&format!("{reply:?}"), 80);
-    UserError::new(ErrorCode::ProtocolError, format!("the master answered something else than was asked: {shown}"))
-        .with_hint("check that both releases match")
-}
-
 /// `E-CONNECTION-LOST` with this reason.
 pub(crate) fn lost(sentence: impl Into<String>) -> UserError {
     UserError::new(ErrorCode::ConnectionLost, sentence)

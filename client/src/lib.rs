@@ -2,6 +2,7 @@
 //!
 //! * [`context`]: who and where, kept on this computer between commands.
 //! * [`connection`]: one authenticated connection that carries many requests at once.
+//! * [`reply`]: the part of an answer that fits its request.
 //! * [`live`]: a session that reconnects for ever and keeps a [`mirror`] of what the master shows.
 //! * [`submit`]: from files and words to programs that the master has acknowledged.
 //! * [`local`]: a master and a slave on this computer, as child processes.
@@ -11,6 +12,7 @@ pub mod context;
 pub mod live;
 pub mod local;
 pub mod mirror;
+pub mod reply;
 pub mod submit;
 
 pub use connection::{Client, Credentials, Identity, Pending, Target};

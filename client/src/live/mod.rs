@@ -61,7 +61,7 @@ struct Wanted {
 /// What the window wants to be done once.
 enum Order {
     Request(Box<Request>, answer::Sender),
-    Submit(submitting::Job),
+    Submit(Box<submitting::Job>),
 }
 
 impl Live {
@@ -122,7 +122,7 @@ impl Live {
     #[must_use]
     pub fn submit(&self, spec: ProgramSpec, count: u32) -> SubmitAnswer {
         let (job, answer) = submitting::new(spec, count);
-        self.order(Order::Submit(job));
+        self.order(Order::Submit(Box::new(job)));
         answer
     }
 

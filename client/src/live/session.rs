@@ -227,7 +227,7 @@ impl Session {
         self.view.touch();
     }
 
-    pub(super) fn start_submit(&self, job: super::submitting::Job) {
+    pub(super) fn start_submit(&self, job: Box<super::submitting::Job>) {
         tokio::spawn(job.run(self.current.subscribe(), Arc::clone(&self.signal)));
     }
 

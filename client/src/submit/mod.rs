@@ -6,11 +6,14 @@ mod source;
 
 pub use source::{SourceFile, knows_language, language_of, read_source, read_stdin, source_from};
 
-use crate::connection::{Client, Pending, unexpected};
+use crate::{
+    connection::{Client, Pending},
+    reply,
+};
 use common::{
     ErrorCode, ProgramId, ProgramSpec, UserError,
     limits::{COPIES_MAX, COPIES_PER_REQUEST_MAX},
-    message::{Reply, Request},
+    message::Request,
     units::Duration,
 };
 use std::collections::VecDeque;
@@ -114,12 +117,8 @@ impl Submission {
         mut progress: impl FnMut(&Self),
     ) -> Result<(), UserError> {
         while let Some((batch, answer)) = started.0.pop_front() {
-            match answer.await? {
-                Reply::Submitted { sequences } if sequences.len() == self.batches[batch].count => {
-                    self.batches[batch].sequences = Some(sequences);
-                }
-                other => return Err(unexpected(&other)),
-            }
+            let sequences = reply::submitted(answer.await?)?;
+            self.batches[batch].sequences = Some(sequences);
             progress(self);
             let last_sent = started.0.back().map_or(batch, |(last, _)| *last);
             let next = self.unacknowledged(last_sent + 1).next();
