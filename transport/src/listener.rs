@@ -8,12 +8,13 @@ use crate::{
 };
 use common::{
     ErrorCode, UserError,
-    limits::{CONNECTIONS_BEFORE_LOGIN_MAX, HANDSHAKE_TIMEOUT},
+    limits::{CONNECTIONS_BEFORE_LOGIN_MAX, CONNECTIONS_BEFORE_LOGIN_PER_ADDRESS_MAX, HANDSHAKE_TIMEOUT},
 };
 use rustls::ServerConfig;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Notify,
     time::{Instant, sleep, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
@@ -55,7 +56,7 @@ impl From<ListenError> for UserError {
 /// Why a stranger did not become a connection. Worth a line in the log at most, and not each.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// It took too long.
+    /// It took too long, or gave way to others while too many had not logged in.
     #[error("the TLS handshake was not done in time")]
     Slow,
     /// It does not speak TLS 1.3, or its certificate is not of this master's CA, or it went away.
@@ -99,7 +100,8 @@ impl Listener {
         let config = server_config(authority)?;
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let local_address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, local_address, config, gate: Gate::new(CONNECTIONS_BEFORE_LOGIN_MAX) })
+        let gate = Gate::new(CONNECTIONS_BEFORE_LOGIN_MAX, CONNECTIONS_BEFORE_LOGIN_PER_ADDRESS_MAX);
+        Ok(Self { socket, local_address, config, gate })
     }
 
     /// Where it listens, with the port that was picked.
@@ -111,17 +113,25 @@ impl Listener {
     /// The next socket. Waits while too many connections have not logged in, and while the system has no
     /// descriptors left; never fails. Nothing is lost when the future is dropped before it is ready.
     pub async fn accept(&self) -> Pending {
+        let mut warned = false;
         loop {
-            let permit = self.gate.enter().await;
+            self.gate.room().await;
             match self.socket.accept().await {
                 Ok((socket, address)) => {
+                    let Some(permit) = self.gate.enter(address.ip()) else {
+                        tracing::debug!(%address, "too many connections without a login from this address");
+                        continue;
+                    };
                     // Only slower without it.
                     socket.set_nodelay(true).unwrap_or_default();
                     let config = self.config.clone();
                     return Pending { address, socket, accepted: Instant::now(), permit, config };
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
+                    // Once for a row of failures, which would fill the log.
+                    if !std::mem::replace(&mut warned, true) {
+                        tracing::warn!(%error, "connections cannot be accepted for now");
+                    }
                     sleep(EXHAUSTED_PAUSE).await;
                 }
             }
@@ -138,8 +148,15 @@ impl Pending {
         let Self { address, socket, accepted, permit, config } = self;
         let accept =
             TlsAcceptor::from(config).accept_with(buffered(socket), |tls| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
-        let stream =
-            timeout_at(accepted + HANDSHAKE_TIMEOUT.to_std(), accept).await.map_err(|_| HandshakeError::Slow)??;
+        let turned_out = Arc::new(Notify::new());
+        let notify = turned_out.clone();
+        permit.when_turned_out(move || notify.notify_one());
+        let stream = tokio::select! {
+            stream = timeout_at(accepted + HANDSHAKE_TIMEOUT.to_std(), accept) => {
+                stream.map_err(|_| HandshakeError::Slow)??
+            }
+            () = turned_out.notified() => return Err(HandshakeError::Slow),
+        };
         let tls = stream.get_ref().1;
         if tls.alpn_protocol() != Some(ALPN) {
             return Err(HandshakeError::Protocol);

@@ -66,6 +66,14 @@ impl Connection {
         before_login: Option<BeforeLogin>,
     ) -> Self {
         let shared = Arc::new(Shared::new(stream));
+        if let Some(before_login) = &before_login {
+            let shared = Arc::downgrade(&shared);
+            before_login.permit.when_turned_out(move || {
+                if let Some(shared) = shared.upgrade() {
+                    shared.end();
+                }
+            });
+        }
         tokio::spawn(writer::run(shared.clone()));
         let sender = Sender::new(shared.clone());
         Self { sender, receiver: Receiver::new(shared, before_login), peer, address }

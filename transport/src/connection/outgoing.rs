@@ -112,12 +112,8 @@ impl Outgoing {
         }
         mem::swap(&mut self.control, &mut batch.frames);
         if let Some(piece) = self.bulk.pop_front() {
-            if batch.frames.bytes.is_empty() && self.control.bytes.capacity() == 0 {
-                self.control = mem::replace(&mut batch.frames, piece);
-            } else {
-                batch.frames.bytes.extend_from_slice(&piece.bytes);
-                batch.frames.count += piece.count;
-            }
+            batch.frames.bytes.extend_from_slice(&piece.bytes);
+            batch.frames.count += piece.count;
         }
         batch.frames.count > 0
     }

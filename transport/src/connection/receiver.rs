@@ -187,7 +187,10 @@ impl Receiver {
             .await;
             let now = Instant::now();
             match read {
-                Some(Ok(0)) => return Err(self.ended(ReceiveError::Closed)),
+                Some(Ok(0)) => {
+                    self.shared.peer_closed();
+                    return Err(ReceiveError::Closed);
+                }
                 Some(Ok(count)) => {
                     self.end += count;
                     self.last_heard = now;

@@ -75,7 +75,7 @@ impl Sender {
     }
 
     /// Takes nothing new, writes what waits, tells the peer and ends the connection, all in a few seconds at
-    /// most. The receiver sees `Closed`.
+    /// most; await [`Self::closed`] before the process ends. The receiver sees `Closed`.
     pub fn close(&self) {
         self.shared.close();
     }

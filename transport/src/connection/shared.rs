@@ -86,6 +86,14 @@ impl Shared {
         self.wake_writer();
     }
 
+    /// The receiver has come to the end. While we are closing, the writer still ends it politely.
+    pub(super) fn peer_closed(&self) {
+        let phase = self.outgoing().phase;
+        if phase == Phase::Open {
+            self.end();
+        }
+    }
+
     /// Ends the connection at once.
     pub(super) fn end(&self) {
         self.outgoing().clear();
