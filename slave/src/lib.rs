@@ -1,0 +1,4 @@
+//! Runs programs for a master and reports how they ended.
+
+pub mod executor;
+pub mod languages;

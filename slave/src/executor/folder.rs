@@ -1,0 +1,378 @@
+//! Working folders: where they are, made for the program's user, reached through descriptors that are held.
+
+use launcher::protocol::ProgramUser;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, Dir, Gid, Mode, OFlags, Uid},
+    io::Errno,
+};
+use std::{
+    ffi::{CString, OsStr},
+    fs, io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+/// The name of the file in the working folder that a program writes its progress to.
+pub(super) const PROGRESS_FILE: &str = ".ruche-progress";
+
+/// Folders deeper than this are moved up before they are removed, so that few descriptors are open.
+const DEPTH_MAX: usize = 32;
+
+/// The folder that holds all working folders.
+#[derive(Debug)]
+pub struct WorkRoot {
+    path: PathBuf,
+    user_base: Option<u32>,
+    /// Why it is not in the data folder; empty when it is.
+    pub moved: String,
+}
+
+impl WorkRoot {
+    /// `data/work`, or a folder in /var/tmp when the programs' users could not reach that one.
+    /// `user_base` is the user of slot 0 when programs have users of their own; `id` names this slave.
+    ///
+    /// # Errors
+    /// When no folder can be made.
+    pub fn prepare(data: &Path, user_base: Option<u32>, id: &str) -> io::Result<Self> {
+        let path = data.join("work");
+        let Some(blocked) = user_base.and_then(|_| first_unreachable(data)) else {
+            make_folder(&path)?;
+            if user_base.is_some() {
+                fs::set_permissions(data, fs::Permissions::from_mode(0o711))?;
+            }
+            return Ok(Self { path, user_base, moved: String::new() });
+        };
+        let own = rustix::process::geteuid().as_raw();
+        let mut failure = io::Error::from(io::ErrorKind::NotFound);
+        for parent in ["/var/tmp", "/tmp"] {
+            let path = Path::new(parent).join(format!("ruche-{own}-{id}"));
+            match make_folder(&path) {
+                Ok(()) => {
+                    let moved = format!("programs cannot enter {}; they work in {}", blocked.display(), path.display());
+                    return Ok(Self { path, user_base, moved });
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Where the working folders are.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The user of a slot.
+    #[must_use]
+    pub fn user(&self, slot: u32) -> Option<ProgramUser> {
+        self.user_base.map(|base| ProgramUser { uid: base + slot, gid: base + slot })
+    }
+
+    /// Whose programs run here: the user of slot 0, or the slave's own.
+    #[must_use]
+    pub fn probe_uid(&self) -> u32 {
+        self.user(0).map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid)
+    }
+
+    /// The folder of one slot, emptied of what an earlier run left.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn slot(&self, slot: u32) -> io::Result<SlotFolder> {
+        let path = self.path.join(format!("slot-{slot}"));
+        make_folder(&path)?;
+        let fd = open_folder(rustix::fs::CWD, path.as_os_str())?;
+        for name in names(fd.as_fd())? {
+            remove(fd.as_fd(), &name)?;
+        }
+        Ok(SlotFolder { path, fd, user: self.user(slot) })
+    }
+}
+
+/// The nearest folder above (or at) `path` that a stranger cannot enter. The data folder itself does not
+/// count: its permissions are ours to set.
+fn first_unreachable(path: &Path) -> Option<PathBuf> {
+    let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    full.ancestors()
+        .skip(1)
+        .find(|folder| fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 == 0))
+        .map(Path::to_owned)
+}
+
+/// A folder of ours that others may enter but not list. One that is there must be ours and a folder.
+fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o711).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = fs::symlink_metadata(path)?;
+            if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+                let reason = format!("{} is not a folder of this user", path.display());
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    // The mask of the caller may have taken bits away.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o711))
+}
+
+/// The folder of one slot; working folders are made in it and removed from it.
+#[derive(Debug)]
+pub(super) struct SlotFolder {
+    path: PathBuf,
+    fd: OwnedFd,
+    user: Option<ProgramUser>,
+}
+
+/// The working folder of one attempt.
+#[derive(Debug)]
+pub(super) struct WorkFolder {
+    name: String,
+    pub(super) path: PathBuf,
+    pub(super) fd: OwnedFd,
+    user: Option<ProgramUser>,
+}
+
+impl SlotFolder {
+    /// A new folder that belongs to the program's user alone.
+    pub(super) fn make(&self, name: String) -> io::Result<WorkFolder> {
+        rustix::fs::mkdirat(&self.fd, &name, Mode::RWXU)?;
+        let fd = open_folder(self.fd.as_fd(), OsStr::new(&name))?;
+        own(fd.as_fd(), self.user)?;
+        Ok(WorkFolder { path: self.path.join(&name), name, fd, user: self.user })
+    }
+
+    /// Removes an empty working folder. False when it is not empty and needs [`SlotFolder::remover`].
+    pub(super) fn remove_empty(&self, folder: &WorkFolder) -> bool {
+        match rustix::fs::unlinkat(&self.fd, &folder.name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// What the background needs to remove a working folder.
+    pub(super) fn remover(&self, folder: &WorkFolder) -> io::Result<Remover> {
+        Ok(Remover { parent: self.fd.try_clone()?, name: folder.name.clone(), path: folder.path.clone() })
+    }
+}
+
+impl WorkFolder {
+    /// Writes a file of the program's user.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o644))?;
+        own(file.as_fd(), self.user)?;
+        io::Write::write_all(&mut fs::File::from(file), bytes)
+    }
+
+    /// Removes a file, if it is there.
+    pub(super) fn remove_file(&self, name: &str) {
+        if let Err(error) = rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())
+            && error != Errno::NOENT
+        {
+            tracing::debug!(name, %error, "a file stays for the background to remove");
+        }
+    }
+}
+
+fn own(fd: BorrowedFd<'_>, user: Option<ProgramUser>) -> io::Result<()> {
+    match user {
+        Some(user) => Ok(rustix::fs::fchown(fd, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?),
+        None => Ok(()),
+    }
+}
+
+/// A working folder to be removed with all that is in it. Its program is dead.
+#[derive(Debug)]
+pub(super) struct Remover {
+    parent: OwnedFd,
+    name: String,
+    path: PathBuf,
+}
+
+impl Remover {
+    pub(super) fn run(&self) {
+        if let Err(error) = remove(self.parent.as_fd(), &CString::new(self.name.as_bytes()).unwrap_or_default()) {
+            tracing::warn!(path = %self.path.display(), %error, "a working folder cannot be removed");
+        }
+    }
+}
+
+fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
+    let mut found = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            found.push(entry.file_name().to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Removes `name` in `parent` and everything below it, following no link.
+fn remove(parent: BorrowedFd<'_>, name: &CString) -> io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let top = enter(parent, name)?;
+    // Removing moves what lies too deep up to the top, so the top is read until nothing is in it.
+    loop {
+        let inside = names(top.as_fd())?;
+        if inside.is_empty() {
+            break;
+        }
+        for inner in &inside {
+            remove_below(top.as_fd(), top.as_fd(), inner, 0, &mut 0)?;
+        }
+    }
+    drop(top);
+    Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
+
+fn remove_below(
+    top: BorrowedFd<'_>,
+    parent: BorrowedFd<'_>,
+    name: &CString,
+    depth: usize,
+    moved: &mut u64,
+) -> io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if depth >= DEPTH_MAX {
+        loop {
+            *moved += 1;
+            let target = format!("moved-{moved}");
+            match rustix::fs::renameat_with(parent, name, top, &target, rustix::fs::RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    let folder = enter(parent, name)?;
+    for inner in names(folder.as_fd())? {
+        remove_below(top, folder.as_fd(), &inner, depth + 1, moved)?;
+    }
+    drop(folder);
+    Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
+
+/// Opens a folder to empty it, also one whose program took its own permissions away.
+fn enter(parent: BorrowedFd<'_>, name: &CString) -> io::Result<OwnedFd> {
+    let open = || open_folder(parent, OsStr::from_bytes(name.to_bytes()));
+    let writable = |fd: OwnedFd| -> io::Result<OwnedFd> {
+        if !rustix::process::geteuid().is_root() {
+            rustix::fs::fchmod(&fd, Mode::RWXU)?;
+        }
+        Ok(fd)
+    };
+    match open() {
+        Ok(fd) => writable(fd),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // The tree is dead, so nobody puts a link here between the two calls.
+            let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if rustix::fs::FileType::from_raw_mode(found.st_mode) != rustix::fs::FileType::Directory {
+                return Err(error);
+            }
+            rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
+            open().and_then(writable)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the folder or one of its near descendants holds a file of exactly `bytes`: a program that met
+/// the limit on file size and handled the signal leaves one. Looks at a bounded number of entries.
+pub(super) fn holds_file_of_size(folder: &WorkFolder, bytes: u64) -> Option<String> {
+    let mut left = 500_usize;
+    holds_file(folder.fd.as_fd(), bytes, 3, &mut left)
+}
+
+fn holds_file(folder: BorrowedFd<'_>, bytes: u64, depth: usize, left: &mut usize) -> Option<String> {
+    for entry in Dir::read_from(folder).ok()? {
+        let name = entry.ok()?.file_name().to_owned();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        *left = left.checked_sub(1)?;
+        let found = rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        match rustix::fs::FileType::from_raw_mode(found.st_mode) {
+            rustix::fs::FileType::RegularFile if u64::try_from(found.st_size).ok() == Some(bytes) => {
+                return Some(String::from_utf8_lossy(name.to_bytes()).into_owned());
+            }
+            rustix::fs::FileType::Directory if depth > 0 => {
+                let below = open_folder(folder, OsStr::from_bytes(name.to_bytes())).ok();
+                if let Some(name) = below.and_then(|fd| holds_file(fd.as_fd(), bytes, depth - 1, left)) {
+                    return Some(name);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i9_removal_follows_no_link_and_reaches_any_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = folder.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("precious"), b"keep").unwrap();
+        let root = WorkRoot { path: folder.path().join("work"), user_base: None, moved: String::new() };
+        make_folder(&root.path).unwrap();
+        let slot = root.slot(0).unwrap();
+        let work = slot.make("p-1".to_owned()).unwrap();
+        std::os::unix::fs::symlink(&outside, work.path.join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", work.path.join("file-link")).unwrap();
+        let mut deep = rustix::io::dup(&work.fd).unwrap();
+        for _ in 0..500 {
+            rustix::fs::mkdirat(&deep, "d", Mode::RWXU).unwrap();
+            deep = open_folder(deep.as_fd(), OsStr::new("d")).unwrap();
+        }
+        rustix::fs::openat(&deep, "f", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+        fs::create_dir(work.path.join("closed")).unwrap();
+        fs::create_dir(work.path.join("closed/inner")).unwrap();
+        fs::set_permissions(work.path.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        assert!(!slot.remove_empty(&work));
+        slot.remover(&work).unwrap().run();
+        assert!(!work.path.exists());
+        assert_eq!(fs::read(outside.join("precious")).unwrap(), b"keep");
+    }
+
+    #[test]
+    fn e5_a_program_that_removed_its_own_folder_leaves_nothing_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = WorkRoot { path: folder.path().join("work"), user_base: None, moved: String::new() };
+        make_folder(&root.path).unwrap();
+        let slot = root.slot(3).unwrap();
+        let work = slot.make("p-1".to_owned()).unwrap();
+        fs::remove_dir(&work.path).unwrap();
+        assert!(slot.remove_empty(&work));
+    }
+
+    #[test]
+    fn e5_a_link_in_place_of_the_work_root_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", folder.path().join("work")).unwrap();
+        assert!(make_folder(&folder.path().join("work")).is_err());
+    }
+}

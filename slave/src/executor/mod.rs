@@ -1,0 +1,395 @@
+//! Runs attempts in slots: keepers start the programs, this reads their pipes and turns what happens into
+//! events. One thread, one epoll descriptor for everything; no task and no thread for a pipe.
+
+mod attempt;
+mod cleaner;
+mod folder;
+mod outcome;
+mod outputs;
+mod progress;
+mod steps;
+mod sys;
+
+pub use folder::WorkRoot;
+pub use outcome::Stop;
+pub use outputs::Outputs;
+
+use crate::languages::Offered;
+use attempt::{Attempt, Context, Turn};
+use cleaner::Cleaner;
+use common::{
+    id::AttemptKey,
+    message::{Assignment, Stream},
+    outcome::Outcome,
+    units::Timestamp,
+    view::{Progress, Usage},
+};
+use folder::SlotFolder;
+use launcher::{
+    Launcher, Socket, Wait,
+    cgroup::Base,
+    protocol::{FromKeeper, FromLauncher, KeeperConfig},
+};
+use rustix::{
+    event::epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    fd::{AsFd, OwnedFd},
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// Events of the kernel that one turn looks at.
+const KERNEL_EVENTS_PER_TURN: usize = 256;
+/// How often a program's progress file is read.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the executor works with.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where commands are looked for, and PATH of programs.
+    pub program_path: Vec<PathBuf>,
+    /// Where working folders are.
+    pub work: WorkRoot,
+    /// Control groups.
+    pub groups: Base,
+    /// What programs write.
+    pub outputs: Outputs,
+}
+
+/// What happened to an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExecutorEvent {
+    /// It wrote.
+    Output {
+        /// The attempt.
+        key: AttemptKey,
+        /// Where.
+        stream: Stream,
+        /// Place after the last byte.
+        end: u64,
+    },
+    /// It says how far it is.
+    Progress {
+        /// The attempt.
+        key: AttemptKey,
+        /// What it says.
+        progress: Progress,
+    },
+    /// It ended; all that it started is gone and all that it wrote is in the outputs.
+    Ended(Box<AttemptEnd>),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptEnd {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// How.
+    pub outcome: Outcome,
+    /// When it was started; none when nothing of it could be.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// What it used.
+    pub usage: Usage,
+    /// Whether the output limit cut the output.
+    pub output_truncated: bool,
+    /// The last line of output, shortened.
+    pub last_line: String,
+}
+
+/// The place of one program at a time.
+#[derive(Debug)]
+struct Slot {
+    number: u32,
+    folder: SlotFolder,
+    keeper: Keeper,
+    attempt: Option<Attempt>,
+}
+
+#[derive(Debug)]
+enum Keeper {
+    None,
+    Present(Socket),
+    /// It died; the launcher is ending what it left.
+    Gone,
+}
+
+/// Runs attempts.
+pub struct Executor {
+    launcher: Launcher,
+    epoll: OwnedFd,
+    slots: Vec<Slot>,
+    by_key: BTreeMap<AttemptKey, usize>,
+    context: Context,
+    work: WorkRoot,
+    groups: Base,
+    languages: BTreeMap<String, Offered>,
+    kernel_events: Vec<Event>,
+    progress_at: Option<Instant>,
+}
+
+const LAUNCHER_TOKEN: u64 = u64::MAX;
+
+/// What a descriptor of a slot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Keeper,
+    Output,
+    Error,
+}
+
+impl Source {
+    const fn token(self, slot: usize) -> u64 {
+        (slot as u64) << 2 | self as u64
+    }
+}
+
+impl Executor {
+    /// An executor that starts keepers through `launcher` as it needs them.
+    ///
+    /// # Errors
+    /// When the system has no descriptors or threads left.
+    pub fn new(launcher: Launcher, setup: Setup) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, launcher.descriptor()?, EventData::new_u64(LAUNCHER_TOKEN), EventFlags::IN)?;
+        let context = Context {
+            outputs: setup.outputs,
+            program_path: setup.program_path,
+            cleaner: Cleaner::start()?,
+            buffer: vec![0; 64 << 10],
+            events: Vec::new(),
+        };
+        Ok(Self {
+            launcher,
+            epoll,
+            slots: Vec::new(),
+            by_key: BTreeMap::new(),
+            context,
+            work: setup.work,
+            groups: setup.groups,
+            languages: BTreeMap::new(),
+            kernel_events: Vec::with_capacity(KERNEL_EVENTS_PER_TURN),
+            progress_at: None,
+        })
+    }
+
+    /// The languages that source files may be in, from now on.
+    pub fn set_languages(&mut self, languages: impl IntoIterator<Item = Offered>) {
+        self.languages = languages.into_iter().map(|offered| (offered.language.name.to_lowercase(), offered)).collect();
+    }
+
+    /// What programs wrote.
+    pub const fn outputs(&mut self) -> &mut Outputs {
+        &mut self.context.outputs
+    }
+
+    /// Attempts that run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Readable when [`Executor::turn`] has something to do.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn descriptor(&self) -> io::Result<tokio::io::unix::AsyncFd<impl std::os::fd::AsRawFd>> {
+        sys::watch(self.epoll.try_clone()?)
+    }
+
+    /// When [`Executor::turn`] must be called even if nothing is readable.
+    #[must_use]
+    pub const fn next_deadline(&self) -> Option<Instant> {
+        self.progress_at
+    }
+
+    /// Starts an attempt in a free slot. What cannot be started ends at once, with an event that says why.
+    pub fn start(&mut self, assignment: Assignment, now: Timestamp) {
+        let index = match self.free_slot() {
+            Ok(index) => index,
+            Err(error) => {
+                let detail = format!("The slave could not make a place for it: {error}.");
+                return self.context.refuse(assignment.key, Outcome::Lost { detail }, now);
+            }
+        };
+        let language = assignment.spec.language().and_then(|name| self.languages.get(&name.to_lowercase()));
+        let slot = &mut self.slots[index];
+        let key = assignment.key;
+        let Keeper::Present(keeper) = &slot.keeper else { return };
+        match Attempt::start(assignment, language, &slot.folder, keeper, &mut self.context, now) {
+            Ok(attempt) => {
+                slot.attempt = Some(attempt);
+                self.by_key.insert(key, index);
+                self.progress_at.get_or_insert_with(|| Instant::now() + PROGRESS_INTERVAL);
+                if let Err(error) = self.watch_pipes(index) {
+                    self.stop(key, Stop::Failed(format!("The slave could not read its output: {error}.")));
+                }
+            }
+            Err(outcome) => self.context.refuse(key, outcome, now),
+        }
+    }
+
+    /// Stops an attempt; it ends with an event. A cancelled one gets time to end by itself.
+    pub fn stop(&mut self, key: AttemptKey, stop: Stop) {
+        let Some(slot) = self.by_key.get(&key).map(|index| &mut self.slots[*index]) else { return };
+        if let (Some(attempt), Keeper::Present(keeper)) = (&mut slot.attempt, &slot.keeper) {
+            attempt.stop(stop, keeper);
+        }
+    }
+
+    /// Waits at most `timeout` for something to happen, and handles it.
+    ///
+    /// # Errors
+    /// When the launcher is gone: nothing can be run any more.
+    pub fn turn(&mut self, timeout: Duration, now: impl Fn() -> Timestamp) -> io::Result<Vec<ExecutorEvent>> {
+        if !self.context.events.is_empty() {
+            return Ok(std::mem::take(&mut self.context.events));
+        }
+        let limit = timeout.try_into().map_err(io::Error::other)?;
+        self.kernel_events.clear();
+        let wait = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.kernel_events), Some(&limit));
+        match wait {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<u64> = self.kernel_events.iter().map(|event| event.data.u64()).collect();
+        // Pipes before keepers: a pipe that is read here need not be drained at the end.
+        for token in ready.iter().copied().filter(|token| *token != LAUNCHER_TOKEN) {
+            let index = usize::try_from(token >> 2).unwrap_or(usize::MAX);
+            match token & 3 {
+                0 => self.hear_keeper(index, &now)?,
+                1 => self.read_pipe(index, Source::Output),
+                _ => self.read_pipe(index, Source::Error),
+            }
+        }
+        if ready.contains(&LAUNCHER_TOKEN) {
+            self.hear_launcher(&now)?;
+        }
+        self.read_progress();
+        Ok(std::mem::take(&mut self.context.events))
+    }
+
+    fn free_slot(&mut self) -> io::Result<usize> {
+        let free = |slot: &Slot| slot.attempt.is_none() && !matches!(slot.keeper, Keeper::Gone);
+        let index = match self.slots.iter().position(free) {
+            Some(index) => index,
+            None => {
+                let number = u32::try_from(self.slots.len()).map_err(io::Error::other)?;
+                let folder = self.work.slot(number)?;
+                self.slots.push(Slot { number, folder, keeper: Keeper::None, attempt: None });
+                self.slots.len() - 1
+            }
+        };
+        if matches!(self.slots[index].keeper, Keeper::None) {
+            let slot = self.slots[index].number;
+            let config = KeeperConfig { slot, user: self.work.user(slot), groups: self.groups.slot(slot) };
+            let socket = self.launcher.keeper(config)?;
+            let data = EventData::new_u64(Source::Keeper.token(index));
+            epoll::add(&self.epoll, socket.as_fd(), data, EventFlags::IN)?;
+            self.slots[index].keeper = Keeper::Present(socket);
+        }
+        Ok(index)
+    }
+
+    fn watch_pipes(&mut self, index: usize) -> io::Result<()> {
+        let Some(attempt) = &self.slots[index].attempt else { return Ok(()) };
+        for (pipe, source) in attempt.pipes().zip([Source::Output, Source::Error]) {
+            if let Some(pipe) = pipe {
+                epoll::add(&self.epoll, pipe, EventData::new_u64(source.token(index)), EventFlags::IN)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_pipe(&mut self, index: usize, source: Source) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        if let (Some(attempt), Keeper::Present(keeper)) = (&mut slot.attempt, &slot.keeper) {
+            attempt.read_pipe(usize::from(source == Source::Error), keeper, &mut self.context);
+        }
+    }
+
+    fn hear_keeper(&mut self, index: usize, now: &impl Fn() -> Timestamp) -> io::Result<()> {
+        loop {
+            let Some(slot) = self.slots.get_mut(index) else { return Ok(()) };
+            let Keeper::Present(socket) = &mut slot.keeper else { return Ok(()) };
+            match socket.receive::<FromKeeper>(Wait::No) {
+                Ok(None) => return Ok(()),
+                Ok(Some(received)) => self.handle_keeper(index, received.message, now())?,
+                Err(_) => {
+                    // Closing the socket takes it out of the epoll set.
+                    slot.keeper = Keeper::Gone;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn handle_keeper(&mut self, index: usize, message: FromKeeper, now: Timestamp) -> io::Result<()> {
+        let slot = &mut self.slots[index];
+        if let FromKeeper::Ready { problem } = &message {
+            if !problem.is_empty() {
+                tracing::warn!(slot = slot.number, %problem, "a control group cannot be used; its limit is kept by watching");
+            }
+            return Ok(());
+        }
+        let (Some(mut attempt), Keeper::Present(keeper)) = (slot.attempt.take(), &slot.keeper) else { return Ok(()) };
+        match attempt.step_ended(message, keeper, &slot.folder, &mut self.context, now) {
+            Turn::GoesOn => {
+                slot.attempt = Some(attempt);
+                self.watch_pipes(index)
+            }
+            Turn::Ended => {
+                self.by_key.remove(&attempt.key());
+                attempt.clean_up(&slot.folder, &self.context);
+                Ok(())
+            }
+        }
+    }
+
+    fn hear_launcher(&mut self, now: &impl Fn() -> Timestamp) -> io::Result<()> {
+        while let Some(FromLauncher::KeeperEnded { slot, reason }) = self.launcher.receive(Wait::No)? {
+            tracing::error!(slot, %reason, "a keeper ended unexpectedly");
+            let Some(slot) = self.slots.get_mut(slot as usize) else { continue };
+            slot.keeper = Keeper::None;
+            if let Some(mut attempt) = slot.attempt.take() {
+                self.by_key.remove(&attempt.key());
+                attempt.keeper_lost(&reason, &mut self.context, now());
+                attempt.clean_up(&slot.folder, &self.context);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_progress(&mut self) {
+        let now = Instant::now();
+        if self.progress_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.progress_at = (!self.by_key.is_empty()).then_some(now + PROGRESS_INTERVAL);
+        for attempt in self.slots.iter_mut().filter_map(|slot| slot.attempt.as_mut()) {
+            attempt.read_progress(&mut self.context);
+        }
+    }
+
+    /// Ends all programs and keepers, and removes the control groups.
+    ///
+    /// # Errors
+    /// When the launcher cannot be waited for.
+    pub fn shut_down(mut self) -> io::Result<()> {
+        for slot in &mut self.slots {
+            slot.keeper = Keeper::None;
+        }
+        let stopped = self.launcher.stop();
+        for slot in &mut self.slots {
+            if let Some(mut attempt) = slot.attempt.take() {
+                attempt.clean_up(&slot.folder, &self.context);
+            }
+        }
+        self.groups.remove();
+        stopped
+    }
+}

@@ -1,0 +1,231 @@
+//! What to execute for an attempt: the compile or check step, then the run, with arguments and environment.
+
+use super::folder::{PROGRESS_FILE, WorkFolder};
+use crate::languages::{Offered, java};
+use common::{
+    limits,
+    message::Assignment,
+    program::{ResourceLimits, SourceText, Work},
+};
+use launcher::protocol::{Step, StepLimits, Strings};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+/// One attempt's steps.
+#[derive(Debug)]
+pub(super) struct Steps {
+    /// The source file: its name in the working folder, the name that its author gave it, its text.
+    pub(super) source: Option<SourceFile>,
+    /// The command of the compile or check step.
+    pub(super) compile: Option<Vec<Vec<u8>>>,
+    /// The command of the run.
+    pub(super) run: Vec<Vec<u8>>,
+    /// What the compile step makes, when it makes something.
+    pub(super) program: Option<String>,
+    /// The language's variables.
+    variables: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A source file as it lies in the working folder.
+#[derive(Debug)]
+pub(super) struct SourceFile {
+    pub(super) name: String,
+    pub(super) own_name: String,
+    pub(super) text: SourceText,
+}
+
+impl Steps {
+    /// The steps of a program; `language` is its language's entry for a source file.
+    pub(super) fn plan(assignment: &Assignment, language: Option<&Offered>) -> Option<Self> {
+        let arguments = assignment.spec.arguments.iter().map(|argument| argument.0.clone());
+        match &assignment.spec.work {
+            Work::Command { command } => {
+                let run = std::iter::once(command.0.clone()).chain(arguments).collect();
+                Some(Self { source: None, compile: None, run, program: None, variables: Vec::new() })
+            }
+            Work::Source { file_name, text, .. } => {
+                let Offered { language, tool, .. } = language?;
+                let (name, stem) = if language.named_by_class {
+                    let class = java::main_class(&text.0);
+                    let simple = class.rsplit('.').next().unwrap_or(&class);
+                    (format!("{simple}.java"), class)
+                } else {
+                    (file_name.clone(), stem_of(file_name).to_owned())
+                };
+                let program = if stem == name { "a.out".to_owned() } else { stem.clone() };
+                let fill = |template: &[String]| -> Vec<Vec<u8>> {
+                    template.iter().map(|part| fill_in(part, tool, &name, &stem, &program)).collect()
+                };
+                let makes_program = language.compile.iter().any(|part| part.contains("{program}"));
+                Some(Self {
+                    compile: Some(fill(&language.compile)).filter(|command| !command.is_empty()),
+                    run: fill(&language.run).into_iter().chain(arguments).collect(),
+                    program: makes_program.then_some(program),
+                    variables: language.environment.iter().filter_map(|text| split_variable(text)).collect(),
+                    source: Some(SourceFile { name, own_name: file_name.clone(), text: text.clone() }),
+                })
+            }
+        }
+    }
+
+    /// Whether what the compile step prints is kept when it succeeds: warnings of a compiler are, the
+    /// "syntax OK" of a check is not.
+    pub(super) fn keeps_compile_output(&self) -> bool {
+        self.program.is_some() || self.source.as_ref().is_some_and(|source| source.name.ends_with(".java"))
+    }
+}
+
+fn stem_of(file_name: &str) -> &str {
+    file_name.rsplit_once('.').map_or(file_name, |(stem, _)| stem)
+}
+
+fn fill_in(part: &str, tool: &Path, source: &str, stem: &str, program: &str) -> Vec<u8> {
+    if part == "{tool}" {
+        return tool.as_os_str().as_bytes().to_vec();
+    }
+    // One pass, so that a file named `{stem}.py` stays what it is.
+    let mut filled = String::new();
+    let mut rest = part;
+    while let Some(start) = rest.find('{') {
+        filled.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let known = [("{source}", source), ("{stem}", stem), ("{program}", program)];
+        match known.iter().find(|(name, _)| rest.starts_with(name)) {
+            Some((name, value)) => {
+                filled.push_str(value);
+                rest = &rest[name.len()..];
+            }
+            None => {
+                filled.push('{');
+                rest = &rest[1..];
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled.into_bytes()
+}
+
+fn split_variable(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (name, value) = text.split_once('=')?;
+    Some((name.into(), value.into()))
+}
+
+/// Which step of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Compiling, or checking the syntax.
+    Compile,
+    /// Running.
+    Run,
+}
+
+/// The keeper's order for one step.
+pub(super) fn step(
+    command: &[Vec<u8>],
+    phase: Phase,
+    assignment: &Assignment,
+    steps: &Steps,
+    folder: &WorkFolder,
+    program_path: &[PathBuf],
+) -> Step {
+    Step {
+        candidates: candidates(command.first().map_or(&[], Vec::as_slice), program_path),
+        arguments: command.iter().collect(),
+        environment: environment(assignment, steps, folder, program_path),
+        limits: match phase {
+            Phase::Compile => StepLimits {
+                wall_time: limits::COMPILE_WALL_TIME,
+                cpu_time: None,
+                memory: limits::COMPILE_MEMORY,
+                processes: limits::PROCESSES_DEFAULT,
+                file_size: limits::FILE_SIZE_DEFAULT,
+            },
+            Phase::Run => run_limits(&assignment.spec.limits),
+        },
+        stdin: phase == Phase::Run && assignment.spec.stdin.is_some(),
+    }
+}
+
+const fn run_limits(limits: &ResourceLimits) -> StepLimits {
+    StepLimits {
+        wall_time: limits.wall_time,
+        cpu_time: limits.cpu_time,
+        memory: limits.memory,
+        processes: limits.processes,
+        file_size: limits.file_size,
+    }
+}
+
+/// The paths that a command may mean, as execvp tries them.
+fn candidates(command: &[u8], program_path: &[PathBuf]) -> Strings {
+    if command.contains(&b'/') {
+        return std::iter::once(command).collect();
+    }
+    program_path
+        .iter()
+        .map(|folder| folder.join(OsStr::from_bytes(command)).into_os_string().into_encoded_bytes())
+        .collect()
+}
+
+/// Exactly what the interface documents: nothing of the slave's own environment.
+fn environment(assignment: &Assignment, steps: &Steps, folder: &WorkFolder, program_path: &[PathBuf]) -> Strings {
+    let home = folder.path.as_os_str().as_bytes();
+    let path = program_path.iter().map(|folder| folder.as_os_str().as_bytes()).collect::<Vec<_>>().join(&b':');
+    let attempt = assignment.key.attempt.to_string();
+    let progress = [home, b"/", PROGRESS_FILE.as_bytes()].concat();
+    let program = assignment.key.program.to_string();
+    let index = assignment.index.to_string();
+    let ours: [(&[u8], &[u8]); 9] = [
+        (b"PATH", &path),
+        (b"LANG", b"C.UTF-8"),
+        (b"HOME", home),
+        (b"TMPDIR", home),
+        (b"RUCHE_PROGRAM_ID", program.as_bytes()),
+        (b"RUCHE_ATTEMPT", attempt.as_bytes()),
+        (b"RUCHE_FENCE", attempt.as_bytes()),
+        (b"RUCHE_INDEX", index.as_bytes()),
+        (b"RUCHE_PROGRESS", &progress),
+    ];
+    let languages = steps.variables.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+    let given = assignment.spec.environment.iter().map(|(name, value)| (name.0.as_slice(), value.0.as_slice()));
+    let all: Vec<(&[u8], &[u8])> = ours.into_iter().chain(languages).chain(given).collect();
+    let mut strings = Strings::default();
+    let mut seen = std::collections::BTreeSet::new();
+    // A later one of the same name counts.
+    let mut last: Vec<_> = all.into_iter().rev().filter(|(name, _)| seen.insert(*name)).collect();
+    last.reverse();
+    for (name, value) in last {
+        strings.push_variable(name, value);
+    }
+    strings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e12_templates_are_filled_in_once() {
+        let tool = Path::new("/usr/bin/cc");
+        for (part, filled) in [
+            ("{tool}", "/usr/bin/cc"),
+            ("./{program}", "./a"),
+            ("x{source}y{stem}", "x{stem}.cya"),
+            ("{other}{", "{other}{"),
+            ("-O2", "-O2"),
+        ] {
+            assert_eq!(fill_in(part, tool, "{stem}.c", "a", "a"), filled.as_bytes(), "{part}");
+        }
+    }
+
+    #[test]
+    fn e5_a_command_with_a_slash_is_a_path() {
+        let path = [PathBuf::from("/usr/bin"), PathBuf::from("/bin")];
+        let of = |command: &[u8]| candidates(command, &path).iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(of(b"ls"), [b"/usr/bin/ls".to_vec(), b"/bin/ls".to_vec()]);
+        assert_eq!(of(b"./ls"), [b"./ls".to_vec()]);
+    }
+}
