@@ -83,16 +83,14 @@ async fn e5_control_overtakes_bulk_and_neither_overtakes_itself() {
     dialled.sender.send_all((0..10).map(|number| notice(&number.to_string()))).unwrap();
     let (mut bulk, mut control) = (0, 0);
     while bulk < chunks || control < 10 {
-        match within(accepted.receiver.next()).await.unwrap() {
-            Message::Data(Data::Output { offset, .. }) => {
-                assert_eq!(offset, bulk);
-                bulk += 1;
-            }
-            message => {
-                assert_eq!(message, notice(&control.to_string()));
-                assert!(bulk <= 2, "{bulk} pieces of bulk came before control");
-                control += 1;
-            }
+        let message = within(accepted.receiver.next()).await.unwrap();
+        if let Message::Data(Data::Output { offset, .. }) = message {
+            assert_eq!(offset, bulk);
+            bulk += 1;
+        } else {
+            assert_eq!(message, notice(&control.to_string()));
+            assert!(bulk <= 2, "{bulk} pieces of bulk came before control");
+            control += 1;
         }
     }
     assert_eq!(dialled.sender.queued_bytes(), 0);
