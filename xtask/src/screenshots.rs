@@ -18,8 +18,8 @@ const SHOW_MAX: Duration = Duration::from_secs(30);
 
 /// What each picture is called, and the keys that lead there from the one before.
 const PICTURES: [(&str, &[&str]); 4] = [
-    ("history", &["ctrl+1", "Home", "Down"]),
-    ("submit", &["ctrl+2"]),
+    ("history", &["ctrl+2", "Down"]),
+    ("submit", &["ctrl+1"]),
     ("slaves", &["ctrl+3"]),
     ("clients", &["ctrl+4"]),
 ];
