@@ -1,0 +1,71 @@
+//! The command line: the same requests as the window makes, from a terminal and for scripts.
+
+mod arguments;
+mod commands;
+mod failure;
+mod follow;
+mod json;
+mod output;
+mod session;
+mod table;
+mod terminal;
+
+use arguments::{Cli, Command};
+use clap::{CommandFactory, Parser};
+use failure::{Failure, report};
+use std::{ffi::OsString, process::ExitCode};
+
+/// The whole command line, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Does what `arguments` say; the first is the program's own name.
+#[must_use]
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    start_log();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(usage(&error, &arguments)),
+    };
+    let own_failure = if matches!(cli.command, Command::Run(_)) { failure::RUN_FAILED } else { failure::FAILED };
+    let code = match commands::perform(cli.command, &arguments) {
+        Ok(code) => code,
+        Err(Failure::Error(error)) => {
+            report(&error);
+            own_failure
+        }
+        Err(Failure::OutputClosed) => failure::OUTPUT_CLOSED,
+        Err(Failure::Exit(code)) => code,
+    };
+    ExitCode::from(code)
+}
+
+/// Shows a mistake in the arguments, or the help that was asked for. `run` exits with 125, so that a mistake
+/// is never taken for the program's own end.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    // Nobody reads it any more when it cannot be written.
+    drop(error.print());
+    let asked_for_help = !error.use_stderr();
+    let run = arguments.get(1).is_some_and(|word| word == "run");
+    match (asked_for_help, run) {
+        (true, _) => 0,
+        (false, true) => failure::RUN_FAILED,
+        (false, false) => failure::USAGE,
+    }
+}
+
+fn start_log() {
+    use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt};
+    let log = fmt().with_writer(std::io::stderr);
+    // Both fail when a test of this process has started one already.
+    match std::env::var("RUCHE_LOG") {
+        Ok(filter) => {
+            let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
+            drop(log.with_env_filter(filter).try_init());
+        }
+        // Without a filter to compile, which a short program would pay for.
+        Err(_) => drop(log.with_max_level(LevelFilter::WARN).try_init()),
+    }
+}

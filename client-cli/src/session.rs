@@ -1,0 +1,158 @@
+//! The connection of a command: by the login that is kept on this computer, and again after it is lost.
+
+use client::{
+    connection::{Client, News},
+    context::{self, Context},
+};
+use common::{
+    ErrorCode, ProgramId, UserError,
+    message::{HistoryQuery, Reply, Request},
+    view::ClientKind,
+};
+use std::{
+    io::IsTerminal,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use transport::Backoff;
+
+/// How long a command that follows a program tries to get its connection back: longer than a master takes
+/// to restart.
+const RECONNECT_TIME: Duration = Duration::from_secs(120);
+
+/// A command's connection.
+pub(crate) struct Session {
+    folder: PathBuf,
+    context: Context,
+    client: Client,
+}
+
+impl Session {
+    /// Connects with the login that is kept.
+    ///
+    /// # Errors
+    /// `E-LOGIN-NEEDED` without one; otherwise why there is no connection.
+    pub(crate) async fn open() -> Result<Self, UserError> {
+        let folder = context::folder()?;
+        let context = Context::load(&folder)?.ok_or_else(context::login_needed)?;
+        let client = connect(&folder, &context).await?;
+        Ok(Self { folder, context, client })
+    }
+
+    /// The connection.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The login.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Where the login is kept.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
+    /// Asks and waits for the answer.
+    pub(crate) async fn ask(&self, request: Request) -> Result<Reply, UserError> {
+        self.client.request(request).await
+    }
+
+    /// After `E-CONNECTION-LOST` connects again, trying for a while.
+    ///
+    /// # Errors
+    /// `reason` itself when it is another one, else why it could not connect again.
+    pub(crate) async fn reconnect(&mut self, reason: UserError) -> Result<(), UserError> {
+        if !reason.is(ErrorCode::ConnectionLost) {
+            return Err(reason);
+        }
+        if std::io::stderr().is_terminal() {
+            crate::failure::say("ruche: the connection is lost; connecting again…\n");
+        }
+        tracing::info!(%reason, "connecting again");
+        let deadline = Instant::now() + RECONNECT_TIME;
+        let mut backoff = Backoff::new();
+        loop {
+            tokio::time::sleep(backoff.next_delay()).await;
+            match connect(&self.folder, &self.context).await {
+                Ok(client) => {
+                    self.client = client;
+                    return Ok(());
+                }
+                Err(error) if passes(&error) && Instant::now() < deadline => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The program that `text` names: a whole ID, or the beginning or end of just one.
+    ///
+    /// # Errors
+    /// `E-PROGRAM-UNKNOWN`.
+    pub(crate) async fn program(&self, text: &str) -> Result<ProgramId, UserError> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let shown = common::escape::RawText::from(text);
+        let part = text.trim_start_matches('…').to_lowercase();
+        let is_part = part.len() >= 4 && part.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        if !is_part {
+            return Err(UserError::new(ErrorCode::ProgramUnknown, format!("`{shown}` is not the ID of a program")));
+        }
+        let query = HistoryQuery { search: part.clone(), limit: 50, ..HistoryQuery::default() };
+        let (rows, _) = client::reply::page(self.ask(Request::List(query)).await?)?;
+        let mut found = rows.iter().map(|row| row.id).filter(|id| {
+            let id = id.to_string();
+            id.starts_with(&part) || id.ends_with(&part)
+        });
+        match (found.next(), found.next()) {
+            (Some(id), None) => Ok(id),
+            (Some(_), Some(_)) => Err(UserError::new(
+                ErrorCode::ProgramUnknown,
+                format!("more than one program has an ID that begins or ends with `{shown}`"),
+            )
+            .with_hint("give more of the ID")),
+            (None, _) => Err(UserError::new(
+                ErrorCode::ProgramUnknown,
+                format!("no program that you may see has an ID that begins or ends with `{shown}`"),
+            )),
+        }
+    }
+
+    /// The programs that `texts` name.
+    ///
+    /// # Errors
+    /// As [`Session::program`].
+    pub(crate) async fn programs(&self, texts: &[String]) -> Result<Vec<ProgramId>, UserError> {
+        let mut ids = Vec::with_capacity(texts.len());
+        for text in texts {
+            ids.push(self.program(text).await?);
+        }
+        Ok(ids)
+    }
+}
+
+/// Connects, and keeps the session's token when the master gave another one.
+async fn connect(folder: &std::path::Path, context: &Context) -> Result<Client, UserError> {
+    let credentials = context.credentials()?;
+    let (client, _news): (Client, tokio::sync::mpsc::Receiver<News>) =
+        Client::connect(&context.target, ClientKind::Cli, &credentials).await.map_err(|error| {
+            if !error.is(ErrorCode::LoginNeeded) {
+                return error;
+            }
+            let hint = format!("run `ruche login {} --user {}`", context.target.address, context.user);
+            error.with_hint(hint)
+        })?;
+    if context.token.as_ref() != Some(client.token()) {
+        Context::of(&context.target, &client).save(folder)?;
+    }
+    Ok(client)
+}
+
+/// Whether a connection may succeed a moment later.
+fn passes(error: &UserError) -> bool {
+    [ErrorCode::ConnectionLost, ErrorCode::MasterUnreachable, ErrorCode::Busy, ErrorCode::Stopping]
+        .iter()
+        .any(|code| error.is(*code))
+}
