@@ -111,7 +111,7 @@ async fn s_a_peer_that_never_reads_is_cut_when_too_much_waits() {
         }
     };
     assert_eq!(within(fill).await, SendError::Full);
-    within(dialled.sender.closed()).await;
+    timeout(Duration::from_secs(1), dialled.sender.closed()).await.expect("it is cut at once");
     assert_eq!(dialled.sender.send(notice("more")), Err(SendError::Closed));
     drop(accepted);
 }
@@ -157,7 +157,9 @@ async fn e9_a_refused_peer_reads_why_even_while_it_is_sending() {
         dialled.sender.send(output(offset, OUTPUT_CHUNK_BYTES_MAX)).unwrap();
     }
     let reason = UserError::new(ErrorCode::Busy, "the master is busy");
-    let (refused, ()) = tokio::join!(within(dialled.receiver.next()), within(accepted.sender.refuse(reason.clone())));
+    // The reason is read only after the master has done all it does.
+    within(accepted.sender.refuse(reason.clone())).await;
+    let refused = within(dialled.receiver.next()).await;
     assert_eq!(refused.unwrap(), Alert::Refused(reason).into());
     assert!(matches!(within(dialled.receiver.next()).await, Err(ReceiveError::Closed)));
 }
@@ -217,11 +219,12 @@ async fn b2_a_peer_has_little_time_for_its_first_message_and_for_its_login() {
     within(listener.receiver.next()).await.unwrap();
     tokio::time::pause();
     let start = Instant::now();
+    let minute = Duration::from_secs(60);
     let (mute, _, unauthenticated, _) = tokio::join!(
-        async { (accepted.receiver.next().await, start.elapsed()) },
-        dialled.receiver.next(),
-        async { (listener.receiver.next().await, start.elapsed()) },
-        talker.receiver.next(),
+        async { (timeout(minute, accepted.receiver.next()).await.unwrap(), start.elapsed()) },
+        timeout(minute, dialled.receiver.next()),
+        async { (timeout(minute, listener.receiver.next()).await.unwrap(), start.elapsed()) },
+        timeout(minute, talker.receiver.next()),
     );
     for ((result, elapsed), limit) in [(mute, HANDSHAKE_TIMEOUT), (unauthenticated, LOGIN_TIMEOUT)] {
         assert!(matches!(result, Err(ReceiveError::Silent)), "{result:?}");
