@@ -1,4 +1,5 @@
 //! Runs programs for a master and reports how they ended.
 
+pub mod core;
 pub mod executor;
 pub mod languages;

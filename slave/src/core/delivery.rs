@@ -1,0 +1,154 @@
+//! Output and results on their way to the master: within credit, in order, again after each cut.
+
+use super::{Action, Core, FinishedHead, Now};
+use common::{
+    id::AttemptKey,
+    limits::{INLINE_OUTPUT_BYTES_MAX, OUTPUT_CHUNK_BYTES_MAX, OUTPUT_CREDIT_BYTES},
+    message::{Stream, StoredUpTo},
+    units::Duration,
+};
+
+/// A program that ends sooner tells all its output in its result.
+const STREAM_AFTER: Duration = Duration::from_millis(100);
+/// Output of a running program is gathered for this long, so that a program that writes byte by byte
+/// does not make a frame of each.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(30);
+
+/// How far each stream of an attempt is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Streams([Progress; 3]);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    end: u64,
+    sent: u64,
+    stored: u64,
+}
+
+impl Progress {
+    fn unsent(&self) -> u64 {
+        self.end.saturating_sub(self.sent)
+    }
+
+    fn credit(&self) -> u64 {
+        OUTPUT_CREDIT_BYTES.saturating_sub(self.sent.saturating_sub(self.stored))
+    }
+}
+
+impl Streams {
+    /// What was on its way when the connection broke is sent again.
+    pub(super) fn rewind(&mut self) {
+        for stream in &mut self.0 {
+            stream.sent = stream.stored;
+        }
+    }
+
+    fn of(&mut self, stream: Stream) -> &mut Progress {
+        &mut self.0[stream as usize]
+    }
+
+    /// The parts to send now so that at most `rest_max` bytes of each stream stay, within credit.
+    fn take(&mut self, key: AttemptKey, rest_max: u64, actions: &mut Vec<Action>) {
+        for (stream, progress) in Stream::ALL.into_iter().zip(&mut self.0) {
+            while progress.unsent() > rest_max {
+                let count = progress.unsent().min(OUTPUT_CHUNK_BYTES_MAX as u64).min(progress.credit());
+                if count == 0 {
+                    break;
+                }
+                actions.push(Action::SendOutput { key, stream, offset: progress.sent, count: count as usize });
+                progress.sent += count;
+            }
+        }
+    }
+
+    fn unsent_max(&self) -> u64 {
+        self.0.iter().map(Progress::unsent).max().unwrap_or(0)
+    }
+}
+
+impl Core {
+    pub(super) fn output(&mut self, key: AttemptKey, stream: Stream, end: u64, now: Now) {
+        let Some(running) = self.running.get_mut(&key).filter(|running| !running.discarded) else { return };
+        running.streams.of(stream).end = end;
+        if running.streams.unsent_max() >= OUTPUT_CHUNK_BYTES_MAX as u64 && self.registered && now.takes_bulk {
+            running.streams.take(key, 0, &mut self.actions);
+            return;
+        }
+        let at = now.boot.plus(FLUSH_INTERVAL).max(running.started.plus(STREAM_AFTER));
+        self.unsent.insert(key);
+        self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// Sends what programs that have run for a while have written.
+    pub(super) fn flush(&mut self, now: Now) {
+        self.flush_at = None;
+        let mut next = None;
+        for key in std::mem::take(&mut self.unsent) {
+            let Some(running) = self.running.get_mut(&key) else { continue };
+            let from = running.started.plus(STREAM_AFTER);
+            if now.boot >= from && now.takes_bulk {
+                // What stays for want of credit goes on when the master says that it has stored some.
+                running.streams.take(key, 0, &mut self.actions);
+            } else {
+                self.unsent.insert(key);
+                let at = from.max(now.boot.plus(FLUSH_INTERVAL));
+                next = Some(next.map_or(at, |before: common::units::BootTime| before.min(at)));
+            }
+        }
+        for key in self.held_back() {
+            self.deliver(key, now);
+        }
+        let retry = (!now.takes_bulk).then(|| now.boot.plus(FLUSH_INTERVAL));
+        self.flush_at = [next, retry, self.flush_at].into_iter().flatten().min();
+    }
+
+    /// Results whose output did not fit into the connection.
+    fn held_back(&self) -> Vec<AttemptKey> {
+        self.ended.iter().filter(|(_, ended)| !ended.reported).map(|(key, _)| *key).collect()
+    }
+
+    pub(super) fn stored(&mut self, part: StoredUpTo, now: Now) {
+        let StoredUpTo { key, stream, offset } = part;
+        let streams = match (self.running.get_mut(&key), self.ended.get_mut(&key)) {
+            (Some(running), _) => &mut running.streams,
+            (None, Some(ended)) => &mut ended.streams,
+            (None, None) => return,
+        };
+        let progress = streams.of(stream);
+        let offset = offset.min(progress.end);
+        if offset <= progress.stored {
+            return;
+        }
+        progress.stored = offset;
+        progress.sent = progress.sent.max(offset);
+        self.actions.push(Action::ForgetBefore { key, stream, offset });
+        if !self.registered || !now.takes_bulk {
+            return;
+        }
+        if let Some(running) = self.running.get_mut(&key)
+            && now.boot >= running.started.plus(STREAM_AFTER)
+        {
+            running.streams.take(key, 0, &mut self.actions);
+        }
+        self.deliver(key, now);
+    }
+
+    /// Sends what does not fit into the report of an ended attempt, then the report.
+    pub(super) fn deliver(&mut self, key: AttemptKey, now: Now) {
+        let Some(ended) = self.ended.get_mut(&key).filter(|ended| self.registered && !ended.reported) else { return };
+        let inline = INLINE_OUTPUT_BYTES_MAX as u64;
+        if ended.streams.unsent_max() > inline {
+            if !now.takes_bulk {
+                self.flush_at.get_or_insert(now.boot.plus(FLUSH_INTERVAL));
+                return;
+            }
+            ended.streams.take(key, inline, &mut self.actions);
+            if ended.streams.unsent_max() > inline {
+                return;
+            }
+        }
+        ended.reported = true;
+        let tails = ended.streams.0.map(|stream| (stream.sent, usize::try_from(stream.unsent()).unwrap_or(0)));
+        self.actions.push(Action::ReportFinished(FinishedHead { end: ended.end.clone(), tails }));
+    }
+}

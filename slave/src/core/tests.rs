@@ -1,0 +1,265 @@
+use super::*;
+use common::{
+    id::ProgramId,
+    limits::{INLINE_OUTPUT_BYTES_MAX, OUTPUT_CREDIT_BYTES},
+    message::{StoredUpTo, Stream},
+    program::{ProgramSpec, Work},
+};
+use std::sync::Arc;
+
+/// A core and the actions that no test line has looked at yet.
+struct Bench {
+    core: Core,
+    millis: u64,
+    actions: VecDeque<Action>,
+}
+
+fn key(number: u128) -> AttemptKey {
+    AttemptKey { program: ProgramId(uuid::Uuid::from_u128(number)), attempt: 1 }
+}
+
+fn assign(numbers: std::ops::Range<u128>) -> Event {
+    let spec = Arc::new(ProgramSpec::new("x", Work::Command { command: "x".into() }));
+    Event::Order(Order::Assign(
+        numbers.map(|number| Assignment { key: key(number), spec: spec.clone(), index: 0 }).collect(),
+    ))
+}
+
+impl Bench {
+    fn new(slots: u32) -> Self {
+        let core = Core::new(slots, limits::SLOTS_MAX, Duration::from_secs(10));
+        Self { core, millis: 1_000_000, actions: VecDeque::new() }
+    }
+
+    fn connected(slots: u32) -> Self {
+        let mut bench = Self::new(slots);
+        bench.register(slots);
+        bench
+    }
+
+    fn register(&mut self, slots: u32) {
+        self.event(Event::Order(Order::Registered { slots, lease: limits::LEASE_SLAVE }));
+    }
+
+    fn event(&mut self, event: Event) {
+        let micros = self.millis * 1_000;
+        let now = Now { wall: Timestamp(micros), boot: BootTime(micros), takes_bulk: true };
+        self.actions.extend(self.core.handle(event, now));
+    }
+
+    fn order(&mut self, order: Order) {
+        self.event(Event::Order(order));
+    }
+
+    fn after(&mut self, millis: u64) {
+        self.millis += millis;
+        self.event(Event::Tick);
+    }
+
+    fn ended(&mut self, number: u128) {
+        self.event(Event::Ended(Box::new(AttemptEnd {
+            key: key(number),
+            outcome: Outcome::Exited { code: 0 },
+            started_at: Some(Timestamp(1)),
+            ended_at: Timestamp(2),
+            usage: Usage::default(),
+            output_truncated: false,
+            last_line: String::new(),
+        })));
+    }
+
+    #[track_caller]
+    fn next(&mut self) -> Action {
+        self.actions.pop_front().expect("there is an action")
+    }
+
+    #[track_caller]
+    fn expect_start(&mut self, number: u128) {
+        assert!(matches!(self.next(), Action::Start(assignment) if assignment.key == key(number)));
+    }
+
+    #[track_caller]
+    fn expect_started(&mut self, numbers: &[u128]) {
+        let Action::Report(Report::Started(started)) = self.next() else { panic!("not a report of a start") };
+        assert_eq!(started.iter().map(|(key, _)| *key).collect::<Vec<_>>(), numbers.iter().map(|n| key(*n)).collect::<Vec<_>>());
+    }
+
+    #[track_caller]
+    fn expect_finished(&mut self, number: u128) -> FinishedHead {
+        match self.next() {
+            Action::ReportFinished(head) if head.end.key == key(number) => head,
+            other => panic!("not the end of {number}: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn nothing_more(&self) {
+        assert!(self.actions.is_empty(), "{:?}", self.actions);
+    }
+}
+
+#[test]
+fn e4_no_more_run_than_there_are_slots_and_in_order() {
+    let mut bench = Bench::connected(2);
+    bench.event(assign(1..5));
+    bench.expect_start(1);
+    bench.expect_start(2);
+    bench.expect_started(&[1, 2]);
+    bench.nothing_more();
+    bench.ended(2);
+    bench.expect_finished(2);
+    bench.expect_start(3);
+    bench.expect_started(&[3]);
+    bench.order(Order::SetSlots(1));
+    bench.ended(1);
+    bench.expect_finished(1);
+    bench.nothing_more();
+    bench.order(Order::SetSlots(5));
+    bench.expect_start(4);
+    bench.expect_started(&[4]);
+    bench.nothing_more();
+}
+
+#[test]
+fn p4_an_assignment_that_is_known_is_not_started_again() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..2));
+    bench.event(assign(1..2));
+    bench.expect_start(1);
+    bench.expect_started(&[1]);
+    bench.ended(1);
+    bench.expect_finished(1);
+    bench.event(assign(1..2));
+    bench.nothing_more();
+}
+
+#[test]
+fn e13_a_result_is_told_again_at_each_connection_until_it_is_acknowledged() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..2));
+    bench.actions.clear();
+    bench.ended(1);
+    bench.expect_finished(1);
+    bench.event(Event::Disconnected);
+    assert_eq!(bench.core.holdings(), (vec![], vec![], vec![key(1)]));
+    bench.register(1);
+    bench.expect_finished(1);
+    bench.order(Order::Acknowledge(vec![key(1)]));
+    assert_eq!(bench.next(), Action::Forget(key(1)));
+    bench.event(Event::Disconnected);
+    bench.register(1);
+    bench.nothing_more();
+}
+
+#[test]
+fn e5_short_output_travels_in_the_result_and_long_output_within_credit() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..2));
+    bench.actions.clear();
+    bench.event(Event::Output { key: key(1), stream: Stream::Stdout, end: 10 });
+    bench.ended(1);
+    assert_eq!(bench.expect_finished(1).tails, [(0, 10), (0, 0), (0, 0)]);
+    bench.nothing_more();
+
+    bench.event(assign(2..3));
+    bench.actions.clear();
+    let end = OUTPUT_CREDIT_BYTES + 500_000;
+    bench.event(Event::Output { key: key(2), stream: Stream::Stderr, end });
+    bench.ended(2);
+    let mut sent = 0;
+    while let Some(Action::SendOutput { offset, count, stream: Stream::Stderr, .. }) = bench.actions.pop_front() {
+        assert_eq!(offset, sent);
+        sent += count as u64;
+    }
+    assert_eq!(sent, OUTPUT_CREDIT_BYTES, "no more than the credit");
+    bench.nothing_more();
+    bench.order(Order::Stored(vec![StoredUpTo { key: key(2), stream: Stream::Stderr, offset: sent }]));
+    assert!(matches!(bench.next(), Action::ForgetBefore { .. }));
+    while let Some(Action::SendOutput { offset, count, .. }) = bench.actions.front().cloned() {
+        assert_eq!(offset, sent);
+        sent += count as u64;
+        bench.actions.pop_front();
+    }
+    let head = bench.expect_finished(2);
+    assert_eq!(head.tails[1].0, sent);
+    assert_eq!(head.tails[1].0 + head.tails[1].1 as u64, end);
+    assert!(head.tails[1].1 <= INLINE_OUTPUT_BYTES_MAX);
+}
+
+#[test]
+fn e13_output_on_its_way_is_sent_again_after_a_cut() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..2));
+    bench.actions.clear();
+    bench.event(Event::Output { key: key(1), stream: Stream::Stdout, end: 100 });
+    bench.nothing_more();
+    bench.after(150);
+    assert!(matches!(bench.next(), Action::SendOutput { offset: 0, count: 100, .. }));
+    bench.order(Order::Stored(vec![StoredUpTo { key: key(1), stream: Stream::Stdout, offset: 60 }]));
+    assert!(matches!(bench.next(), Action::ForgetBefore { offset: 60, .. }));
+    bench.event(Event::Disconnected);
+    bench.event(Event::Output { key: key(1), stream: Stream::Stdout, end: 120 });
+    bench.nothing_more();
+    bench.register(1);
+    bench.expect_started(&[1]);
+    assert!(matches!(bench.next(), Action::SendOutput { offset: 60, count: 60, .. }));
+    bench.nothing_more();
+}
+
+#[test]
+fn p3_a_slave_that_is_cut_off_for_longer_than_its_lease_stops_its_programs_and_tells_nothing_of_them() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..3));
+    bench.actions.clear();
+    bench.event(Event::Disconnected);
+    bench.after(limits::LEASE_SLAVE.as_millis() - 1);
+    bench.nothing_more();
+    bench.after(1);
+    assert_eq!(bench.next(), Action::Stop(key(1), Stop::Discarded));
+    bench.nothing_more();
+    bench.ended(1);
+    assert_eq!(bench.next(), Action::Forget(key(1)));
+    assert_eq!(bench.core.holdings(), (vec![], vec![], vec![]));
+}
+
+#[test]
+fn s3_a_slave_that_stops_gives_back_what_waits_and_lets_the_rest_end() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..3));
+    bench.actions.clear();
+    bench.event(Event::Stop);
+    assert_eq!(bench.next(), Action::Report(Report::Draining));
+    assert_eq!(bench.next(), Action::Report(Report::Withdrawn(vec![key(2)])));
+    bench.event(assign(3..4));
+    assert_eq!(bench.next(), Action::Report(Report::Withdrawn(vec![key(3)])));
+    bench.after(9_999);
+    bench.nothing_more();
+    bench.after(1);
+    assert_eq!(bench.next(), Action::Stop(key(1), Stop::SlaveStops));
+    bench.ended(1);
+    bench.expect_finished(1);
+    bench.nothing_more();
+    bench.order(Order::Acknowledge(vec![key(1)]));
+    assert_eq!(bench.next(), Action::Forget(key(1)));
+    assert_eq!(bench.next(), Action::Leave);
+}
+
+#[test]
+fn p5_withdraw_and_cancel_and_discard_meet_every_state() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..4));
+    bench.actions.clear();
+    bench.order(Order::Withdraw(vec![key(1), key(2), key(99)]));
+    assert_eq!(bench.next(), Action::Report(Report::Withdrawn(vec![key(2), key(99)])));
+    bench.expect_started(&[1]);
+    bench.order(Order::Cancel { keys: vec![key(1), key(3), key(98)], by: "alice".into() });
+    assert_eq!(bench.next(), Action::Stop(key(1), Stop::Cancelled { by: "alice".into() }));
+    assert_eq!(bench.expect_finished(3).end.outcome, Outcome::Cancelled { by: "alice".into() });
+    bench.order(Order::Discard(vec![key(1), key(3), key(97)]));
+    assert_eq!(bench.next(), Action::Stop(key(1), Stop::Discarded));
+    assert_eq!(bench.next(), Action::Forget(key(3)));
+    bench.ended(1);
+    assert_eq!(bench.next(), Action::Forget(key(1)));
+    bench.nothing_more();
+    assert_eq!(bench.core.counts(), (0, 0, 0));
+}
