@@ -40,6 +40,7 @@ async fn b1_a_false_length_closes_at_once_and_allocates_nothing() {
         open.push(raw);
     }
     // Within the limit after login, but the bytes never come: nothing is set aside for them.
+    let mut half_open = Vec::new();
     for _ in 0..25 {
         let (mut raw, mut accepted) = master.raw_pair().await;
         accepted.authenticated();
@@ -47,7 +48,7 @@ async fn b1_a_false_length_closes_at_once_and_allocates_nothing() {
         raw.write_all(&header).await.unwrap();
         let waiting = tokio::time::timeout(Duration::from_millis(20), accepted.receiver.next()).await;
         assert!(waiting.is_err(), "{waiting:?}");
-        open.push(raw);
+        half_open.push((raw, accepted));
     }
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < 24 << 20, "125 connections took {grown} bytes");
