@@ -17,12 +17,8 @@ const SIZE: (u32, u32) = (1440, 860);
 const SHOW_MAX: Duration = Duration::from_secs(30);
 
 /// What each picture is called, and the keys that lead there from the one before.
-const PICTURES: [(&str, &[&str]); 4] = [
-    ("history", &["ctrl+2", "Down"]),
-    ("submit", &["ctrl+1"]),
-    ("slaves", &["ctrl+3"]),
-    ("clients", &["ctrl+4"]),
-];
+const PICTURES: [(&str, &[&str]); 4] =
+    [("history", &["ctrl+2", "Down"]), ("submit", &["ctrl+1"]), ("slaves", &["ctrl+3"]), ("clients", &["ctrl+4"])];
 
 /// Writes `docs/images/NAME-dark.png` and `NAME-light.png` for each picture.
 ///
