@@ -41,6 +41,7 @@ impl Master {
     /// A TLS stream that trusts this master and offers these protocols.
     pub(crate) async fn raw_client(&self, protocols: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
         let socket = TcpStream::connect(self.address()).await?;
+        socket.set_nodelay(true)?;
         raw_handshake(socket, self.folder.path(), protocols).await
     }
 
