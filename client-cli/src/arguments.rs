@@ -302,6 +302,7 @@ pub(crate) fn is_command(words: &[OsString], all: &[OsString]) -> bool {
 
 /// The address with the default port when it has none.
 pub(crate) fn with_port(address: &str) -> String {
+    let address = address.strip_suffix(':').filter(|rest| !rest.ends_with(':')).unwrap_or(address);
     let has_port = match address.rsplit_once(':') {
         // An IPv6 address in brackets, or with several colons and no brackets.
         Some((host, port)) => !port.is_empty() && !port.contains(']') && (!host.contains(':') || host.ends_with(']')),
@@ -310,7 +311,7 @@ pub(crate) fn with_port(address: &str) -> String {
     match has_port {
         true => address.to_owned(),
         false if address.contains(':') && !address.starts_with('[') => format!("[{address}]:7420"),
-        false => format!("{}:7420", address.trim_end_matches(':')),
+        false => format!("{address}:7420"),
     }
 }
 

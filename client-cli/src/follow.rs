@@ -103,7 +103,7 @@ impl Follow {
     }
 
     /// Writes the output as it comes, to its end, and gives the outcome.
-    pub(crate) async fn to_end(
+    pub(crate) async fn run(
         &mut self,
         session: &mut Session,
         sinks: &mut Sinks,

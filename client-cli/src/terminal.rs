@@ -119,7 +119,7 @@ fn read_hidden(terminal: &File) -> std::io::Result<Option<Vec<u8>>> {
     let _restore = Restore(terminal, before);
     tcsetattr(terminal, OptionalActions::Flush, &quiet)?;
     let mut line = Vec::new();
-    for byte in terminal.bytes() {
+    for byte in BufReader::new(terminal).bytes() {
         match byte? {
             b'\n' | b'\r' => return Ok(Some(line)),
             // Ctrl-C, Ctrl-D, Ctrl-\

@@ -67,7 +67,7 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
             next += 1;
         }
         let Some(mut follow) = ahead.pop_front() else { break };
-        let outcome = follow.to_end(&mut session, &mut sinks, &mut interrupts).await?;
+        let outcome = follow.run(&mut session, &mut sinks, &mut interrupts).await?;
         if code == 0 {
             code = outcome.exit_code();
         }

@@ -1,0 +1,294 @@
+//! A client against a master that says what the test wants, over real TLS on the loopback.
+
+use client::{
+    connection::{Client, Credentials, Identity, Target},
+    live::{Live, LiveTarget},
+    mirror::{HistoryWindow, Link},
+    reply,
+    submit::Submission,
+};
+use common::{
+    ClientId, ErrorCode, ProgramId, ProgramSpec, UserError, Work,
+    message::{Alert, Change, Command, Message, Reply, Request, RequestId, Status, command::Secret},
+    session::Role,
+    units::Duration,
+    view::{ClientKind, Summary},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration as StdDuration, Instant},
+};
+use transport::{Authority, Connection, Listener, testing};
+
+/// Longest wait for anything in these tests.
+const DEADLINE: StdDuration = StdDuration::from_secs(30);
+
+struct Master {
+    authority: Authority,
+    listener: Listener,
+    _folder: tempfile::TempDir,
+}
+
+impl Master {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (authority, listener) = testing::listen(folder.path()).await.unwrap();
+        Self { authority, listener, _folder: folder }
+    }
+
+    fn target(&self) -> Target {
+        Target { address: self.listener.local_address().to_string(), pin: self.authority.pin() }
+    }
+
+    /// Accepts one client and lets it in; gives what it logged in with.
+    async fn accept(&self) -> (Connection, Command) {
+        let mut connection = self.listener.accept().await.handshake().await.unwrap();
+        let Message::Command(Command::Hello(_)) = connection.receiver.next().await.unwrap() else { panic!("a hello") };
+        let Message::Command(login) = connection.receiver.next().await.unwrap() else { panic!("a login") };
+        connection
+            .sender
+            .send_all([
+                Status::Welcome { protocol: 1, release: "0".into(), master: "m".into() }.into(),
+                Status::LoggedIn {
+                    client: client_id(),
+                    user: "alice".into(),
+                    role: Role::Admin,
+                    token: Secret("token".into()),
+                }
+                .into(),
+            ])
+            .unwrap();
+        connection.receiver.accept_large_frames();
+        (connection, login)
+    }
+
+    async fn connected(&self) -> (Client, Connection) {
+        let target = self.target();
+        let login = password();
+        let connect = Client::connect(&target, ClientKind::Cli, &login);
+        let (client, (connection, _)) = tokio::join!(connect, self.accept());
+        (client.unwrap().0, connection)
+    }
+}
+
+fn client_id() -> ClientId {
+    ClientId(uuid::Uuid::from_u128(7))
+}
+
+fn password() -> Credentials {
+    Credentials::Password { user: "alice".into(), password: Secret("correct horse".into()) }
+}
+
+fn spec() -> ProgramSpec {
+    ProgramSpec::new("true", Work::Command { command: "true".into() })
+}
+
+async fn next_request(connection: &mut Connection) -> (RequestId, Request) {
+    match connection.receiver.next().await.unwrap() {
+        Message::Command(Command::Request { id, request }) => (id, request),
+        other => panic!("a request, not {other:?}"),
+    }
+}
+
+fn answer(connection: &Connection, id: RequestId, result: Result<Reply, UserError>) {
+    connection.sender.send(Status::Reply { id, result }).unwrap();
+}
+
+#[tokio::test]
+async fn e2_many_requests_are_open_at_once_and_each_gets_its_own_answer() {
+    let master = Master::start().await;
+    let (client, mut connection) = master.connected().await;
+    let expected = Identity {
+        client: client_id(),
+        user: "alice".into(),
+        role: Role::Admin,
+        master: "m".into(),
+        release: "0".into(),
+    };
+    assert_eq!(client.identity(), &expected);
+    let slaves = client.request(Request::Slaves);
+    let summary = client.request(Request::Summary);
+    let (first, request) = next_request(&mut connection).await;
+    assert_eq!(request, Request::Slaves);
+    let (second, request) = next_request(&mut connection).await;
+    assert_eq!(request, Request::Summary);
+    // In the other order, and with an error.
+    answer(&connection, second, Ok(Reply::Summary(Summary::default())));
+    answer(&connection, first, Err(UserError::new(ErrorCode::NotAllowed, "no")));
+    assert_eq!(summary.await.and_then(reply::summary), Ok(Summary::default()));
+    assert!(slaves.await.unwrap_err().is(ErrorCode::NotAllowed));
+}
+
+#[tokio::test]
+async fn e13_a_lost_connection_answers_every_open_request() {
+    let master = Master::start().await;
+    let (client, mut connection) = master.connected().await;
+    let open: Vec<_> = (0..5).map(|_| client.request(Request::Slaves)).collect();
+    for _ in 0..5 {
+        next_request(&mut connection).await;
+    }
+    drop(connection);
+    for pending in open {
+        assert!(pending.await.unwrap_err().is(ErrorCode::ConnectionLost));
+    }
+    assert!(client.lost().is_some());
+    assert!(client.request(Request::Slaves).await.unwrap_err().is(ErrorCode::ConnectionLost));
+}
+
+#[tokio::test]
+async fn e10_a_wrong_pin_and_a_refused_login_are_told_by_name() {
+    let master = Master::start().await;
+    let other = Master::start().await;
+    let wrong = Target { pin: other.authority.pin(), ..master.target() };
+    let login = password();
+    let connect = Client::connect(&wrong, ClientKind::Cli, &login);
+    let (client, handshake) =
+        tokio::join!(connect, async { master.listener.accept().await.handshake().await.map(drop) });
+    assert!(client.map(drop).unwrap_err().is(ErrorCode::PinWrong));
+    assert!(handshake.is_err(), "nothing was sent");
+
+    let target = master.target();
+    let connect = Client::connect(&target, ClientKind::Cli, &login);
+    let refuse = async {
+        let mut connection = master.listener.accept().await.handshake().await.unwrap();
+        connection.receiver.next().await.unwrap();
+        connection.receiver.next().await.unwrap();
+        connection.sender.refuse(UserError::new(ErrorCode::LoginWrong, "wrong")).await;
+    };
+    let (client, ()) = tokio::join!(connect, refuse);
+    assert!(client.map(drop).unwrap_err().is(ErrorCode::LoginWrong));
+}
+
+#[tokio::test]
+async fn e13_a_submit_goes_on_over_the_next_connection_with_the_same_ids() {
+    let master = Master::start().await;
+    let (client, mut connection) = master.connected().await;
+    let mut submission = Submission::new(spec(), 5_000).unwrap();
+    let first = async {
+        let (id, request) = next_request(&mut connection).await;
+        let Request::Submit { ids, .. } = request else { panic!("a submit") };
+        answer(&connection, id, Ok(Reply::Submitted { sequences: (1..=ids.len() as u64).collect() }));
+        next_request(&mut connection).await;
+        drop(connection);
+    };
+    let (lost, ()) = tokio::join!(submission.send(&client, |_| {}), first);
+    assert!(lost.unwrap_err().is(ErrorCode::ConnectionLost));
+    assert_eq!(submission.acknowledged(), 4_096);
+
+    let (client, mut connection) = master.connected().await;
+    let ids = submission.ids().to_vec();
+    let second = async {
+        let (id, request) = next_request(&mut connection).await;
+        let busy = UserError::new(ErrorCode::Busy, "busy").retry_after(Duration::from_millis(10));
+        answer(&connection, id, Err(busy));
+        let (id, again) = next_request(&mut connection).await;
+        assert_eq!(request, again, "asked again after the time that was named");
+        let Request::Submit { ids: rest, first_index, copies, .. } = again else { panic!("a submit") };
+        assert_eq!((rest, first_index, copies), (ids[4_096..].to_vec(), 4_096, 5_000));
+        answer(&connection, id, Ok(Reply::Submitted { sequences: (4_097..=5_000).collect() }));
+    };
+    let (sent, ()) = tokio::join!(submission.send(&client, |_| {}), second);
+    assert_eq!(sent, Ok(()));
+    assert_eq!(submission.sequences(), (1..=5_000).collect::<Vec<u64>>());
+}
+
+/// Answers what a session asks for itself until it asks for something else.
+async fn next_of_window(connection: &mut Connection) -> (RequestId, Request) {
+    loop {
+        let (id, request) = next_request(connection).await;
+        let reply = match &request {
+            Request::Watch { .. } => Reply::Ok,
+            Request::Summary => Reply::Summary(Summary { running: 3, ..Summary::default() }),
+            Request::Slaves => Reply::Slaves(Vec::new()),
+            Request::Clients => Reply::Clients(Vec::new()),
+            Request::Events { .. } => Reply::Events(Vec::new()),
+            Request::List(_) => Reply::Page { rows: Vec::new(), total: 0 },
+            _ => return (id, request),
+        };
+        answer(connection, id, Ok(reply));
+    }
+}
+
+fn submitted_ids(request: &Request) -> Option<Vec<ProgramId>> {
+    if let Request::Submit { ids, .. } = request { Some(ids.clone()) } else { None }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        tokio::time::sleep(StdDuration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e13_the_window_reconnects_by_itself_and_no_answer_is_lost() {
+    let master = Master::start().await;
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&wakes);
+    let live = Live::start(ClientKind::Gui, move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    })
+    .unwrap();
+    assert!(live.request(Request::Slaves).wait_off_the_runtime().await.unwrap_err().is(ErrorCode::LoginNeeded));
+    live.connect(LiveTarget { target: master.target(), credentials: password(), remember_in: None });
+    let (mut connection, login) = master.accept().await;
+    assert!(matches!(login, Command::Login { .. }));
+    let mut submit = live.submit(spec(), 2);
+    let mut open = live.request(Request::Why { id: client::submit::new_id() });
+    let requests = [next_of_window(&mut connection).await.1, next_of_window(&mut connection).await.1];
+    let before = requests.iter().find_map(submitted_ids).expect("a submit");
+    assert!(requests.iter().any(|request| matches!(request, Request::Why { .. })));
+    until("it is connected", || live.mirror().link == Link::Connected).await;
+    live.show_history(&HistoryWindow { first: 0, rows: 30, ..HistoryWindow::default() });
+    drop(connection);
+
+    let mut lost = None;
+    until("the open request is answered", || {
+        lost = lost.take().or_else(|| open.poll());
+        lost.is_some()
+    })
+    .await;
+    assert!(lost.unwrap().unwrap_err().is(ErrorCode::ConnectionLost));
+    let (mut connection, login) = master.accept().await;
+    assert_eq!(login, Command::Resume { token: Secret("token".into()) }, "the password is not sent again");
+    let (id, again) = next_of_window(&mut connection).await;
+    assert_eq!(submitted_ids(&again), Some(before), "the submit again, under the same IDs");
+    answer(&connection, id, Ok(Reply::Submitted { sequences: vec![1, 2] }));
+    let mut end = None;
+    until("the submit is acknowledged", || {
+        end = end.take().or_else(|| submit.poll());
+        end.is_some()
+    })
+    .await;
+    assert_eq!(end.unwrap().map(|submitted| submitted.sequences), Ok(vec![1, 2]));
+    assert_eq!(submit.progress(), (2, 2));
+
+    let change = Change::Summary(Summary { waiting: 9, ..Summary::default() });
+    connection.sender.send(Status::Changes(vec![change])).unwrap();
+    until("the change is shown", || live.mirror().summary.is_some_and(|summary| summary.waiting == 9)).await;
+    assert!(wakes.load(Ordering::Relaxed) > 0);
+    let open = live.request(Request::Logout);
+    next_of_window(&mut connection).await;
+    connection.sender.send(Alert::Refused(UserError::new(ErrorCode::LoginNeeded, "revoked"))).unwrap();
+    assert!(open.wait_off_the_runtime().await.unwrap_err().is(ErrorCode::ConnectionLost));
+    // A revoked session is not tried again: only a person can log in anew.
+    until("the refusal is shown", || matches!(live.mirror().link, Link::Refused { .. })).await;
+    live.disconnect();
+    until("it is off", || live.mirror().link == Link::Off).await;
+    tokio::task::spawn_blocking(move || drop(live)).await.unwrap();
+}
+
+/// Waits for an answer without holding the test's runtime up.
+trait WaitOffTheRuntime {
+    async fn wait_off_the_runtime(self) -> Result<Reply, UserError>;
+}
+
+impl WaitOffTheRuntime for client::Answer {
+    async fn wait_off_the_runtime(self) -> Result<Reply, UserError> {
+        tokio::task::spawn_blocking(|| self.wait()).await.unwrap()
+    }
+}
