@@ -1,5 +1,15 @@
 //! Runs programs for a master and reports how they ended.
+//!
+//! `core` decides, `event_loop` moves bytes, `executor` runs programs through the launcher.
 
+pub mod cli;
+pub mod config;
 pub mod core;
+pub mod data_folder;
+pub mod event_loop;
 pub mod executor;
 pub mod languages;
+pub mod session;
+pub mod setup;
+
+pub use cli::command;

@@ -1,4 +1,4 @@
-//! The slave's binary.
+//! The slave's binary. The same file is the launcher when it is started with the hidden subcommand.
 
 use std::process::ExitCode;
 
@@ -6,5 +6,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == launcher::SUBCOMMAND) {
         return launcher::serve();
     }
-    ExitCode::SUCCESS
+    slave::cli::main()
 }

@@ -4,7 +4,7 @@ use super::{Action, Core, FinishedHead, Now};
 use common::{
     id::AttemptKey,
     limits::{INLINE_OUTPUT_BYTES_MAX, OUTPUT_CHUNK_BYTES_MAX, OUTPUT_CREDIT_BYTES},
-    message::{Stream, StoredUpTo},
+    message::{StoredUpTo, Stream},
     units::Duration,
 };
 

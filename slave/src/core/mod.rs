@@ -257,12 +257,8 @@ impl Core {
             && self.ended.len() < limits::OUTBOX_RESULTS_MAX
         {
             let Some(assignment) = self.waiting.pop_front() else { break };
-            let running = Running {
-                started_at: now.wall,
-                started: now.boot,
-                streams: Streams::default(),
-                discarded: false,
-            };
+            let running =
+                Running { started_at: now.wall, started: now.boot, streams: Streams::default(), discarded: false };
             started.push((assignment.key, now.wall));
             self.running.insert(assignment.key, running);
             self.actions.push(Action::Start(assignment));

@@ -81,7 +81,10 @@ impl Bench {
     #[track_caller]
     fn expect_started(&mut self, numbers: &[u128]) {
         let Action::Report(Report::Started(started)) = self.next() else { panic!("not a report of a start") };
-        assert_eq!(started.iter().map(|(key, _)| *key).collect::<Vec<_>>(), numbers.iter().map(|n| key(*n)).collect::<Vec<_>>());
+        assert_eq!(
+            started.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
+            numbers.iter().map(|n| key(*n)).collect::<Vec<_>>()
+        );
     }
 
     #[track_caller]

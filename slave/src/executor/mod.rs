@@ -130,6 +130,7 @@ pub struct Executor {
     languages: BTreeMap<String, Offered>,
     kernel_events: Vec<Event>,
     progress_at: Option<Instant>,
+    idle: bool,
 }
 
 const LAUNCHER_TOKEN: u64 = u64::MAX;
@@ -174,6 +175,7 @@ impl Executor {
             languages: BTreeMap::new(),
             kernel_events: Vec::with_capacity(KERNEL_EVENTS_PER_TURN),
             progress_at: None,
+            idle: true,
         })
     }
 
@@ -197,8 +199,14 @@ impl Executor {
     ///
     /// # Errors
     /// When the system has no descriptors left.
-    pub fn descriptor(&self) -> io::Result<tokio::io::unix::AsyncFd<impl std::os::fd::AsRawFd>> {
+    pub fn descriptor(&self) -> io::Result<tokio::io::unix::AsyncFd<impl std::os::fd::AsRawFd + use<>>> {
         sys::watch(self.epoll.try_clone()?)
+    }
+
+    /// Whether the last turn found nothing to do.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.idle
     }
 
     /// When [`Executor::turn`] must be called even if nothing is readable.
@@ -246,6 +254,7 @@ impl Executor {
     /// # Errors
     /// When the launcher is gone: nothing can be run any more.
     pub fn turn(&mut self, timeout: Duration, now: impl Fn() -> Timestamp) -> io::Result<Vec<ExecutorEvent>> {
+        self.idle = false;
         if !self.context.events.is_empty() {
             return Ok(std::mem::take(&mut self.context.events));
         }
@@ -256,6 +265,7 @@ impl Executor {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        self.idle = self.kernel_events.is_empty();
         let ready: Vec<u64> = self.kernel_events.iter().map(|event| event.data.u64()).collect();
         // Pipes before keepers: a pipe that is read here need not be drained at the end.
         for token in ready.iter().copied().filter(|token| *token != LAUNCHER_TOKEN) {

@@ -1,0 +1,250 @@
+//! The command line.
+
+use crate::{
+    config::Config,
+    core::Core,
+    data_folder::DataFolder,
+    event_loop::{Announce, Ask, Slave},
+    languages::Found,
+    session, setup,
+};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use common::{ErrorCode, UserError};
+use std::{
+    io::{IsTerminal, Read, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+use tokio::sync::mpsc;
+
+const EXAMPLES: &str = "\
+Examples:
+  ruche-slave run --data /var/lib/ruche-slave --join ruche-join:…   enrol and serve
+  ruche-slave run --data /var/lib/ruche-slave --slots 4             serve with the identity that is there
+  ruche-slave languages                                             what this machine can run";
+
+/// Runs programs for a master and reports how they ended.
+#[derive(Debug, Parser)]
+#[command(name = "ruche-slave", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Connects to the master, for ever, and runs what it is given.
+    ///
+    /// With --join it enrols first when there is no identity in the data folder yet. SIGTERM or SIGINT stops
+    /// it in order: nothing new is started and running programs get a grace period; a second signal stops it
+    /// at once.
+    Run(Run),
+    /// Lists what this machine can run, with versions, and why not the rest.
+    Languages(Languages),
+    /// Prints the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page.
+    #[command(hide = true)]
+    Man,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The data folder: identity, working folders, results that are not acknowledged yet.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Enrols with this join string of `ruche-master join-string`.
+    #[arg(long, value_name = "STRING", env = "RUCHE_JOIN", hide_env_values = true)]
+    join: Option<String>,
+    /// The name to enrol with; the host's name unless given.
+    #[arg(long)]
+    name: Option<String>,
+    /// Programs that it offers to run at once; one for each processor unless given.
+    #[arg(long, value_name = "N")]
+    slots: Option<u32>,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Stops when standard input ends.
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+#[derive(Debug, Args)]
+struct Languages {
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// The whole command line, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Task::Run(options) => run(options),
+        Task::Languages(options) => languages(&options),
+        Task::Completions { shell } => {
+            clap_complete::generate(shell, &mut command(), "ruche-slave", &mut std::io::stdout());
+            Ok(())
+        }
+        Task::Man => clap_mangen::Man::new(command()).render(&mut std::io::stdout()).map_err(output_failed),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the one place that tells errors to people")]
+            {
+                eprintln!("{error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RUCHE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+fn run(options: Run) -> Result<(), UserError> {
+    start_log("info");
+    let config = Config::load(options.config.as_deref(), options.slots, options.name)?;
+    let data = DataFolder::open(&options.data)?;
+    let has_identity = transport::SlaveIdentity::load(data.path())?.is_some();
+    if let Some(join) = &options.join {
+        join.parse::<transport::JoinString>()?;
+    } else if !has_identity {
+        let sentence = format!("there is no identity in {}", data.path().display());
+        return Err(UserError::new(ErrorCode::IdentityMissing, sentence));
+    }
+    // Before there is any thread: the launcher is started here.
+    let ready = setup::prepare(&config, &data)?;
+    let offered = ready.languages.iter().filter(|found| found.result.is_ok()).count();
+    tracing::info!(languages = offered, isolation = %ready.isolation.summary, slots = config.slots, "ready");
+    let internal = |error: std::io::Error| UserError::new(ErrorCode::Internal, format!("the slave failed: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+    let result = runtime.block_on(async {
+        let asks = listen_to_signals(options.until_stdin_closes).map_err(internal)?;
+        let identity = session::identity(data.path(), options.join.as_deref(), &config.name).await?;
+        let core = Core::new(config.slots, config.slots_max, config.grace);
+        Slave::new(core, ready, identity, config.slots, Announcer).run(asks).await
+    });
+    runtime.shutdown_background();
+    result
+}
+
+/// Says on standard output what scripts wait for.
+struct Announcer;
+
+impl Announce for Announcer {
+    fn connected(&mut self, line: &str) {
+        let mut output = std::io::stdout();
+        if let Err(error) = writeln!(output, "{line}").and_then(|()| output.flush()) {
+            tracing::debug!(%error, "nobody reads standard output");
+        }
+        tracing::info!("{line}");
+    }
+}
+
+fn listen_to_signals(until_stdin_closes: bool) -> std::io::Result<mpsc::Receiver<Ask>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (sender, receiver) = mpsc::channel(4);
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut stream = signal(kind)?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                if sender.send(Ask::Stop).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    if until_stdin_closes {
+        std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+            let mut buffer = [0; 1_024];
+            while std::io::stdin().read(&mut buffer).is_ok_and(|count| count > 0) {}
+            if sender.blocking_send(Ask::Stop).is_err() {
+                tracing::debug!("the slave has stopped before its standard input ended");
+            }
+        })?;
+    }
+    Ok(receiver)
+}
+
+fn languages(options: &Languages) -> Result<(), UserError> {
+    start_log("warn");
+    let config = Config::load(options.config.as_deref(), None, None)?;
+    let folder = scratch_folder()?;
+    let result = (|| {
+        let data = DataFolder::open(&folder)?;
+        let ready = setup::prepare(&config, &data)?;
+        let shown = if options.json { as_json(&ready.languages) } else { as_table(&ready.languages) };
+        ready.executor.shut_down().map_err(output_failed)?;
+        std::io::stdout().write_all(shown.as_bytes()).map_err(output_failed)
+    })();
+    if let Err(error) = std::fs::remove_dir_all(&folder) {
+        tracing::debug!(%error, "the scratch folder stays");
+    }
+    result
+}
+
+/// A folder for the probes that another user's programs can reach.
+fn scratch_folder() -> Result<PathBuf, UserError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let path = PathBuf::from(format!("/var/tmp/ruche-languages-{}", std::process::id()));
+    std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
+        UserError::new(ErrorCode::DataUnusable, format!("{} cannot be made: {error}", path.display()))
+    })?;
+    Ok(path)
+}
+
+fn as_table(found: &[Found]) -> String {
+    let width = found.iter().map(|found| found.language.name.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for Found { language, result } in found {
+        let rest = match result {
+            Ok((tool, version)) => format!("{version:<12} {}", tool.display()),
+            Err(reason) => format!("{:<12} {reason}", "–"),
+        };
+        text.push_str(&format!("{:<width$}  {rest}\n", language.name));
+    }
+    text
+}
+
+fn as_json(found: &[Found]) -> String {
+    let rows: Vec<_> = found
+        .iter()
+        .map(|Found { language, result }| {
+            let (tool, version) = result.as_ref().map_or((None, None), |(tool, version)| (Some(tool), Some(version)));
+            serde_json::json!({
+                "name": language.name,
+                "version": version,
+                "tool": tool,
+                "extensions": language.extensions,
+                "available": result.is_ok(),
+                "reason": result.as_ref().err(),
+            })
+        })
+        .collect();
+    serde_json::Value::from(rows).to_string() + "\n"
+}
+
+fn output_failed(error: std::io::Error) -> UserError {
+    UserError::new(ErrorCode::Internal, format!("the answer cannot be written: {error}"))
+}
