@@ -17,6 +17,9 @@ use common::{
 use std::io::IsTerminal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// How long a command that leaves waits for its last requests to be heard.
+const LEAVE_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// One program that is followed.
 pub(crate) struct Follow {
     id: ProgramId,
@@ -81,8 +84,9 @@ async fn answer(asked: &mut Option<Pending>) -> Result<Reply, UserError> {
 }
 
 impl Follow {
-    /// Begins to follow without waiting: the first requests leave with whatever else is sent now.
-    pub(crate) fn begin(client: &Client, id: ProgramId) -> Self {
+    /// Begins to follow without waiting: the first requests leave with whatever else is sent now. Without
+    /// `output` only the end is awaited.
+    pub(crate) fn begin(client: &Client, id: ProgramId, output: bool) -> Self {
         let mut follow = Self {
             id,
             stdout: Reading::new(Stream::Stdout),
@@ -90,6 +94,8 @@ impl Follow {
             waiting: None,
             outcome: None,
         };
+        follow.stdout.end = !output;
+        follow.stderr.end = !output;
         follow.ask(client);
         follow
     }
@@ -147,7 +153,7 @@ impl Follow {
                     let bytes = self.stdout.take(piece)?;
                     if sinks.stdout.write(&bytes).await.is_err() {
                         // As a pipe would end it here: nobody reads it any more.
-                        drop(client.request(Request::Cancel { ids: interrupts.ids.clone() }).await);
+                        interrupts.cancel_and_leave(client).await;
                         return Err(Failure::OutputClosed);
                     }
                 }
@@ -171,9 +177,9 @@ impl Follow {
     }
 }
 
-/// Ctrl-C, SIGTERM and SIGHUP: the first cancels the programs, the second leaves at once.
+/// Ctrl-C and SIGTERM: the first cancels the programs, the second leaves at once.
 pub(crate) struct Interrupts {
-    signals: [Signal; 3],
+    signals: [Signal; 2],
     count: u32,
     ids: Vec<ProgramId>,
 }
@@ -182,17 +188,16 @@ impl Interrupts {
     /// Watches for them in the name of these programs.
     pub(crate) fn watch(ids: &[ProgramId]) -> Result<Self, Failure> {
         let watch = |kind| signal(kind);
-        let signals = [watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?, watch(SignalKind::hangup())?];
+        let signals = [watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?];
         Ok(Self { signals, count: 0, ids: ids.to_vec() })
     }
 
     /// The next one. May be dropped while it waits.
     pub(crate) async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.signals;
+        let [interrupt, terminate] = &mut self.signals;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
         }
         self.count += 1;
     }
@@ -212,6 +217,15 @@ impl Interrupts {
         }
         for ids in self.ids.chunks(common::limits::COPIES_PER_REQUEST_MAX) {
             drop(client.request(Request::Cancel { ids: ids.to_vec() }));
+        }
+    }
+
+    /// The same, and waits a little for the master's answer, for a command that leaves now.
+    pub(crate) async fn cancel_and_leave(&self, client: &Client) {
+        self.cancel(client);
+        let heard = client.request(Request::Summary);
+        if tokio::time::timeout(LEAVE_TIME, heard).await.is_err() {
+            tracing::warn!("the master did not confirm that the programs are cancelled");
         }
     }
 }

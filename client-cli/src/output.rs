@@ -28,7 +28,6 @@ pub(crate) struct Sink {
 enum Out {
     Stdout(tokio::io::Stdout),
     Stderr(tokio::io::Stderr),
-    Nowhere,
 }
 
 impl Sink {
@@ -42,11 +41,6 @@ impl Sink {
     pub(crate) fn stderr() -> Self {
         let held = std::io::stderr().is_terminal().then(Vec::new);
         Self { out: Out::Stderr(tokio::io::stderr()), held }
-    }
-
-    /// Forgets what is written.
-    pub(crate) fn nowhere() -> Self {
-        Self { out: Out::Nowhere, held: None }
     }
 
     /// Writes these bytes and waits until they are out.
@@ -86,7 +80,6 @@ impl Out {
                 out.write_all(bytes).await?;
                 out.flush().await
             }
-            Self::Nowhere => Ok(()),
         }
     }
 }

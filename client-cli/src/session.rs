@@ -67,6 +67,11 @@ impl Session {
         if !reason.is(ErrorCode::ConnectionLost) {
             return Err(reason);
         }
+        if self.client.lost().is_none() {
+            // It was connected again since; the one that is gone was used before.
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
         if std::io::stderr().is_terminal() {
             crate::failure::say("ruche: the connection is lost; connecting again…\n");
         }

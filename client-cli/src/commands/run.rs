@@ -33,8 +33,11 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
     let mut interrupts = Interrupts::watch(&ids)?;
     // Everything that a short program needs leaves in one write.
     let mut started = submission.begin(session.client());
-    let mut ahead: VecDeque<_> =
-        if ids.len() == 1 { VecDeque::from([Follow::begin(session.client(), ids[0])]) } else { VecDeque::new() };
+    let mut ahead: VecDeque<_> = if ids.len() == 1 {
+        VecDeque::from([Follow::begin(session.client(), ids[0], !options.json)])
+    } else {
+        VecDeque::new()
+    };
     let submitting = async {
         match submission.finish(session.client(), &mut started, |_| {}).await {
             Ok(()) => Ok(()),
@@ -51,19 +54,16 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
     match acknowledged {
         Some(acknowledged) => acknowledged?,
         None => {
-            interrupts.cancel(session.client());
+            interrupts.cancel_and_leave(session.client()).await;
             return Err(Failure::Exit(CANCELLED));
         }
     }
     let mut sinks = Sinks { stdout: Sink::stdout(), stderr: Sink::stderr() };
-    if options.json {
-        sinks = Sinks { stdout: Sink::nowhere(), stderr: Sink::nowhere() };
-    }
     let mut code = 0;
     let mut next = ahead.len();
     for id in &ids {
         while ahead.len() < AHEAD && next < ids.len() {
-            ahead.push_back(Follow::begin(session.client(), ids[next]));
+            ahead.push_back(Follow::begin(session.client(), ids[next], !options.json));
             next += 1;
         }
         let Some(mut follow) = ahead.pop_front() else { break };
