@@ -140,6 +140,16 @@ fn e5_ctrl_c_cancels_the_program() {
 }
 
 #[test]
+fn e5_a_reader_that_goes_away_ends_the_program_as_a_pipe_would() {
+    let fake = Fake::logged_in();
+    let mut child = fake.command().args(["run", "--", "never"]).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    let list = json(&fake.ruche(&["list", "--json"]));
+    assert_eq!(list[0]["state"], "cancelled");
+}
+
+#[test]
 fn e9_usage_mistakes_exit_with_2_and_those_of_run_with_125() {
     let fake = Fake::start();
     for (arguments, code) in [

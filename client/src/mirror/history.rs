@@ -76,6 +76,8 @@ pub struct History {
     generation: u64,
     /// The generation that was current when the newest page was asked for.
     fresh: u64,
+    /// The generation from which the filter is in force: pages that were asked for before are of another one.
+    filtered: u64,
 }
 
 impl History {
@@ -124,7 +126,7 @@ impl History {
     pub fn show(&mut self, window: HistoryWindow) {
         if window.filter != self.window.filter {
             let generation = self.generation + 1;
-            *self = Self { window, generation, ..Self::default() };
+            *self = Self { window, generation, filtered: generation, ..Self::default() };
         } else {
             self.window = window;
         }
@@ -149,8 +151,12 @@ impl History {
         self.generation
     }
 
-    /// Takes in the page that begins at position `skip`, asked for at `generation`.
+    /// Takes in the page that begins at position `skip`, asked for at `generation`. One that was asked for
+    /// under another filter is dropped.
     pub fn set_page(&mut self, skip: u64, rows: Vec<ProgramView>, total: u64, generation: u64) {
+        if generation < self.filtered {
+            return;
+        }
         let may_have_moved = self.total != Some(total) || generation > self.fresh;
         if may_have_moved && !self.window.filter.is_empty() {
             // Under a filter a row may have left from the middle, which moves the rank of every newer one.

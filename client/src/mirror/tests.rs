@@ -128,6 +128,17 @@ fn e6_a_filter_hides_what_does_not_match_and_asks_again_when_a_row_leaves() {
 }
 
 #[test]
+fn e6_a_page_of_another_filter_comes_too_late() {
+    let mut mirror = mirror(0, 3, 3);
+    let before = mirror.history.generation();
+    let filter = HistoryFilter { states: vec![State::Running], ..HistoryFilter::default() };
+    mirror.history.show(HistoryWindow { filter, first: 0, rows: 3 });
+    mirror.history.set_page(0, page(0, 3, 3), 3, before);
+    assert_eq!((shown(&mirror), mirror.history.total()), (Vec::new(), None));
+    assert!(mirror.history.needs_page());
+}
+
+#[test]
 fn e6_search_finds_in_any_case_in_name_language_slave_user_and_id() {
     for (search, found) in
         [("PROGRAM 3", true), ("python", true), ("S1", true), ("Alice", true), ("00000004", true), ("nothing", false)]
