@@ -3,11 +3,12 @@
 
 use crate::best_effort;
 use crate::protocol::{GroupVersion, SlotGroups};
+use nix::poll::{PollFd, PollFlags};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, Write},
+    io::{self, Read, Write},
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
         unix::fs::FileExt,
     },
     path::{Path, PathBuf},
@@ -258,8 +259,18 @@ struct MemoryFiles {
     peak: Option<File>,
     kills: Option<File>,
     usage: Option<File>,
+    /// Tells when memory ran out.
+    alarm: Option<Alarm>,
     current_limit: u64,
     kills_before: u64,
+}
+
+/// Becomes ready when the kernel is about to end a process for want of memory.
+enum Alarm {
+    /// v1: an event descriptor that was registered with the group.
+    Event(File),
+    /// v2: the group's own file of events.
+    File(File),
 }
 
 struct ProcessFiles {
@@ -379,16 +390,31 @@ impl SlotFiles {
         self.processes.as_ref().is_some_and(|files| files.refusals() > files.refusals_before)
     }
 
-    /// Has POLLPRI when the group refuses a process.
-    pub(crate) fn process_events(&self) -> Option<&File> {
-        self.processes.as_ref()?.events.as_ref()
+    /// What becomes ready when the group refuses a process or memory runs out.
+    pub(crate) fn alarms(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let processes = self.processes.as_ref().and_then(|files| files.events.as_ref());
+        let memory = self.memory.as_ref().and_then(|files| files.alarm.as_ref());
+        let processes = processes.map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI));
+        processes.into_iter().chain(memory.map(Alarm::poll))
+    }
+
+    /// Takes note of an alarm. The kernel gives it a moment before it ends a process.
+    pub(crate) fn hear_memory_alarm(&self) {
+        if let Some(alarm) = self.memory.as_ref().and_then(|files| files.alarm.as_ref()) {
+            alarm.take_note();
+        }
+    }
+
+    /// Lets the keeper make a process of its own while it ends a program.
+    pub(crate) fn set_process_limit(&mut self, limit: u64) {
+        if let Some(files) = &mut self.processes {
+            best_effort(files.set_limit(limit));
+        }
     }
 
     /// Kills all in the groups but the keeper, and lets no new process be made meanwhile.
     pub(crate) fn kill(&mut self) {
-        if let Some(files) = &mut self.processes {
-            best_effort(files.set_limit(0));
-        }
+        self.set_process_limit(0);
         let Some(folder) =
             self.processes_folder.as_deref().or(self.memory.as_ref().map(|files| files.folder.as_path()))
         else {
@@ -420,6 +446,7 @@ impl MemoryFiles {
             peak: writable(peak).or_else(|_| File::open(folder.join(peak))).ok(),
             kills: File::open(folder.join(kills)).ok(),
             usage: File::open(folder.join(usage)).ok(),
+            alarm: Alarm::open(folder, version),
             current_limit: u64::MAX,
             kills_before: 0,
         })
@@ -463,6 +490,38 @@ impl MemoryFiles {
     }
 }
 
+impl Alarm {
+    fn open(folder: &Path, version: GroupVersion) -> Option<Self> {
+        if version == GroupVersion::V2 {
+            return File::open(folder.join("memory.events")).ok().map(Self::File);
+        }
+        let event = nix::sys::eventfd::EventFd::from_flags(
+            nix::sys::eventfd::EfdFlags::EFD_CLOEXEC | nix::sys::eventfd::EfdFlags::EFD_NONBLOCK,
+        );
+        let event = File::from(OwnedFd::from(event.ok()?));
+        let control = File::open(folder.join("memory.oom_control")).ok()?;
+        let order = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
+        fs::write(folder.join("cgroup.event_control"), order).ok()?;
+        Some(Self::Event(event))
+    }
+
+    fn poll(&self) -> PollFd<'_> {
+        match self {
+            Self::Event(file) => PollFd::new(file.as_fd(), PollFlags::POLLIN),
+            Self::File(file) => PollFd::new(file.as_fd(), PollFlags::POLLPRI),
+        }
+    }
+
+    /// So that it becomes ready for the next event only.
+    fn take_note(&self) {
+        let mut count = [0; 8];
+        match self {
+            Self::Event(file) => best_effort((&*file).read(&mut count)),
+            Self::File(file) => drop(read_text(file)),
+        }
+    }
+}
+
 impl ProcessFiles {
     fn open(folder: &Path) -> io::Result<Self> {
         let limit = OpenOptions::new().read(true).write(true).open(folder.join("pids.max"))?;
@@ -489,12 +548,11 @@ impl ProcessFiles {
     }
 }
 
+/// The files of control groups that are read here are short.
 fn read_text(file: &File) -> Option<String> {
-    let mut file = file;
-    file.rewind().ok()?;
-    let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
-    Some(text)
+    let mut bytes = [0; 1_024];
+    let count = file.read_at(&mut bytes, 0).ok()?;
+    String::from_utf8(bytes.get(..count)?.to_vec()).ok()
 }
 
 /// The number behind `key` in lines of `key number`.

@@ -27,6 +27,10 @@ use std::{
 
 /// How often limits that the kernel does not keep for us are looked at.
 const WATCH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
+/// How long after an alarm the kernel may still be about to end a process.
+const ALARM_LASTS: std::time::Duration = std::time::Duration::from_millis(500);
+/// Processes that a group may have while its program is ended: the keeper and its helper.
+const PROCESSES_WHILE_KILLING: u64 = 4;
 /// How often a tree that does not end is killed again.
 const KILL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(5);
 
@@ -52,6 +56,9 @@ struct Run {
     memory_peak: ByteSize,
     left_over: u32,
     agent_gone: bool,
+    kill_passes: u32,
+    /// Until when the kernel may be about to end a process for want of memory.
+    alarmed_until: Option<Instant>,
 }
 
 impl Runner {
@@ -116,6 +123,8 @@ impl Runner {
             memory_peak: ByteSize(0),
             left_over: 0,
             agent_gone: false,
+            kill_passes: 0,
+            alarmed_until: None,
         };
         self.watch(step, run)
     }
@@ -135,12 +144,14 @@ impl Runner {
                 self.check_limits(step, &mut run, now, watched.then_some(&mut watch_at));
             }
             if run.killing {
-                self.kill(&run);
+                self.kill(step, &mut run);
             }
-            let until = match (run.killing, watched) {
-                (true, _) => now + KILL_INTERVAL,
-                (false, true) => run.next_deadline(step).min(watch_at),
-                (false, false) => run.next_deadline(step),
+            let until = if run.killing || run.alarmed_until.is_some_and(|until| now < until) {
+                now + KILL_INTERVAL
+            } else if watched {
+                run.next_deadline(step).min(watch_at)
+            } else {
+                run.next_deadline(step)
             };
             self.wait(&mut run, until)?;
         }
@@ -155,10 +166,8 @@ impl Runner {
             run.end(Cause::WallTime);
         } else if run.kill_at.is_some_and(|at| now >= at) {
             run.end(Cause::Ordered);
-        } else if self.files.processes_ran_out() {
-            run.end(Cause::Processes(step.limits.processes));
-        } else if self.files.memory_ran_out() {
-            run.end(Cause::Memory(ByteSize(self.files.memory_peak().unwrap_or(step.limits.memory.0))));
+        } else if let Some(cause) = run.alarmed_until.and_then(|_| self.cause_of_groups(step)) {
+            run.end(cause);
         } else if let Some(watch_at) = watch_at.filter(|at| now >= **at) {
             *watch_at = now + WATCH_INTERVAL;
             self.look_at_tree(step, run);
@@ -197,9 +206,16 @@ impl Runner {
     }
 
     /// Ends everything that is left, by every means there is; `reap` tells when it is done.
-    fn kill(&mut self, run: &Run) {
+    fn kill(&mut self, step: &Step, run: &mut Run) {
+        if run.kill_passes == 0 {
+            // Before ending it makes the group refuse processes as well.
+            run.cause = run.cause.or_else(|| self.cause_of_groups(step));
+        }
+        run.kill_passes += 1;
         self.files.kill();
-        if let Some(user) = self.user {
+        // The group has all of them. Where there is none, or should one be left, the user tells them.
+        if let Some(user) = self.user.filter(|_| !self.files.limits_processes() || run.kill_passes > 2) {
+            self.files.set_process_limit(PROCESSES_WHILE_KILLING);
             spawn::kill_all_of(user);
         }
         if run.main_end.is_none() {
@@ -208,19 +224,35 @@ impl Runner {
         tree::kill_descendants_of(std::process::id().cast_signed());
     }
 
+    /// What the control groups say about why a program ended.
+    fn cause_of_groups(&self, step: &Step) -> Option<Cause> {
+        if self.files.memory_ran_out() {
+            let used = self.files.memory_peak().unwrap_or(step.limits.memory.0);
+            Some(Cause::Memory(ByteSize(used)))
+        } else if self.files.processes_ran_out() {
+            Some(Cause::Processes(step.limits.processes))
+        } else {
+            None
+        }
+    }
+
     /// Waits for the end of a child, a message, an event of the control group or `until`.
     fn wait(&mut self, run: &mut Run, until: Instant) -> io::Result<()> {
         let timeout = until.saturating_duration_since(Instant::now());
-        let mut ready = Vec::with_capacity(2);
+        let mut ready = Vec::with_capacity(3);
         if !run.agent_gone {
             ready.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
         }
-        if let Some(events) = self.files.process_events().filter(|_| !run.killing) {
-            ready.push(PollFd::new(events.as_fd(), PollFlags::POLLPRI));
+        if !run.killing {
+            ready.extend(self.files.alarms());
         }
         match ppoll(&mut ready, Some(TimeSpec::from_duration(timeout)), Some(self.mask)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
+        }
+        if ready.iter().skip(1).any(|fd| fd.any() == Some(true)) {
+            run.alarmed_until = Some(Instant::now() + ALARM_LASTS);
+            self.files.hear_memory_alarm();
         }
         if run.agent_gone {
             return Ok(());
@@ -243,19 +275,12 @@ impl Runner {
 
     fn result(&self, step: &Step, run: &Run) -> Ended {
         let (status, wall) = run.main_end.unwrap_or((Status::Signalled(libc::SIGKILL), run.started.elapsed()));
-        let cause = run.cause.or_else(|| {
-            if self.files.memory_ran_out() {
-                let used = self.files.memory_peak().unwrap_or(step.limits.memory.0);
-                Some(Cause::Memory(ByteSize(used)))
-            } else if self.files.processes_ran_out() {
-                Some(Cause::Processes(step.limits.processes))
-            } else {
-                match status {
-                    Status::Signalled(libc::SIGXFSZ) => Some(Cause::FileSize),
-                    Status::Signalled(libc::SIGXCPU) if step.limits.cpu_time.is_some() => Some(Cause::CpuTime(run.cpu)),
-                    Status::Signalled(_) | Status::Exited(_) => None,
-                }
-            }
+        // A program that was killed here has its cause already; killing makes the groups say more.
+        let groups = || if run.killing { None } else { self.cause_of_groups(step) };
+        let cause = run.cause.or_else(groups).or(match status {
+            Status::Signalled(libc::SIGXFSZ) => Some(Cause::FileSize),
+            Status::Signalled(libc::SIGXCPU) if step.limits.cpu_time.is_some() => Some(Cause::CpuTime(run.cpu)),
+            Status::Signalled(_) | Status::Exited(_) => None,
         });
         Ended {
             status,

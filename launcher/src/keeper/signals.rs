@@ -22,10 +22,12 @@ pub(super) fn is_launcher_gone() -> bool {
 /// Every disposition as at the start of a process, so that programs inherit nothing unusual; all blocked.
 pub(super) fn prepare() -> io::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
-        // SAFETY: the default disposition runs no code of ours.
-        unsafe { sigaction(signal, &default) }?;
+    // By the raw call: the library refuses to touch its own two, and a caller may have ignored them.
+    let default = [0_u64; 4];
+    for signal in (1..=64).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
+        let none = std::ptr::null_mut::<u64>();
+        // SAFETY: all zeros is the kernel's form of the default disposition, which runs no code of ours.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8) };
     }
     for (signal, handler) in [
         (Signal::SIGCHLD, child_ended as extern "C" fn(libc::c_int)),

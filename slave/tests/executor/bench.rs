@@ -1,1 +1,1 @@
-//! later
+//! Spawn rate beside the machine's own; run by `cargo xtask bench`.

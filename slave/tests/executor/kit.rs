@@ -200,3 +200,13 @@ pub(crate) fn is_running(marker: &str) -> bool {
             .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|argument| argument == marker.as_bytes()))
     })
 }
+
+/// Waits until `marker` runs.
+#[track_caller]
+pub(crate) fn wait_until_running(marker: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_running(marker) {
+        assert!(Instant::now() < deadline, "{marker} does not run");
+        std::thread::yield_now();
+    }
+}
