@@ -19,6 +19,7 @@ use common::{
     ErrorCode, Outcome as ProgramOutcome, ProgramId, UserError,
     escape::{Lines, visible},
     message::{Request, Stream},
+    program::State,
     view::{ClientKind, ProgramView},
 };
 use samples::{SAMPLES, Sample};
@@ -26,6 +27,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 /// Time for all samples together, compilers included.
 const DEMO_TIME: Duration = Duration::from_secs(300);
+/// Between two looks at programs that run.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) fn demo() -> Outcome {
     // A folder of its own, so that it never meets the one of the window.
@@ -76,15 +79,37 @@ async fn show(local: &Local) -> Outcome {
         submission.send(&client, |_| {}).await?;
         ids.extend_from_slice(submission.ids());
     }
+    if let Some(rows) = under_way(&client, &ids).await? {
+        print("\nThe history while some run (✓ done, ∑ running, ✗ failed), newest first:\n\n")?;
+        print_history(&rows)?;
+    }
     reply::ended(client.request(Request::Wait { ids: ids.clone() }).await?)?;
     let rows = rows(&client, &ids).await?;
-
-    print("\nThe history, newest first:\n\n")?;
-    let newest_first: Vec<_> = rows.iter().rev().cloned().collect();
-    let columns = terminal::columns();
-    print(&programs_table(&newest_first, columns).render(columns, terminal::colours()))?;
+    print("\nThe history when all have ended:\n\n")?;
+    print_history(&rows)?;
     print_one_output(&client, &rows).await?;
     verdict(&chosen, &rows)
+}
+
+/// The rows at a moment when some have ended and some run; none when that moment never comes.
+async fn under_way(client: &Client, ids: &[ProgramId]) -> Result<Option<Vec<ProgramView>>, UserError> {
+    loop {
+        let rows = rows(client, ids).await?;
+        let any = |state: State| rows.iter().any(|row| row.state == state);
+        if any(State::Running) && any(State::Done) && any(State::Failed) {
+            return Ok(Some(rows));
+        }
+        if rows.iter().all(|row| row.state.is_final()) {
+            return Ok(None);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn print_history(rows: &[ProgramView]) -> Result<(), Failure> {
+    let newest_first: Vec<_> = rows.iter().rev().cloned().collect();
+    let columns = terminal::columns();
+    print(&programs_table(&newest_first, columns).render(columns, terminal::colours()))
 }
 
 /// The output of the first program that printed something, and who ran it.
