@@ -1,0 +1,22 @@
+//! Accepts clients and slaves, decides, and keeps the history.
+//!
+//! One task owns a pure core ([`Server`] starts it); sessions feed it events; one thread commits what it
+//! decides before anybody hears of it.
+
+pub mod admin;
+mod cli;
+mod config;
+mod core;
+mod data_folder;
+mod event_loop;
+mod login;
+mod outputs;
+mod secrets;
+mod server;
+mod session;
+mod signals;
+mod store;
+
+pub use cli::{Cli, command, execute};
+pub use config::{Config, LISTEN_DEFAULT};
+pub use server::{Handle, Server};

@@ -1,0 +1,217 @@
+//! The master's decisions: a pure state machine. An event comes in, actions come out; time comes in
+//! with the event. It holds only what is alive: ended programs are in the store alone.
+
+mod accept;
+pub(crate) mod action;
+mod change;
+mod clients;
+pub(crate) mod event;
+mod lookups;
+mod outputs;
+mod permission;
+mod program;
+mod recover;
+mod requests;
+mod results;
+mod settings;
+mod slaves;
+#[cfg(test)]
+mod tests;
+mod views;
+mod waiters;
+mod watch;
+
+use crate::store::Record;
+use action::Action;
+use clients::Client;
+use common::{
+    ClientId, Duration, ProgramId, SlaveId, Timestamp, UserError,
+    message::{Order, status::Event as LogEvent},
+    program::State,
+    units::BootTime,
+    view::ProgramView,
+};
+use event::{Event, LinkId, Now};
+use program::Program;
+pub(crate) use program::weight;
+use scheduler::Scheduler;
+use slaves::Slave;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A slave that is away for this long is no longer listed.
+const SLAVE_LISTED_MAX: Duration = Duration::from_secs(3_600);
+
+/// What the core is told at its start and does not change by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// How long a slave may be away before its programs are lost.
+    pub(crate) lease: Duration,
+    /// Slots of every slave, unless people set something else while the master ran.
+    pub(crate) max_processes: Option<u32>,
+}
+
+impl Settings {
+    /// The slave's part of the lease: it ends earlier than the master's by more than the time to
+    /// notice a dead connection. Short leases are for tests, where a connection ends with a message.
+    pub(crate) fn slave_lease(&self) -> Duration {
+        let margin = common::limits::LEASE_MASTER.0 - common::limits::LEASE_SLAVE.0;
+        Duration(self.lease.0.saturating_sub(margin).max(self.lease.0 * 2 / 5))
+    }
+}
+
+/// A program that ended and whose record may not be synced yet.
+#[derive(Debug)]
+struct JustEnded {
+    mark: u64,
+    hash: [u8; 32],
+    view: ProgramView,
+}
+
+/// The master's whole state.
+#[derive(Debug)]
+pub(crate) struct Core {
+    settings: Settings,
+    now: Now,
+    actions: Vec<Action>,
+    scheduler: Scheduler,
+    programs: BTreeMap<u64, Program>,
+    by_id: HashMap<ProgramId, u64>,
+    just_ended: BTreeMap<ProgramId, JustEnded>,
+    slaves: BTreeMap<SlaveId, Slave>,
+    /// Names of all enrolled slaves, listed or not.
+    enrolled: BTreeMap<String, SlaveId>,
+    links: BTreeMap<LinkId, SlaveId>,
+    leases: BTreeSet<(BootTime, SlaveId)>,
+    clients: BTreeMap<ClientId, Client>,
+    waiters: waiters::Waiters,
+    watch: watch::Watch,
+    totals: BTreeMap<State, u64>,
+    failed_today: (u64, u64),
+    next_sequence: u64,
+    next_spec: u64,
+    bodies_bytes: usize,
+    slots_set: settings::SlotsSet,
+    refuse: Option<UserError>,
+    stopping: bool,
+    mark: u64,
+    orders: BTreeMap<LinkId, Vec<Order>>,
+}
+
+impl Core {
+    /// Decides what follows from one event. What it decides comes out of [`Self::settle`].
+    pub(crate) fn handle(&mut self, event: Event, now: Now) {
+        self.pass_time(now);
+        match event {
+            Event::ClientJoined(joined) => self.client_joined(joined),
+            Event::ClientLeft(client) => self.client_left(client),
+            Event::Request { client, id, request, known, guard } => {
+                self.request(client, id, *request, &known);
+                drop(guard);
+            }
+            Event::Answered { client, id, then, answer } => self.answered(client, id, then, answer),
+            Event::SlaveEnrolled { id, name, retired } => self.slave_enrolled(id, name, retired),
+            Event::SlaveRegistered { link, slave, address, registration } => {
+                self.slave_registered(link, slave, address, *registration);
+            }
+            Event::SlaveReported { link, report } => self.slave_reported(link, report),
+            Event::SlaveOutput { link, key, stream, offset, bytes, guard } => {
+                self.slave_output(link, key, stream, offset, bytes, guard);
+            }
+            Event::SlaveLeft(link) => self.slave_left(link),
+            Event::OutputStored { key, stream, offset } => self.output_stored(key, stream, offset),
+            Event::Committed(mark) => self.just_ended.retain(|_, ended| ended.mark > mark),
+            Event::UserChanged { user, why } => self.user_changed(&user, &why),
+            Event::Storage(refuse) => self.refuse = refuse,
+            Event::Reconfigured { max_processes } => self.reconfigured(max_processes),
+            Event::Stopping => self.stop(),
+            Event::Tick => {}
+        }
+        self.expire();
+    }
+
+    /// Decides what the events since the last call lead to together, and hands out all actions.
+    pub(crate) fn settle(&mut self, now: Now) -> Vec<Action> {
+        self.pass_time(now);
+        if !self.stopping {
+            self.schedule();
+        }
+        self.flush_watch();
+        for (link, orders) in std::mem::take(&mut self.orders) {
+            self.actions.extend(orders.into_iter().map(|order| Action::ToSlave(link, order)));
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Closes a batch of records; [`Event::Committed`] with this number says that all are synced.
+    pub(crate) fn mark(&mut self) -> u64 {
+        self.mark += 1;
+        self.mark - 1
+    }
+
+    /// When to call again though nothing happens, and why.
+    pub(crate) fn next_deadline(&self) -> Option<(BootTime, &'static str)> {
+        let lease = self.leases.first().map(|(at, _)| (*at, "a slave's lease ends"));
+        let watch = self.watch.deadline().map(|at| (at, "changes are due"));
+        lease.into_iter().chain(watch).min()
+    }
+
+    /// Time given out never goes back, whatever the wall clock does.
+    fn pass_time(&mut self, now: Now) {
+        self.now.wall = self.now.wall.max(now.wall);
+        self.now.boot = self.now.boot.max(now.boot);
+    }
+
+    fn record(&mut self, record: Record) {
+        self.actions.push(Action::Record(record));
+    }
+
+    /// Something that people should read later.
+    fn log(&mut self, subject: &str, text: String) {
+        let event = LogEvent { at: self.now.wall, subject: subject.to_owned(), text };
+        tracing::info!(subject, text = event.text, "event");
+        self.watch.event(&event);
+        self.record(Record::Event(event));
+    }
+
+    fn failed_today(&self) -> u64 {
+        let today = self.day();
+        if self.failed_today.0 == today { self.failed_today.1 } else { 0 }
+    }
+
+    const fn day(&self) -> u64 {
+        let Timestamp(micros) = self.now.wall;
+        micros / 86_400_000_000
+    }
+
+    /// Asserts what must always hold; for tests.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[cfg(test)]
+    pub(crate) fn check_invariants(&self) {
+        self.scheduler.check_invariants();
+        assert_eq!(self.by_id.len(), self.programs.len());
+        let mut held = 0;
+        for (sequence, program) in &self.programs {
+            assert_eq!(self.by_id.get(&program.id), Some(sequence));
+            assert!(!self.just_ended.contains_key(&program.id));
+            if let Some(slave) = program.slave() {
+                held += 1;
+                assert_eq!(self.slaves[&slave].attempts.get(&program.key()), Some(sequence), "{:?}", program.key());
+            }
+        }
+        assert_eq!(held, self.slaves.values().map(|slave| slave.attempts.len()).sum::<usize>());
+        for (id, slave) in &self.slaves {
+            let held = self.scheduler.slave(*id).map_or(0, scheduler::SlaveSlots::assigned);
+            assert_eq!(held as usize, slave.attempts.len(), "what the scheduler believes of {id}");
+            if let Some(link) = slave.link {
+                assert_eq!(self.links.get(&link), Some(id));
+            }
+        }
+        let alive = |state| self.programs.values().filter(|program| program.shown_state() == state).count() as u64;
+        for state in [State::Waiting, State::Running] {
+            assert_eq!(self.totals.get(&state).copied().unwrap_or(0), alive(state), "{state} in the summary");
+        }
+        self.waiters.check(|sequence| self.programs.contains_key(&sequence));
+    }
+}

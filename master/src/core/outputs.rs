@@ -1,0 +1,122 @@
+//! Output that streams in from slaves, and readers that follow it.
+
+use super::{
+    Core,
+    action::{Action, Then},
+    event::{Guard, LinkId},
+    program::ProgramState,
+    waiters::Follow,
+};
+use crate::store::query::Query;
+use common::{
+    AttemptKey, ClientId,
+    limits::OUTPUT_CHUNK_BYTES_MAX,
+    message::{Order, Reply, RequestId, StoredUpTo, Stream, Tail},
+};
+
+impl Core {
+    pub(super) fn slave_output(
+        &mut self,
+        link: LinkId,
+        key: AttemptKey,
+        stream: Stream,
+        offset: u64,
+        bytes: Vec<u8>,
+        guard: Guard,
+    ) {
+        let sequence = self.links.get(&link).and_then(|slave| self.current(*slave, key));
+        let Some(sequence) = sequence else { return };
+        if bytes.is_empty() || bytes.len() > OUTPUT_CHUNK_BYTES_MAX {
+            return;
+        }
+        // What has output has started; the report of it may come on another path.
+        self.runs(sequence, self.now.wall);
+        let Some(program) = self.programs.get(&sequence) else { return };
+        let ProgramState::Running(run) = &program.state else { return };
+        let stored = run.stored[stream as usize];
+        if offset + bytes.len() as u64 <= stored {
+            // Sent again after a cut: it is here.
+            return self.order(link, Order::Stored(vec![StoredUpTo { key, stream, offset: stored }]));
+        }
+        let limit = program.body.spec.limits.output.0.saturating_add(common::limits::COMPILE_OUTPUT_BYTES_MAX as u64);
+        if offset + bytes.len() as u64 > limit.saturating_add(OUTPUT_CHUNK_BYTES_MAX as u64) {
+            tracing::warn!(attempt = %key, "a slave sends more output than the program's limit; dropped");
+            return;
+        }
+        self.actions.push(Action::Append { key, stream, offset, bytes, guard });
+    }
+
+    pub(super) fn output_stored(&mut self, key: AttemptKey, stream: Stream, offset: u64) {
+        let Some(sequence) = self.by_id.get(&key.program).copied() else { return };
+        let Some(program) = self.programs.get_mut(&sequence).filter(|program| program.attempt == key.attempt) else {
+            return;
+        };
+        let ProgramState::Running(run) = &mut program.state else { return };
+        let slave = run.slave;
+        let stored = &mut run.stored[stream as usize];
+        *stored = (*stored).max(offset);
+        let offset = *stored;
+        let complete = run
+            .finished
+            .take_if(|finished| run.stored.iter().zip(&finished.tails).all(|(stored, tail)| *stored >= tail.offset));
+        self.watch_program(sequence);
+        let link = self.slaves.get(&slave).and_then(|slave| slave.link);
+        if let Some(link) = link {
+            self.order(link, Order::Stored(vec![StoredUpTo { key, stream, offset }]));
+        }
+        for follow in self.waiters.follows_before(sequence, stream, offset) {
+            self.ask_live(follow.client, follow.id, key, stream, follow.offset, follow.bytes_max, offset);
+        }
+        if let (Some(finished), Some(link)) = (complete, link) {
+            self.complete(link, sequence, *finished);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each part of the question is one")]
+    fn ask_live(
+        &mut self,
+        client: ClientId,
+        id: RequestId,
+        key: AttemptKey,
+        stream: Stream,
+        offset: u64,
+        bytes_max: u32,
+        stored: u64,
+    ) {
+        // Only what is synced: what a reader saw never changes.
+        let bytes_max = u64::from(bytes_max).min(stored.saturating_sub(offset));
+        let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
+        let query = Query::LiveOutput { key, stream, offset, bytes_max };
+        self.actions.push(Action::Ask { client, id, query, then: Then::Output });
+    }
+
+    /// `ReadOutput` of a program that has not ended.
+    pub(super) fn read_alive(&mut self, sequence: u64, stream: Stream, follow: bool, want: Follow) {
+        let Some(program) = self.programs.get(&sequence) else { return };
+        let stored = match &program.state {
+            ProgramState::Running(run) => run.stored[stream as usize],
+            ProgramState::Waiting | ProgramState::Sent { .. } => 0,
+        };
+        let key = program.key();
+        if want.offset < stored {
+            self.ask_live(want.client, want.id, key, stream, want.offset, want.bytes_max, stored);
+        } else if follow {
+            self.follow(sequence, stream, want);
+        } else {
+            let reply = Reply::Output { offset: want.offset, bytes: Vec::new(), end: false };
+            self.reply(want.client, want.id, Ok(reply));
+        }
+    }
+}
+
+/// What a follower gets of an output that ended: from memory where the result holds it.
+pub(super) fn end_of(tail: &Tail, total: u64, offset: u64, bytes_max: u32) -> Option<Reply> {
+    if offset >= total {
+        return Some(Reply::Output { offset, bytes: Vec::new(), end: true });
+    }
+    let from = usize::try_from(offset.checked_sub(tail.offset)?).ok()?;
+    let room = (bytes_max as usize).min(OUTPUT_CHUNK_BYTES_MAX);
+    let bytes: Vec<u8> = tail.bytes.iter().skip(from).take(room).copied().collect();
+    let end = offset + bytes.len() as u64 >= total;
+    Some(Reply::Output { offset, bytes, end })
+}

@@ -1,0 +1,151 @@
+//! A program that has not ended, and the view of it.
+
+use common::{
+    AttemptKey, ClientId, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
+    message::Finished,
+    program::State,
+    view::{ProgramView, Progress},
+};
+use std::sync::Arc;
+
+/// A submitted body; copies share it.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) spec: Arc<ProgramSpec>,
+    pub(super) key: u64,
+    pub(super) hash: [u8; 32],
+    /// About how much memory it takes.
+    pub(super) bytes: usize,
+}
+
+/// Bytes that a body takes in memory, roughly.
+pub(crate) fn weight(spec: &ProgramSpec) -> usize {
+    let work = match &spec.work {
+        common::Work::Source { text, .. } => text.0.len(),
+        common::Work::Command { command } => command.0.len(),
+    };
+    let arguments: usize = spec.arguments.iter().map(|argument| argument.0.len() + 24).sum();
+    let environment: usize = spec.environment.iter().map(|(name, value)| name.0.len() + value.0.len() + 48).sum();
+    512 + work + spec.stdin.as_ref().map_or(0, |stdin| stdin.0.len()) + arguments + environment
+}
+
+/// A program that waits or runs.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) id: ProgramId,
+    pub(super) body: Arc<Body>,
+    pub(super) user: Arc<str>,
+    pub(super) client: ClientId,
+    pub(super) index: u32,
+    pub(super) copies: u32,
+    pub(super) submitted_at: Timestamp,
+    /// The current or last attempt; 0 before the first.
+    pub(super) attempt: u32,
+    /// Who wants it stopped.
+    pub(super) cancel_by: Option<Arc<str>>,
+    pub(super) state: ProgramState,
+}
+
+/// Where a program is in its life. An ended one is in the store alone.
+#[derive(Debug)]
+pub(super) enum ProgramState {
+    /// In the scheduler's queue.
+    Waiting,
+    /// Sent to a slave, not started as far as is known.
+    Sent {
+        /// The slave.
+        slave: SlaveId,
+    },
+    /// Running on a slave, as far as is known.
+    Running(Box<Run>),
+}
+
+/// An attempt that runs.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) slave: SlaveId,
+    pub(super) started_at: Timestamp,
+    /// Bytes of each stream that are synced.
+    pub(super) stored: [u64; 3],
+    pub(super) progress: Option<Progress>,
+    /// Its result, while output that came before it is not stored yet.
+    pub(super) finished: Option<Box<Finished>>,
+}
+
+impl Program {
+    pub(super) const fn key(&self) -> AttemptKey {
+        AttemptKey { program: self.id, attempt: self.attempt }
+    }
+
+    pub(super) const fn shown_state(&self) -> State {
+        match self.state {
+            ProgramState::Waiting | ProgramState::Sent { .. } => State::Waiting,
+            ProgramState::Running(_) => State::Running,
+        }
+    }
+
+    /// The slave that holds the current attempt.
+    pub(super) const fn slave(&self) -> Option<SlaveId> {
+        match &self.state {
+            ProgramState::Waiting => None,
+            ProgramState::Sent { slave } => Some(*slave),
+            ProgramState::Running(run) => Some(run.slave),
+        }
+    }
+
+    pub(super) fn started_at(&self) -> Option<Timestamp> {
+        match &self.state {
+            ProgramState::Waiting | ProgramState::Sent { .. } => None,
+            ProgramState::Running(run) => Some(run.started_at),
+        }
+    }
+
+    /// Whether an attempt that ended like this is followed by another.
+    pub(super) fn may_try_again(&self, outcome: &Outcome) -> bool {
+        let worth_it = match outcome {
+            Outcome::Exited { code } => *code != 0,
+            Outcome::Signalled { .. } | Outcome::Limit { .. } | Outcome::Lost { .. } => true,
+            Outcome::CompileError { .. }
+            | Outcome::NotSupported { .. }
+            | Outcome::NotFound { .. }
+            | Outcome::Cancelled { .. } => false,
+        };
+        worth_it && self.cancel_by.is_none() && self.attempt <= self.body.spec.retry
+    }
+
+    /// The row that people see.
+    pub(super) fn view(&self, sequence: u64, slave_name: Option<&str>) -> ProgramView {
+        let spec = &self.body.spec;
+        let run = match &self.state {
+            ProgramState::Running(run) => Some(run),
+            ProgramState::Waiting | ProgramState::Sent { .. } => None,
+        };
+        let [output_bytes, error_bytes, compile_bytes] = run.map_or([0; 3], |run| run.stored);
+        ProgramView {
+            id: self.id,
+            sequence,
+            name: spec.name.clone(),
+            language: spec.language().map(str::to_owned),
+            state: self.shown_state(),
+            outcome: None,
+            slave_id: run.map(|run| run.slave),
+            slave_name: run.and(slave_name).map(str::to_owned),
+            client: self.client,
+            user: self.user.to_string(),
+            attempt: self.attempt,
+            priority: spec.priority,
+            index: self.index,
+            copies: self.copies,
+            progress: run.and_then(|run| run.progress.clone()),
+            submitted_at: self.submitted_at,
+            started_at: self.started_at(),
+            ended_at: None,
+            usage: None,
+            output_bytes,
+            error_bytes,
+            compile_bytes,
+            output_truncated: false,
+            last_line: String::new(),
+        }
+    }
+}

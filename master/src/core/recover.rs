@@ -1,0 +1,113 @@
+//! A core as the store remembers it.
+
+use super::{
+    Core, SLAVE_LISTED_MAX, Settings,
+    event::Now,
+    program::{Body, Program, ProgramState, Run, weight},
+    settings::SlotsSet,
+    slaves::Slave,
+};
+use crate::store::load::Recovered;
+use common::{AttemptKey, program::State, units::BootTime};
+use scheduler::{Presence, Requirement, Scheduler};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+impl Core {
+    /// Everything that was alive is alive again; slaves have their whole lease, counted from now, to
+    /// come back with what they hold. `stored` are the bytes on disk of outputs of running attempts.
+    pub(crate) fn recover(
+        recovered: Recovered,
+        stored: &BTreeMap<AttemptKey, [u64; 3]>,
+        settings: Settings,
+        now: Now,
+    ) -> Self {
+        let mut core = Self {
+            slots_set: SlotsSet::read(&recovered.settings, settings.max_processes),
+            settings,
+            now,
+            actions: Vec::new(),
+            scheduler: Scheduler::new(),
+            programs: BTreeMap::new(),
+            by_id: HashMap::new(),
+            just_ended: BTreeMap::new(),
+            slaves: BTreeMap::new(),
+            enrolled: BTreeMap::new(),
+            links: BTreeMap::new(),
+            leases: BTreeSet::new(),
+            clients: BTreeMap::new(),
+            waiters: super::waiters::Waiters::default(),
+            watch: super::watch::Watch::default(),
+            totals: recovered.totals,
+            failed_today: (0, 0),
+            next_sequence: recovered.next_sequence,
+            next_spec: recovered.next_spec,
+            bodies_bytes: 0,
+            refuse: None,
+            stopping: false,
+            mark: 0,
+            orders: BTreeMap::new(),
+        };
+        let holding: BTreeSet<_> = recovered.alive.iter().filter_map(|row| row.slave).collect();
+        for row in recovered.slaves {
+            core.enrolled.insert(row.name.clone(), row.id);
+            let recent = row.seen_at.0 > 0 && now.wall.since(row.seen_at) < SLAVE_LISTED_MAX;
+            if recent || holding.contains(&row.id) {
+                let id = row.id;
+                core.add_slave(id, Slave::absent(row));
+                core.scheduler.set_presence(id, Presence::Unreachable);
+                core.leases.insert((lease_end(&core), id));
+            }
+        }
+        let mut bodies: HashMap<u64, Arc<Body>> = HashMap::new();
+        for row in recovered.alive {
+            let bytes = weight(&row.spec);
+            let body = bodies.entry(row.spec_key).or_insert_with(|| {
+                core.bodies_bytes += bytes;
+                Arc::new(Body { spec: row.spec, key: row.spec_key, hash: row.spec_hash, bytes })
+            });
+            let mut program = Program {
+                id: row.id,
+                body: body.clone(),
+                user: row.user,
+                client: row.client,
+                index: row.index,
+                copies: row.copies,
+                submitted_at: row.submitted_at,
+                attempt: row.attempt,
+                cancel_by: row.cancel_by,
+                state: ProgramState::Waiting,
+            };
+            let need = Requirement::of(&program.body.spec);
+            match row.slave.filter(|slave| core.slaves.contains_key(slave)) {
+                None => core.scheduler.enqueue(row.sequence, &need),
+                Some(slave) => {
+                    core.scheduler.hold(row.sequence, need, slave);
+                    program.state = ProgramState::Sent { slave };
+                    if row.state == State::Running {
+                        core.scheduler.started(row.sequence, slave);
+                        program.state = ProgramState::Running(Box::new(Run {
+                            slave,
+                            started_at: row.started_at.unwrap_or(row.submitted_at),
+                            stored: stored.get(&program.key()).copied().unwrap_or_default(),
+                            progress: None,
+                            finished: None,
+                        }));
+                    }
+                    if let Some(known) = core.slaves.get_mut(&slave) {
+                        known.attempts.insert(program.key(), row.sequence);
+                    }
+                }
+            }
+            core.by_id.insert(program.id, row.sequence);
+            core.programs.insert(row.sequence, program);
+        }
+        core
+    }
+}
+
+fn lease_end(core: &Core) -> BootTime {
+    core.now.boot.plus(core.settings.lease)
+}

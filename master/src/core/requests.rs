@@ -1,0 +1,235 @@
+//! What clients ask, one function each. Who may ask stands in the permission table.
+
+use super::{
+    Core,
+    accept::Submit,
+    action::{Action, Then},
+    event::LinkId,
+    permission,
+    program::ProgramState,
+    waiters::Follow,
+    watch::Choice,
+};
+use crate::store::query::{KnownProgram, Query};
+use common::{
+    AttemptKey, ClientId, ErrorCode, Outcome, ProgramId, UserError,
+    limits::{BATCH_MAX, COPIES_PER_REQUEST_MAX, PAGE_ROWS_MAX},
+    message::{Order, Reply, Request, RequestId},
+    program::State,
+    view::{Explanation, ProgramView},
+};
+use scheduler::Requirement;
+use std::{collections::BTreeMap, sync::Arc};
+
+impl Core {
+    pub(super) fn request(&mut self, client: ClientId, id: RequestId, request: Request, known: &[KnownProgram]) {
+        let Some(asker) = self.clients.get(&client) else { return };
+        let (role, user) = (asker.role, asker.user.clone());
+        if let Err(error) = permission::check(role, &request) {
+            return self.reply(client, id, Err(error));
+        }
+        let result = match request {
+            Request::Submit { ids, first_index, copies, spec } => {
+                self.accept(client, Submit { ids, first_index, copies, spec: *spec }, known)
+            }
+            Request::List(mut query) => {
+                query.limit = query.limit.min(PAGE_ROWS_MAX);
+                let own = query.mine || !permission::sees(role, &user, "");
+                let query = Query::Page { query, owner: own.then_some(user) };
+                return self.ask(client, id, query, Then::Page);
+            }
+            Request::Events { limit, before } => {
+                return self.ask(client, id, Query::Events { limit, before }, Then::Events);
+            }
+            Request::Show { id: program } => match self.live_view(client, program) {
+                Some(result) => result.map(|view| Reply::Program(Box::new(view))),
+                None => return self.ask(client, id, Query::Programs(vec![program]), Then::Show),
+            },
+            Request::Why { id: program } => match self.live_view(client, program) {
+                Some(result) => result.map(|view| Reply::Why(self.explain(&view))),
+                None => return self.ask(client, id, Query::Programs(vec![program]), Then::Why),
+            },
+            Request::Spec { id: program } => match self.alive(client, program) {
+                Some(result) => result.map(|sequence| self.spec_of(sequence)).unwrap_or_else(Err),
+                None => return self.ask(client, id, Query::Spec(program), Then::Spec),
+            },
+            Request::Again { id: program, new_id } => match self.alive(client, program) {
+                Some(Ok(sequence)) => match self.spec_of(sequence) {
+                    Ok(Reply::Spec(spec)) => {
+                        let submit = Submit { ids: vec![new_id], first_index: 0, copies: 1, spec: *spec };
+                        self.accept(client, submit, known)
+                    }
+                    other => other,
+                },
+                Some(Err(error)) => Err(error),
+                None => return self.ask(client, id, Query::Spec(program), Then::Again(new_id)),
+            },
+            Request::ReadOutput { id: program, stream, offset, bytes_max, follow } => {
+                match self.alive(client, program) {
+                    Some(Ok(sequence)) => {
+                        return self.read_alive(sequence, stream, follow, Follow { client, id, offset, bytes_max });
+                    }
+                    Some(Err(error)) => Err(error),
+                    None => {
+                        let query = Query::Output { id: program, stream, offset, bytes_max };
+                        return self.ask(client, id, query, Then::Output);
+                    }
+                }
+            }
+            Request::Wait { ids } if ids.is_empty() => return self.wait_all(client, id),
+            Request::Wait { ids } => match self.in_memory(&ids) {
+                Err(error) => Err(error),
+                Ok(true) => return self.wait(client, id, ids, &BTreeMap::new()),
+                Ok(false) => return self.ask(client, id, Query::Outcomes(ids.clone()), Then::Wait(ids)),
+            },
+            Request::Cancel { ids } => match self.in_memory(&ids) {
+                Err(error) => Err(error),
+                Ok(true) => Ok(self.cancel(client, &ids, &BTreeMap::new())),
+                Ok(false) => return self.ask(client, id, Query::Outcomes(ids.clone()), Then::Cancel(ids)),
+            },
+            Request::Slaves => Ok(Reply::Slaves(self.slave_views())),
+            Request::Clients => Ok(Reply::Clients(self.client_views(client))),
+            Request::Summary => Ok(Reply::Summary(self.summary())),
+            Request::SetMaxProcesses { slave, slots } => self.set_max_processes(slave, slots, &user),
+            Request::SetPolicy(policy) => Self::set_policy(policy),
+            Request::Watch { programs, slaves, clients } => {
+                self.watch.choose(client, Choice { programs, slaves, clients });
+                Ok(Reply::Ok)
+            }
+            // The session has forgotten the token before it passed this on.
+            Request::Logout => Ok(Reply::Ok),
+        };
+        self.reply(client, id, result);
+    }
+
+    fn client_views(&self, asker: ClientId) -> Vec<common::view::ClientView> {
+        let Some(asker) = self.clients.get(&asker) else { return Vec::new() };
+        let seen = self.clients.iter().filter(|(_, other)| permission::sees(asker.role, &asker.user, &other.user));
+        seen.filter_map(|(id, _)| self.client_view(*id)).collect()
+    }
+
+    fn ask(&mut self, client: ClientId, id: RequestId, query: Query, then: Then) {
+        self.actions.push(Action::Ask { client, id, query, then });
+    }
+
+    pub(super) fn unknown(&self, id: ProgramId) -> UserError {
+        UserError::new(ErrorCode::ProgramUnknown, format!("no program {id} is known to you"))
+    }
+
+    pub(super) fn may_see(&self, client: ClientId, owner: &str) -> bool {
+        self.clients.get(&client).is_some_and(|client| permission::sees(client.role, &client.user, owner))
+    }
+
+    /// A program that has not ended, if the client may see it; none when the store must be asked.
+    fn alive(&self, client: ClientId, id: ProgramId) -> Option<Result<u64, UserError>> {
+        let sequence = *self.by_id.get(&id)?;
+        let program = self.programs.get(&sequence)?;
+        Some(if self.may_see(client, &program.user) { Ok(sequence) } else { Err(self.unknown(id)) })
+    }
+
+    /// The row of a program that is in memory; none when the store must be asked.
+    fn live_view(&self, client: ClientId, id: ProgramId) -> Option<Result<ProgramView, UserError>> {
+        let view = match self.by_id.get(&id) {
+            Some(sequence) => self.program_view(*sequence)?,
+            None => self.just_ended.get(&id)?.view.clone(),
+        };
+        Some(if self.may_see(client, &view.user) { Ok(view) } else { Err(self.unknown(id)) })
+    }
+
+    fn spec_of(&self, sequence: u64) -> Result<Reply, UserError> {
+        let program = self.programs.get(&sequence);
+        program
+            .map(|program| Reply::Spec(Box::new((*program.body.spec).clone())))
+            .ok_or_else(|| UserError::new(ErrorCode::Internal, "a program vanished while it was looked at"))
+    }
+
+    /// Whether all of these are in memory, so that the store need not be asked.
+    fn in_memory(&self, ids: &[ProgramId]) -> Result<bool, UserError> {
+        if ids.len() > COPIES_PER_REQUEST_MAX {
+            let sentence =
+                format!("{} programs in one request; at most {COPIES_PER_REQUEST_MAX} are accepted", ids.len());
+            return Err(UserError::new(ErrorCode::RequestInvalid, sentence));
+        }
+        Ok(ids.iter().all(|id| self.by_id.contains_key(id) || self.just_ended.contains_key(id)))
+    }
+
+    /// Why a program waits, or how it ended.
+    pub(super) fn explain(&self, view: &ProgramView) -> Explanation {
+        let sentence = |sentence: String| Explanation { sentence, ahead: None, slaves: Vec::new() };
+        if let Some(outcome) = &view.outcome {
+            return sentence(outcome.sentence());
+        }
+        let Some(program) = self.programs.get(&view.sequence) else { return sentence("It has ended.".to_owned()) };
+        let on = |slave| self.slaves.get(slave).map_or("?", |slave: &super::slaves::Slave| &*slave.name);
+        match &program.state {
+            ProgramState::Waiting => self.scheduler.explain(view.sequence, &Requirement::of(&program.body.spec)),
+            ProgramState::Sent { slave } => {
+                let mut explanation = self.scheduler.explain(view.sequence, &Requirement::of(&program.body.spec));
+                explanation.sentence = format!("It is at `{}` and starts there when a slot is free.", on(slave));
+                explanation
+            }
+            ProgramState::Running(run) => sentence(match self.slaves.get(&run.slave).and_then(|slave| slave.link) {
+                Some(_) => format!("It runs on `{}`.", on(&run.slave)),
+                None => format!("It ran on `{}` when the connection was lost.", on(&run.slave)),
+            }),
+        }
+    }
+
+    /// Stops what can be stopped; `ended` is what the store knows of those that are not in memory.
+    pub(super) fn cancel(
+        &mut self,
+        client: ClientId,
+        ids: &[ProgramId],
+        ended: &BTreeMap<ProgramId, (String, Option<Outcome>)>,
+    ) -> Reply {
+        let asker = self.clients.get(&client).map(|client| (client.role, client.user.clone()));
+        let Some((role, user)) = asker else { return Reply::Cancelled { results: Vec::new() } };
+        let mut orders: BTreeMap<LinkId, Vec<AttemptKey>> = BTreeMap::new();
+        let mut results = Vec::with_capacity(ids.len());
+        for id in ids {
+            let owner = match self.by_id.get(id).and_then(|sequence| self.programs.get(sequence)) {
+                Some(program) => Some(program.user.to_string()),
+                None => self.just_ended.get(id).map(|ended| ended.view.user.clone()),
+            };
+            let owner = owner.or_else(|| ended.get(id).map(|(owner, _)| owner.clone()));
+            results.push(match owner {
+                Some(owner) if permission::stops(role, &user, &owner) => self.cancel_one(*id, &user, &mut orders),
+                Some(_) | None => Err(self.unknown(*id)),
+            });
+        }
+        for (link, keys) in orders {
+            for keys in keys.chunks(BATCH_MAX) {
+                self.order(link, Order::Cancel { keys: keys.to_vec(), by: user.to_string() });
+            }
+        }
+        Reply::Cancelled { results }
+    }
+
+    fn cancel_one(
+        &mut self,
+        id: ProgramId,
+        by: &Arc<str>,
+        orders: &mut BTreeMap<LinkId, Vec<AttemptKey>>,
+    ) -> Result<State, UserError> {
+        let Some(sequence) = self.by_id.get(&id).copied() else {
+            return Err(UserError::new(ErrorCode::ProgramEnded, format!("{id} has already ended")));
+        };
+        let Some(program) = self.programs.get_mut(&sequence) else { return Err(self.unknown(id)) };
+        if matches!(program.state, ProgramState::Waiting) {
+            self.end_without_report(sequence, Outcome::Cancelled { by: by.to_string() });
+            return Ok(State::Cancelled);
+        }
+        let state = program.shown_state();
+        let key = program.key();
+        let slave = program.slave();
+        if program.cancel_by.is_none() {
+            program.cancel_by = Some(by.clone());
+            self.moved(sequence, state);
+        }
+        // To a slave that is away it is told when it comes back.
+        if let Some(link) = slave.and_then(|slave| self.slaves.get(&slave)).and_then(|slave| slave.link) {
+            orders.entry(link).or_default().push(key);
+        }
+        Ok(state)
+    }
+}

@@ -1,0 +1,388 @@
+//! The one task that owns the core: gather, handle, commit in one synced transaction, then speak.
+//!
+//! While one batch is being committed the next is gathered and handled; nothing of it leaves before
+//! its own commit is done.
+
+use crate::{
+    core::{
+        Core,
+        action::Action,
+        event::{Event, Joined, LinkId, Now},
+    },
+    outputs::{Chunk, Outputs},
+    store::{
+        Record, StoreError,
+        history::Reader,
+        worker::{Readers, Writer},
+    },
+};
+use common::{
+    ClientId, ErrorCode, SlaveId, UserError,
+    message::{Command, Message, Registration, Request},
+    units::Duration,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use transport::{Sender, clock};
+
+/// Events that wait for the loop; sessions wait when it is full.
+pub(crate) const INBOX_MAX: usize = 4_096;
+/// Events handled before actions are gathered.
+const EVENTS_AT_ONCE_MAX: usize = 512;
+/// Room on the disk that is kept for results: with less, submits are refused.
+const RESERVE_BYTES: u64 = 24 << 20;
+/// How often the room on the disk is looked at while submits come.
+const ROOM_INTERVAL: Duration = Duration::from_millis(250);
+/// Pause before a batch that did not fit on the disk is tried again.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// What reaches the loop: events, and what only the loop can tell.
+pub(crate) enum Input {
+    /// Something happened.
+    Event(Event),
+    /// A client logged in; what is for it goes there.
+    Client(Joined, Sender),
+    /// A slave registered; what is for it goes there.
+    Slave { link: LinkId, slave: SlaveId, address: String, registration: Box<Registration>, sender: Sender },
+    /// Which slaves may lose their names.
+    Replaceable(oneshot::Sender<Vec<SlaveId>>),
+    /// Writes the state to the log.
+    Dump,
+    /// Stops: takes nothing new, commits everything, says good-bye.
+    Stop,
+}
+
+/// What the loop works with.
+pub(crate) struct Parts {
+    pub(crate) core: Core,
+    pub(crate) writer: Writer,
+    pub(crate) readers: Readers,
+    pub(crate) outputs: Outputs,
+    /// Looks up IDs of submits.
+    pub(crate) lookup: Reader,
+    pub(crate) data: PathBuf,
+    pub(crate) inbox: mpsc::Receiver<Input>,
+    /// For answers of threads to come back.
+    pub(crate) inputs: mpsc::Sender<Input>,
+}
+
+type Committed = (Result<(), StoreError>, Vec<Record>);
+
+struct InFlight {
+    actions: Vec<Action>,
+    mark: u64,
+}
+
+struct EventLoop {
+    parts: Parts,
+    clients: HashMap<ClientId, Sender>,
+    slaves: HashMap<LinkId, Sender>,
+    pending: Vec<Action>,
+    in_flight: Option<InFlight>,
+    done: mpsc::Receiver<Committed>,
+    done_to: mpsc::Sender<Committed>,
+    /// A batch that did not fit on the disk, and when to try again.
+    retry: Option<(Instant, Vec<Record>)>,
+    room_checked: Option<Instant>,
+    room: bool,
+    stopping: bool,
+}
+
+/// Runs until it is told to stop and everything is committed.
+///
+/// # Errors
+/// When the store fails for another reason than a full disk: nothing can be promised any more, and a
+/// new start reads what is really on the disk.
+pub(crate) async fn run(parts: Parts) -> Result<(), UserError> {
+    let (done_to, done) = mpsc::channel(1);
+    let mut event_loop = EventLoop {
+        parts,
+        clients: HashMap::new(),
+        slaves: HashMap::new(),
+        pending: Vec::new(),
+        in_flight: None,
+        done,
+        done_to,
+        retry: None,
+        room_checked: None,
+        room: true,
+        stopping: false,
+    };
+    let result = event_loop.run().await;
+    event_loop.good_bye().await;
+    result
+}
+
+fn now() -> Now {
+    Now { wall: clock::now(), boot: clock::boot_now() }
+}
+
+impl EventLoop {
+    async fn run(&mut self) -> Result<(), UserError> {
+        let mut inputs = Vec::with_capacity(EVENTS_AT_ONCE_MAX);
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                Some((result, records)) = self.done.recv() => self.committed(result, records)?,
+                count = self.parts.inbox.recv_many(&mut inputs, EVENTS_AT_ONCE_MAX) => if count == 0 { return Ok(()) },
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    self.parts.core.handle(Event::Tick, now());
+                }
+            }
+            for input in inputs.drain(..) {
+                self.take(input);
+            }
+            self.pending.extend(self.parts.core.settle(now()));
+            self.ship();
+            if self.stopping && self.in_flight.is_none() && self.pending.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let core = self.parts.core.next_deadline().map(|(at, _)| Instant::now() + at.since(clock::boot_now()).to_std());
+        let retry = self.retry.as_ref().map(|(at, _)| *at);
+        core.into_iter().chain(retry).min()
+    }
+
+    fn take(&mut self, input: Input) {
+        let event = match input {
+            Input::Event(Event::Request { client, id, request, known: _, guard }) => {
+                let known = match &*request {
+                    Request::Submit { ids, .. } => self.known(ids),
+                    Request::Again { new_id, .. } => self.known(&[*new_id]),
+                    _ => Ok(Vec::new()),
+                };
+                match known {
+                    Ok(known) => Event::Request { client, id, request, known, guard },
+                    Err(error) => {
+                        let status = common::message::Status::Reply { id, result: Err(error.into()) };
+                        return self.send_client(client, status.into());
+                    }
+                }
+            }
+            Input::Event(Event::ClientLeft(client)) => {
+                self.clients.remove(&client);
+                Event::ClientLeft(client)
+            }
+            Input::Event(Event::SlaveLeft(link)) => {
+                self.slaves.remove(&link);
+                Event::SlaveLeft(link)
+            }
+            Input::Event(event) => event,
+            Input::Client(joined, sender) => {
+                self.clients.insert(joined.id, sender);
+                Event::ClientJoined(joined)
+            }
+            Input::Slave { link, slave, address, registration, sender } => {
+                self.slaves.insert(link, sender);
+                Event::SlaveRegistered { link, slave, address, registration }
+            }
+            Input::Replaceable(answer) => {
+                // Whoever asked may have left.
+                drop(answer.send(self.parts.core.replaceable()));
+                return;
+            }
+            Input::Dump => {
+                tracing::info!(state = self.parts.core.dump(), in_flight = self.in_flight.is_some(), "state");
+                return;
+            }
+            Input::Stop => {
+                self.stopping = true;
+                Event::Stopping
+            }
+        };
+        self.parts.core.handle(event, now());
+    }
+
+    /// What the store knows of IDs that a client submits; also looks whether there is room.
+    fn known(&mut self, ids: &[common::ProgramId]) -> Result<Vec<crate::store::query::KnownProgram>, StoreError> {
+        self.look_at_room();
+        self.parts.lookup.known(ids)
+    }
+
+    fn look_at_room(&mut self) {
+        let fresh = self.room_checked.is_some_and(|at| at.elapsed() < ROOM_INTERVAL.to_std());
+        if fresh || self.retry.is_some() {
+            return;
+        }
+        self.room_checked = Some(Instant::now());
+        let room = nix::sys::statvfs::statvfs(&self.parts.data)
+            .map_or(true, |found| found.blocks_available() * found.fragment_size() >= RESERVE_BYTES);
+        if room != self.room {
+            self.room = room;
+            self.set_storage((!room).then(full));
+        }
+    }
+
+    fn set_storage(&mut self, refuse: Option<UserError>) {
+        match &refuse {
+            Some(error) => tracing::error!(%error, "submits are refused"),
+            None => tracing::info!("the disk has room again; submits are accepted"),
+        }
+        self.parts.core.handle(Event::Storage(refuse), now());
+    }
+
+    /// Hands the gathered batch to the store when the one before is done.
+    fn ship(&mut self) {
+        if let Some((at, _)) = &self.retry {
+            if *at <= Instant::now()
+                && let Some((_, records)) = self.retry.take()
+            {
+                self.commit(records);
+            }
+            return;
+        }
+        if self.in_flight.is_some() || self.pending.is_empty() {
+            return;
+        }
+        let mut records = Vec::new();
+        let mut actions = Vec::with_capacity(self.pending.len());
+        for action in self.pending.drain(..) {
+            match action {
+                Action::Record(record) => records.push(record),
+                other => actions.push(other),
+            }
+        }
+        if records.is_empty() {
+            // Everything before is synced: nothing to wait for.
+            return self.perform(actions);
+        }
+        let mark = self.parts.core.mark();
+        self.in_flight = Some(InFlight { actions, mark });
+        self.commit(records);
+    }
+
+    fn commit(&self, records: Vec<Record>) {
+        let done = self.done_to.clone();
+        self.parts.writer.commit(
+            records,
+            Box::new(move |result, records| {
+                // One batch is out at a time, so that there is always room; the loop may have ended.
+                drop(done.try_send((result, records)));
+            }),
+        );
+    }
+
+    fn committed(&mut self, result: Result<(), StoreError>, records: Vec<Record>) -> Result<(), UserError> {
+        match result {
+            Ok(()) => {
+                if !self.room {
+                    self.room_checked = None;
+                }
+                if let Some(InFlight { actions, mark }) = self.in_flight.take() {
+                    self.perform(actions);
+                    self.parts.core.handle(Event::Committed(mark), now());
+                }
+                Ok(())
+            }
+            Err(StoreError::Full(error)) => {
+                tracing::error!(%error, records = records.len(), "a batch does not fit on the disk; trying again");
+                self.room = false;
+                self.set_storage(Some(full()));
+                self.retry = Some((Instant::now() + FULL_PAUSE.to_std(), records));
+                Ok(())
+            }
+            Err(error) => {
+                // After a failed sync nobody knows what is on the disk: stop, and read it at the next start.
+                tracing::error!(%error, "the store failed; the master ends");
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Does what was decided; all records before it are synced.
+    fn perform(&mut self, actions: Vec<Action>) {
+        let mut to_slaves: BTreeMap<LinkId, Vec<Message>> = BTreeMap::new();
+        for action in actions {
+            match action {
+                Action::Record(_) => {}
+                Action::ToClient(client, status) => self.send_client(client, status.into()),
+                Action::AlertClient(client, alert) => self.send_client(client, alert.into()),
+                Action::ToSlave(link, order) => to_slaves.entry(link).or_default().push(Command::Order(order).into()),
+                Action::CutClient(client, error) => {
+                    if let Some(sender) = self.clients.remove(&client) {
+                        tokio::spawn(async move { sender.refuse(error).await });
+                    }
+                }
+                Action::CutSlave(link, error) => {
+                    if let Some(sender) = self.slaves.remove(&link) {
+                        match error {
+                            Some(error) => drop(tokio::spawn(async move { sender.refuse(error).await })),
+                            None => sender.close(),
+                        }
+                    }
+                }
+                Action::Ask { client, id, query, then } => self.ask(client, id, query, then),
+                Action::Append { key, stream, offset, bytes, guard } => {
+                    self.parts.outputs.append(Chunk { key, stream, offset, bytes, guard });
+                }
+                Action::RemoveOutput(key) => self.parts.outputs.remove(key),
+            }
+        }
+        for (link, messages) in to_slaves {
+            if let Some(sender) = self.slaves.get(&link)
+                && let Err(error) = sender.send_all(messages)
+            {
+                tracing::debug!(%error, "orders for a slave that is gone");
+            }
+        }
+    }
+
+    fn ask(
+        &self,
+        client: ClientId,
+        id: common::message::RequestId,
+        query: crate::store::query::Query,
+        then: crate::core::action::Then,
+    ) {
+        let inputs = self.parts.inputs.clone();
+        let answered = Box::new(move |answer| {
+            // The loop may have ended.
+            drop(inputs.blocking_send(Input::Event(Event::Answered { client, id, then, answer })));
+        });
+        if self.parts.readers.ask(query, answered).is_err() {
+            let error = UserError::new(ErrorCode::Busy, "too many questions about the history wait");
+            let result = Err(error.retry_after(Duration::from_secs(1)));
+            self.send_client(client, common::message::Status::Reply { id, result }.into());
+        }
+    }
+
+    /// Never waits: a client that reads too slowly is cut by its connection.
+    fn send_client(&self, client: ClientId, message: Message) {
+        if let Some(sender) = self.clients.get(&client)
+            && let Err(error) = sender.send(message)
+        {
+            tracing::debug!(%client, %error, "a message for a client that is gone");
+        }
+    }
+
+    /// Flushes and closes every connection.
+    async fn good_bye(&mut self) {
+        let senders: Vec<Sender> = self
+            .clients
+            .drain()
+            .map(|(_, sender)| sender)
+            .chain(self.slaves.drain().map(|(_, sender)| sender))
+            .collect();
+        for sender in &senders {
+            sender.close();
+        }
+        for sender in senders {
+            sender.closed().await;
+        }
+    }
+}
+
+fn full() -> UserError {
+    UserError::new(ErrorCode::StorageFull, "the master's disk is full; nothing was accepted")
+        .retry_after(Duration::from_secs(5))
+}

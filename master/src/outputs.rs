@@ -1,0 +1,150 @@
+//! Threads that append streamed output to files and sync it. Nothing is told before it is synced.
+
+use crate::{core::event::Guard, store::files};
+use common::{AttemptKey, message::Stream};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+    time::Duration,
+};
+
+/// Threads; the outputs of one program always go to the same one.
+const THREADS: usize = 2;
+/// Chunks that wait for one thread. The sessions' budget of bytes holds fewer.
+const CHUNKS_MAX: usize = 32_768;
+/// Files that one thread keeps open.
+const FILES_MAX: usize = 128;
+/// Chunks of one round, written before one sync of each file.
+const ROUND_MAX: usize = 256;
+/// Pause after a failed write, such as on a full disk; nothing is dropped.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// A part of an output on its way to the disk.
+pub(crate) struct Chunk {
+    pub(crate) key: AttemptKey,
+    pub(crate) stream: Stream,
+    pub(crate) offset: u64,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) guard: Guard,
+}
+
+enum Job {
+    Append(Chunk),
+    Remove(AttemptKey),
+}
+
+/// Called on a thread of the store of outputs when a stream is synced up to an offset.
+pub(crate) type Stored = dyn Fn(AttemptKey, Stream, u64) + Send + Sync;
+
+/// Gives chunks to the threads.
+pub(crate) struct Outputs(Vec<SyncSender<Job>>);
+
+impl Outputs {
+    /// Starts the threads; they end when this is dropped.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub(crate) fn start(folder: &std::path::Path, stored: std::sync::Arc<Stored>) -> io::Result<Self> {
+        let start = |number: usize| {
+            let (jobs, inbox) = sync_channel(CHUNKS_MAX);
+            let mut writer = Writer { folder: folder.to_owned(), files: HashMap::new(), stored: stored.clone() };
+            thread::Builder::new().name(format!("outputs-{number}")).spawn(move || writer.run(&inbox))?;
+            Ok(jobs)
+        };
+        (0..THREADS).map(start).collect::<io::Result<_>>().map(Self)
+    }
+
+    fn give(&self, key: AttemptKey, job: Job) {
+        let place = usize::from(key.program.0.as_bytes()[15]) % self.0.len();
+        if self.0[place].try_send(job).is_err() {
+            tracing::error!(attempt = %key, "the store of outputs takes nothing more; the slave sends it again");
+        }
+    }
+
+    /// Appends a chunk; never waits.
+    pub(crate) fn append(&self, chunk: Chunk) {
+        self.give(chunk.key, Job::Append(chunk));
+    }
+
+    /// Removes an attempt's files; never waits.
+    pub(crate) fn remove(&self, key: AttemptKey) {
+        self.give(key, Job::Remove(key));
+    }
+}
+
+struct Writer {
+    folder: PathBuf,
+    files: HashMap<(AttemptKey, Stream), (File, u64)>,
+    stored: std::sync::Arc<Stored>,
+}
+
+impl Writer {
+    fn run(&mut self, inbox: &Receiver<Job>) {
+        while let Ok(first) = inbox.recv() {
+            let mut touched: BTreeMap<(AttemptKey, Stream), Vec<Guard>> = BTreeMap::new();
+            for job in std::iter::once(first).chain(inbox.try_iter()).take(ROUND_MAX) {
+                match job {
+                    Job::Append(chunk) => {
+                        let place = (chunk.key, chunk.stream);
+                        self.insist(|writer| writer.append(&chunk));
+                        touched.entry(place).or_default().push(chunk.guard);
+                    }
+                    Job::Remove(key) => {
+                        for stream in Stream::ALL {
+                            self.files.remove(&(key, stream));
+                            touched.remove(&(key, stream));
+                        }
+                        files::remove(&self.folder, key);
+                    }
+                }
+            }
+            for (place, guards) in touched {
+                self.insist(|writer| match writer.files.get(&place) {
+                    Some((file, _)) => file.sync_data(),
+                    None => Ok(()),
+                });
+                if let Some((_, length)) = self.files.get(&place) {
+                    (self.stored)(place.0, place.1, *length);
+                }
+                drop(guards);
+            }
+            if self.files.len() > FILES_MAX {
+                self.files.clear();
+            }
+        }
+    }
+
+    /// Tries until it works: a full disk is given time, and the slave keeps what is not stored.
+    fn insist(&mut self, mut attempt: impl FnMut(&mut Self) -> io::Result<()>) {
+        let mut told = false;
+        while let Err(error) = attempt(self) {
+            if !std::mem::replace(&mut told, true) {
+                tracing::error!(%error, "output cannot be stored; trying again");
+            }
+            thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    fn append(&mut self, chunk: &Chunk) -> io::Result<()> {
+        let place = (chunk.key, chunk.stream);
+        if !self.files.contains_key(&place) {
+            let file = files::open(&self.folder, chunk.key, chunk.stream)?;
+            let length = file.metadata()?.len();
+            self.files.insert(place, (file, length));
+        }
+        let Some((file, length)) = self.files.get_mut(&place) else { return Ok(()) };
+        let end = chunk.offset + chunk.bytes.len() as u64;
+        // A gap is never written over: what is missing is sent again at the slave's next connection.
+        if chunk.offset <= *length && end > *length {
+            let known = usize::try_from(*length - chunk.offset).unwrap_or(usize::MAX).min(chunk.bytes.len());
+            file.write_all_at(&chunk.bytes[known..], *length)?;
+            *length = end;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! Writing one batch of records in one synced transaction.
+
+use super::{Ended, Moved, NewProgram, Record, SlaveSeen, SqliteStore, StoreError};
+use common::{SlaveId, frame::encode_record, message::status::Event, program::State};
+use rusqlite::{Transaction, params};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// Events kept; older ones are dropped.
+const EVENTS_KEPT: i64 = 100_000;
+
+/// A state's number in the file: its place in `State::ALL`, which only grows.
+pub(super) fn state_number(state: State) -> i64 {
+    State::ALL.iter().zip(0_i64..).find_map(|(other, number)| (*other == state).then_some(number)).unwrap_or(0)
+}
+
+/// The state of a number in the file.
+pub(super) fn state_of(number: i64) -> Result<State, StoreError> {
+    usize::try_from(number)
+        .ok()
+        .and_then(|number| State::ALL.get(number).copied())
+        .ok_or_else(|| StoreError::Unreadable(format!("{number} is not a state")))
+}
+
+/// SQLite's integers are signed; our counters never reach the sign.
+#[expect(clippy::cast_possible_wrap, reason = "a value is stored bit by bit and read back the same way")]
+pub(super) const fn signed(value: u64) -> i64 {
+    value as i64
+}
+
+type Totals = BTreeMap<(i64, i64), i64>;
+
+impl SqliteStore {
+    pub(super) fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        let last: HashMap<u64, usize> = records
+            .iter()
+            .enumerate()
+            .filter_map(|(place, record)| match record {
+                Record::Moved(moved) => Some((moved.sequence, place)),
+                Record::Ended(ended) => Some((ended.sequence, place)),
+                Record::Spec { .. }
+                | Record::New(_)
+                | Record::SlaveSeen(_)
+                | Record::Setting { .. }
+                | Record::Event(_) => None,
+            })
+            .collect();
+        let transaction = self.connection.transaction()?;
+        let mut keys = Keys { owners: &mut self.owners, slaves: &mut self.slaves, added: Vec::new() };
+        let result = write_all(&transaction, &mut keys, records, &last).and_then(|()| Ok(transaction.commit()?));
+        if result.is_err() {
+            // The transaction is undone, and with it the owners that it added.
+            for name in std::mem::take(&mut keys.added) {
+                keys.owners.remove(&name);
+            }
+        }
+        result
+    }
+}
+
+struct Keys<'a> {
+    owners: &'a mut HashMap<Arc<str>, i64>,
+    slaves: &'a mut HashMap<SlaveId, i64>,
+    added: Vec<Arc<str>>,
+}
+
+impl Keys<'_> {
+    fn owner(&mut self, transaction: &Transaction<'_>, name: &Arc<str>) -> Result<i64, StoreError> {
+        if let Some(key) = self.owners.get(name) {
+            return Ok(*key);
+        }
+        transaction.prepare_cached("INSERT INTO owner (name) VALUES (?1)")?.execute([&**name])?;
+        let key = transaction.last_insert_rowid();
+        self.owners.insert(name.clone(), key);
+        self.added.push(name.clone());
+        Ok(key)
+    }
+
+    fn slave(&mut self, transaction: &Transaction<'_>, id: Option<SlaveId>) -> Result<Option<i64>, StoreError> {
+        let Some(id) = id else { return Ok(None) };
+        if let Some(key) = self.slaves.get(&id) {
+            return Ok(Some(*key));
+        }
+        let mut statement = transaction.prepare_cached("SELECT key FROM slave WHERE id = ?1")?;
+        let key = statement.query_row([id.0], |row| row.get(0))?;
+        self.slaves.insert(id, key);
+        Ok(Some(key))
+    }
+}
+
+fn write_all(
+    transaction: &Transaction<'_>,
+    keys: &mut Keys<'_>,
+    records: &[Record],
+    last: &HashMap<u64, usize>,
+) -> Result<(), StoreError> {
+    let mut totals = Totals::new();
+    for (place, record) in records.iter().enumerate() {
+        match record {
+            Record::Spec { key, spec, hash } => {
+                let sql =
+                    "INSERT INTO spec (key, name, language, priority, hash, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+                let row =
+                    params![signed(*key), spec.name, spec.language(), spec.priority, hash, encode_record(&**spec)];
+                transaction.prepare_cached(sql)?.execute(row)?;
+            }
+            Record::New(program) => insert(transaction, keys, program, &mut totals)?,
+            Record::Moved(moved) => {
+                let owner = keys.owner(transaction, &moved.user)?;
+                count(&mut totals, owner, moved.was, moved.state);
+                // Only the last of several steps in one batch is worth a write.
+                if last.get(&moved.sequence) == Some(&place) {
+                    move_on(transaction, keys, moved)?;
+                }
+            }
+            Record::Ended(ended) => {
+                let owner = keys.owner(transaction, &ended.user)?;
+                count(&mut totals, owner, ended.was, ended.outcome.state());
+                end(transaction, keys, ended)?;
+            }
+            Record::SlaveSeen(seen) => see_slave(transaction, seen)?,
+            Record::Setting { name, value } => match value {
+                Some(value) => {
+                    let sql = "INSERT INTO setting (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2";
+                    transaction.prepare_cached(sql)?.execute([name, value])?;
+                }
+                None => {
+                    transaction.prepare_cached("DELETE FROM setting WHERE name = ?1")?.execute([name])?;
+                }
+            },
+            Record::Event(event) => write_event(transaction, event)?,
+        }
+    }
+    for ((owner, state), change) in totals.into_iter().filter(|(_, change)| *change != 0) {
+        let sql = "INSERT INTO total (owner, state, programs) VALUES (?1, ?2, ?3)
+                   ON CONFLICT DO UPDATE SET programs = programs + ?3";
+        transaction.prepare_cached(sql)?.execute([owner, state, change])?;
+    }
+    Ok(())
+}
+
+fn count(totals: &mut Totals, owner: i64, was: State, is: State) {
+    if was != is {
+        *totals.entry((owner, state_number(was))).or_default() -= 1;
+        *totals.entry((owner, state_number(is))).or_default() += 1;
+    }
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    keys: &mut Keys<'_>,
+    program: &NewProgram,
+    totals: &mut Totals,
+) -> Result<(), StoreError> {
+    let owner = keys.owner(transaction, &program.user)?;
+    *totals.entry((owner, state_number(State::Waiting))).or_default() += 1;
+    let sql = "INSERT INTO program (sequence, id, spec, owner, state, client, idx, copies, submitted_at)
+               VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8)";
+    transaction.prepare_cached(sql)?.execute(params![
+        signed(program.sequence),
+        program.id.0,
+        signed(program.spec),
+        owner,
+        program.client.0,
+        program.index,
+        program.copies,
+        signed(program.submitted_at.0)
+    ])?;
+    Ok(())
+}
+
+fn move_on(transaction: &Transaction<'_>, keys: &mut Keys<'_>, moved: &Moved) -> Result<(), StoreError> {
+    let slave = keys.slave(transaction, moved.slave)?;
+    let started_at = moved.started_at.map(|at| signed(at.0));
+    if moved.was == moved.state {
+        // The state's indexes stay as they are.
+        let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, cancel_by = ?5 WHERE sequence = ?1";
+        let row = params![signed(moved.sequence), moved.attempt, slave, started_at, moved.cancel_by.as_deref()];
+        transaction.prepare_cached(sql)?.execute(row)?;
+    } else {
+        let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, cancel_by = ?5, state = ?6
+                   WHERE sequence = ?1";
+        let state = state_number(moved.state);
+        let row = params![signed(moved.sequence), moved.attempt, slave, started_at, moved.cancel_by.as_deref(), state];
+        transaction.prepare_cached(sql)?.execute(row)?;
+    }
+    Ok(())
+}
+
+fn end(transaction: &Transaction<'_>, keys: &mut Keys<'_>, ended: &Ended) -> Result<(), StoreError> {
+    let slave = keys.slave(transaction, ended.slave)?;
+    let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, state = ?5, ended_at = ?6, outcome = ?7,
+               usage = ?8, stdout_bytes = ?9, stderr_bytes = ?10, compile_bytes = ?11, truncated = ?12, last_line = ?13
+               WHERE sequence = ?1";
+    transaction.prepare_cached(sql)?.execute(params![
+        signed(ended.sequence),
+        ended.attempt,
+        slave,
+        ended.started_at.map(|at| signed(at.0)),
+        state_number(ended.outcome.state()),
+        signed(ended.ended_at.0),
+        encode_record(&ended.outcome),
+        ended.usage.as_ref().map(encode_record),
+        signed(ended.bytes[0]),
+        signed(ended.bytes[1]),
+        signed(ended.bytes[2]),
+        ended.truncated,
+        ended.last_line
+    ])?;
+    for (tail, stream) in ended.tails.iter().zip(0..).filter(|(tail, _)| !tail.bytes.is_empty()) {
+        let sql = "INSERT OR REPLACE INTO output (key, start, bytes) VALUES (?1, ?2, ?3)";
+        let row = params![signed(ended.sequence * 4 + stream), signed(tail.offset), tail.bytes];
+        transaction.prepare_cached(sql)?.execute(row)?;
+    }
+    Ok(())
+}
+
+fn see_slave(transaction: &Transaction<'_>, seen: &SlaveSeen) -> Result<(), StoreError> {
+    let sql = "UPDATE slave SET seen_at = ?2, instance = ?3, slots = ?4, languages = ?5 WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute(params![
+        seen.id.0,
+        signed(seen.at.0),
+        signed(seen.instance),
+        seen.slots,
+        encode_record(&seen.languages)
+    ])?;
+    Ok(())
+}
+
+fn write_event(transaction: &Transaction<'_>, event: &Event) -> Result<(), StoreError> {
+    let mut statement = transaction.prepare_cached("INSERT INTO event (at, subject, text) VALUES (?1, ?2, ?3)")?;
+    statement.execute(params![signed(event.at.0), event.subject, event.text])?;
+    let oldest = transaction.last_insert_rowid() - EVENTS_KEPT;
+    transaction.prepare_cached("DELETE FROM event WHERE key <= ?1")?.execute([oldest])?;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Streamed outputs: one file for each attempt and stream, in two levels of folders, only appended to.
+
+use common::{AttemptKey, message::Stream};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// Where an attempt's stream is kept. The random end of the ID spreads the files.
+pub(crate) fn path(outputs: &Path, key: AttemptKey, stream: Stream) -> PathBuf {
+    let bytes = key.program.0.as_bytes();
+    let word = match stream {
+        Stream::Stdout => "out",
+        Stream::Stderr => "err",
+        Stream::Compile => "compile",
+    };
+    outputs
+        .join(format!("{:02x}", bytes[15]))
+        .join(format!("{:02x}", bytes[14]))
+        .join(format!("{}.{}.{word}", key.program, key.attempt))
+}
+
+/// Opens a stream's file for appending, and makes it durable that it exists.
+///
+/// # Errors
+/// When the folder or the file cannot be made.
+pub(crate) fn open(outputs: &Path, key: AttemptKey, stream: Stream) -> io::Result<File> {
+    let path = path(outputs, key, stream);
+    match OpenOptions::new().write(true).open(&path) {
+        Ok(file) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(outputs);
+            std::fs::create_dir_all(folder)?;
+            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            for folder in [folder, folder.parent().unwrap_or(outputs), outputs] {
+                File::open(folder)?.sync_all()?;
+            }
+            Ok(file)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Bytes stored of a stream; zero when there is no file.
+pub(crate) fn length(outputs: &Path, key: AttemptKey, stream: Stream) -> u64 {
+    std::fs::metadata(path(outputs, key, stream)).map_or(0, |metadata| metadata.len())
+}
+
+/// Reads at most `length` bytes from `offset`; empty where there is nothing.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub(crate) fn read(outputs: &Path, key: AttemptKey, stream: Stream, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    let file = match File::open(path(outputs, key, stream)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Removes the files of an attempt that another one has replaced.
+pub(crate) fn remove(outputs: &Path, key: AttemptKey) {
+    for stream in Stream::ALL {
+        let path = path(outputs, key, stream);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "an output that nobody needs cannot be removed");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Reading: pages of history, single programs, bodies and outputs. Works on a snapshot of what is committed.
+
+use super::{
+    StoreError,
+    commit::{signed, state_number, state_of},
+    files,
+    query::{Answer, KnownProgram, Query, StoredOutput},
+};
+use common::{
+    ClientId, ProgramId, SlaveId, Timestamp,
+    frame::decode_record,
+    limits::{OUTPUT_CHUNK_BYTES_MAX, PAGE_ROWS_MAX},
+    message::{HistoryQuery, Stream, status::Event},
+    program::State,
+    view::ProgramView,
+};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
+
+/// Columns of one row of history, in the order that [`view`] reads.
+const COLUMNS: &str = "p.sequence, p.id, b.name, b.language, p.state, p.outcome, s.id, s.name, p.client, o.name,
+    p.attempt, b.priority, p.idx, p.copies, p.submitted_at, p.started_at, p.ended_at, p.usage, p.stdout_bytes,
+    p.stderr_bytes, p.compile_bytes, p.truncated, p.last_line";
+const TABLES: &str = "program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
+    LEFT JOIN slave s ON s.key = p.slave";
+
+/// A connection that reads, and the folder of outputs.
+pub(crate) struct Reader {
+    connection: Connection,
+    outputs: PathBuf,
+}
+
+impl Reader {
+    pub(crate) const fn new(connection: Connection, outputs: PathBuf) -> Self {
+        Self { connection, outputs }
+    }
+
+    /// Answers a question; an error is an answer too.
+    pub(crate) fn answer(&mut self, query: &Query) -> Answer {
+        match self.try_answer(query) {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::error!(error = %error, "the history cannot be read");
+                Answer::Failed(error.into())
+            }
+        }
+    }
+
+    fn try_answer(&mut self, query: &Query) -> Result<Answer, StoreError> {
+        // One snapshot for the whole answer.
+        let transaction = self.connection.unchecked_transaction()?;
+        let answer = match query {
+            Query::Page { query, owner } => {
+                let (rows, total) = page(&transaction, query, owner.as_deref())?;
+                Answer::Page(rows, total)
+            }
+            Query::Events { limit, before } => Answer::Events(events(&transaction, *limit, *before)?),
+            Query::Programs(ids) => {
+                Answer::Programs(ids.iter().map(|id| program(&transaction, *id)).collect::<Result<_, _>>()?)
+            }
+            Query::Outcomes(ids) => {
+                let mut outcomes = BTreeMap::new();
+                for id in ids {
+                    if let Some(view) = program(&transaction, *id)? {
+                        outcomes.insert(*id, (view.user, view.outcome));
+                    }
+                }
+                Answer::Outcomes(outcomes)
+            }
+            Query::Spec(id) => Answer::Spec(spec(&transaction, *id)?),
+            Query::Output { id, stream, offset, bytes_max } => {
+                Answer::Output(output(&transaction, &self.outputs, *id, *stream, *offset, *bytes_max)?)
+            }
+            Query::LiveOutput { key, stream, offset, bytes_max } => {
+                let length = (*bytes_max as usize).min(OUTPUT_CHUNK_BYTES_MAX);
+                let bytes = files::read(&self.outputs, *key, *stream, *offset, length).map_err(unreadable)?;
+                Answer::Output(Some(StoredOutput { owner: None, offset: *offset, bytes, end: false }))
+            }
+        };
+        Ok(answer)
+    }
+
+    /// Which of these IDs the store knows already. New IDs lie beyond all known ones, so that this
+    /// is one look at a page that is in memory.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) fn known(&mut self, ids: &[ProgramId]) -> Result<Vec<KnownProgram>, StoreError> {
+        let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
+        let sql = "SELECT 1 FROM program WHERE id BETWEEN ?1 AND ?2 LIMIT 1";
+        let mut any = self.connection.prepare_cached(sql)?;
+        if any.query_row([first.0, last.0], |_| Ok(())).optional()?.is_none() {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT p.sequence, o.name, b.hash, p.idx, p.copies FROM program p
+                   JOIN owner o ON o.key = p.owner JOIN spec b ON b.key = p.spec WHERE p.id = ?1";
+        let mut one = self.connection.prepare_cached(sql)?;
+        let mut known = Vec::new();
+        for id in ids {
+            let found = one.query_row([id.0], |row| {
+                Ok(KnownProgram {
+                    id: *id,
+                    sequence: row.get::<_, i64>(0)?.cast_unsigned(),
+                    owner: row.get(1)?,
+                    spec_hash: row.get(2)?,
+                    index: row.get(3)?,
+                    copies: row.get(4)?,
+                })
+            });
+            known.extend(found.optional()?);
+        }
+        Ok(known)
+    }
+}
+
+fn unreadable(error: std::io::Error) -> StoreError {
+    StoreError::Unreadable(format!("an output file: {error}"))
+}
+
+fn view(row: &Row<'_>) -> Result<ProgramView, StoreError> {
+    let time = |place: usize| -> rusqlite::Result<Option<Timestamp>> {
+        Ok(row.get::<_, Option<i64>>(place)?.map(|at| Timestamp(at.cast_unsigned())))
+    };
+    let number = |place: usize| -> rusqlite::Result<u64> { Ok(row.get::<_, i64>(place)?.cast_unsigned()) };
+    let record = |place: usize| row.get::<_, Option<Vec<u8>>>(place);
+    let unreadable = |error: common::frame::FrameError| StoreError::Unreadable(error.to_string());
+    Ok(ProgramView {
+        sequence: number(0)?,
+        id: ProgramId(row.get(1)?),
+        name: row.get(2)?,
+        language: row.get(3)?,
+        state: state_of(row.get(4)?)?,
+        outcome: record(5)?.map(|bytes| decode_record(&bytes)).transpose().map_err(unreadable)?,
+        slave_id: row.get::<_, Option<_>>(6)?.map(SlaveId),
+        slave_name: row.get(7)?,
+        client: ClientId(row.get(8)?),
+        user: row.get(9)?,
+        attempt: row.get(10)?,
+        priority: row.get(11)?,
+        index: row.get(12)?,
+        copies: row.get(13)?,
+        progress: None,
+        submitted_at: time(14)?.unwrap_or_default(),
+        started_at: time(15)?,
+        ended_at: time(16)?,
+        usage: record(17)?.map(|bytes| decode_record(&bytes)).transpose().map_err(unreadable)?,
+        output_bytes: number(18)?,
+        error_bytes: number(19)?,
+        compile_bytes: number(20)?,
+        output_truncated: row.get(21)?,
+        last_line: row.get(22)?,
+    })
+}
+
+fn program(connection: &Connection, id: ProgramId) -> Result<Option<ProgramView>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM {TABLES} WHERE p.id = ?1"))?;
+    let mut rows = statement.query([id.0])?;
+    rows.next()?.map(view).transpose()
+}
+
+fn spec(connection: &Connection, id: ProgramId) -> Result<Option<(common::ProgramSpec, String)>, StoreError> {
+    let sql = "SELECT b.body, o.name FROM program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
+               WHERE p.id = ?1";
+    let found: Option<(Vec<u8>, String)> =
+        connection.prepare_cached(sql)?.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((body, owner)) = found else { return Ok(None) };
+    let spec = decode_record(&body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    Ok(Some((spec, owner)))
+}
+
+fn events(connection: &Connection, limit: u32, before: Option<Timestamp>) -> Result<Vec<Event>, StoreError> {
+    let sql = "SELECT at, subject, text FROM event WHERE at < ?1 ORDER BY key DESC LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let before = before.map_or(i64::MAX, |at| signed(at.0.min(i64::MAX.cast_unsigned())));
+    let rows = statement.query_map(params![before, limit.min(PAGE_ROWS_MAX)], |row| {
+        Ok(Event { at: Timestamp(row.get::<_, i64>(0)?.cast_unsigned()), subject: row.get(1)?, text: row.get(2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn output(
+    connection: &Connection,
+    outputs: &std::path::Path,
+    id: ProgramId,
+    stream: Stream,
+    offset: u64,
+    bytes_max: u32,
+) -> Result<Option<StoredOutput>, StoreError> {
+    let sql = "SELECT p.sequence, p.attempt, o.name, p.stdout_bytes, p.stderr_bytes, p.compile_bytes, p.state
+               FROM program p JOIN owner o ON o.key = p.owner WHERE p.id = ?1";
+    let number =
+        |row: &Row<'_>, place: usize| -> rusqlite::Result<u64> { Ok(row.get::<_, i64>(place)?.cast_unsigned()) };
+    let found = connection.prepare_cached(sql)?.query_row([id.0], |row| {
+        let place = 3 + stream as usize;
+        Ok((
+            number(row, 0)?,
+            row.get::<_, u32>(1)?,
+            row.get::<_, String>(2)?,
+            number(row, place)?,
+            row.get::<_, i64>(6)?,
+        ))
+    });
+    let Some((sequence, attempt, owner, total, state)) = found.optional()? else { return Ok(None) };
+    let ended = state_of(state)?.is_final();
+    let room = (bytes_max as usize).min(OUTPUT_CHUNK_BYTES_MAX);
+    let tail: Option<(i64, Vec<u8>)> = connection
+        .prepare_cached("SELECT start, bytes FROM output WHERE key = ?1")?
+        .query_row([signed(sequence * 4 + stream as u64)], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (start, tail) = tail.map_or((total, Vec::new()), |(start, bytes)| (start.cast_unsigned(), bytes));
+    let mut bytes = Vec::new();
+    if offset < start {
+        let length = room.min(usize::try_from(start - offset).unwrap_or(room));
+        let key = common::AttemptKey { program: id, attempt };
+        bytes = files::read(outputs, key, stream, offset, length).map_err(unreadable)?;
+    }
+    let reached = offset + bytes.len() as u64;
+    if reached >= start && bytes.len() < room {
+        let from = usize::try_from(reached - start).unwrap_or(usize::MAX).min(tail.len());
+        let to = from.saturating_add(room - bytes.len()).min(tail.len());
+        bytes.extend_from_slice(&tail[from..to]);
+    }
+    let end = ended && offset + bytes.len() as u64 >= total;
+    Ok(Some(StoredOutput { owner: Some(owner), offset, bytes, end }))
+}
+
+/// A page, newest first, and how many programs match in all.
+pub(super) fn page(
+    connection: &Connection,
+    query: &HistoryQuery,
+    owner: Option<&str>,
+) -> Result<(Vec<ProgramView>, u64), StoreError> {
+    let owner = match owner {
+        None => None,
+        Some(name) => {
+            let mut statement = connection.prepare_cached("SELECT key FROM owner WHERE name = ?1")?;
+            match statement.query_row([name], |row| row.get::<_, i64>(0)).optional()? {
+                None => return Ok((Vec::new(), 0)),
+                key => key,
+            }
+        }
+    };
+    let (sequences, total) = if query.search.trim().is_empty() {
+        (sequences(connection, query, owner)?, total(connection, &query.states, owner)?)
+    } else {
+        search(connection, query, owner)?
+    };
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE p.sequence = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut views = Vec::with_capacity(sequences.len());
+    for sequence in sequences {
+        let mut rows = statement.query([sequence])?;
+        if let Some(row) = rows.next()? {
+            views.push(view(row)?);
+        }
+    }
+    Ok((views, total))
+}
+
+/// The totals come from kept counts, however long the history is.
+fn total(connection: &Connection, states: &[State], owner: Option<i64>) -> Result<u64, StoreError> {
+    let sql = "SELECT state, sum(programs) FROM total WHERE ?1 IS NULL OR owner = ?1 GROUP BY state";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([owner])?;
+    let mut total = 0;
+    while let Some(row) = rows.next()? {
+        if states.is_empty() || states.contains(&state_of(row.get(0)?)?) {
+            total += row.get::<_, i64>(1)?.cast_unsigned();
+        }
+    }
+    Ok(total)
+}
+
+/// Sequences of a page without a search, from the indexes alone.
+fn sequences(connection: &Connection, query: &HistoryQuery, owner: Option<i64>) -> Result<Vec<i64>, StoreError> {
+    let limit = i64::from(query.limit.min(PAGE_ROWS_MAX));
+    let skip = i64::try_from(query.skip).unwrap_or(i64::MAX).min(i64::MAX - limit);
+    let before = query.before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    if query.states.is_empty() && owner.is_none() {
+        return plain_sequences(connection, before, skip, limit);
+    }
+    let states: &[State] = if query.states.is_empty() { &State::ALL } else { &query.states };
+    let mut numbers: Vec<i64> = states.iter().map(|state| state_number(*state)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let sql = match owner {
+        Some(_) => {
+            "SELECT sequence FROM program WHERE owner = ?4 AND state = ?1 AND sequence < ?2
+                    ORDER BY sequence DESC LIMIT ?3"
+        }
+        None => {
+            "SELECT sequence FROM program WHERE state = ?1 AND sequence < ?2 AND ?4 IS NULL
+                 ORDER BY sequence DESC LIMIT ?3"
+        }
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    // Each state's newest, merged: at most skip + limit of each can be on the page.
+    let mut merged: Vec<i64> = Vec::new();
+    for number in numbers {
+        let rows = statement.query_map(params![number, before, skip + limit, owner], |row| row.get(0))?;
+        for sequence in rows {
+            merged.push(sequence?);
+        }
+    }
+    merged.sort_unstable_by(|a, b| b.cmp(a));
+    let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+    Ok(merged.into_iter().skip(skip).take(usize::try_from(limit).unwrap_or(0)).collect())
+}
+
+/// The whole history: where no sequence is missing, the middle is a jump and not a walk.
+fn plain_sequences(connection: &Connection, before: i64, skip: i64, limit: i64) -> Result<Vec<i64>, StoreError> {
+    let mut ends = connection.prepare_cached("SELECT min(sequence), max(sequence) FROM program")?;
+    let ends: (Option<i64>, Option<i64>) = ends.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (Some(first), Some(last)) = ends else { return Ok(Vec::new()) };
+    let programs = i64::try_from(total(connection, &[], None)?).unwrap_or(i64::MAX);
+    let (mut top, mut rest) = (before.min(last.saturating_add(1)), skip);
+    if last - first + 1 == programs {
+        (top, rest) = (top.saturating_sub(skip), 0);
+    }
+    let sql = "SELECT sequence FROM program WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2 OFFSET ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![top, limit, rest], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Looks at each program once. Names of bodies, owners and slaves are compared once each and not
+/// once a row.
+fn search(connection: &Connection, query: &HistoryQuery, owner: Option<i64>) -> Result<(Vec<i64>, u64), StoreError> {
+    let needle = query.search.trim().to_lowercase();
+    let may_be_id = needle.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    let states: Vec<i64> = query.states.iter().map(|state| state_number(*state)).collect();
+    let before = query.before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    let contains = |text: &str| text.to_lowercase().contains(&needle);
+    let mut owners: HashMap<i64, bool> = HashMap::new();
+    let mut slaves: HashMap<i64, bool> = HashMap::new();
+    let named = |sql: &str, found: &mut HashMap<i64, bool>| -> Result<(), StoreError> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            found.insert(row.get(0)?, contains(&row.get::<_, String>(1)?));
+        }
+        Ok(())
+    };
+    named("SELECT key, name FROM owner", &mut owners)?;
+    named("SELECT key, name FROM slave", &mut slaves)?;
+    let mut body = connection.prepare_cached("SELECT name, language FROM spec WHERE key = ?1")?;
+    let mut last_body = (i64::MIN, false);
+    let sql = "SELECT sequence, id, spec, owner, state, slave FROM program ORDER BY sequence DESC";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let (mut page, mut total) = (Vec::new(), 0_u64);
+    let mut skipped = 0;
+    while let Some(row) = rows.next()? {
+        let row_owner: i64 = row.get(3)?;
+        if owner.is_some_and(|wanted| wanted != row_owner)
+            || (!states.is_empty() && !states.contains(&row.get::<_, i64>(4)?))
+        {
+            continue;
+        }
+        let spec: i64 = row.get(2)?;
+        if last_body.0 != spec {
+            let (name, language): (String, Option<String>) =
+                body.query_row([spec], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            last_body = (spec, contains(&name) || language.is_some_and(|language| contains(&language)));
+        }
+        let slave: Option<i64> = row.get(5)?;
+        let matches = last_body.1
+            || owners.get(&row_owner).copied().unwrap_or(false)
+            || slave.is_some_and(|slave| slaves.get(&slave).copied().unwrap_or(false))
+            || (may_be_id && ProgramId(row.get(1)?).to_string().contains(&needle));
+        if matches {
+            total += 1;
+            let sequence: i64 = row.get(0)?;
+            if sequence < before {
+                skipped += 1;
+                if skipped > query.skip && page.len() < query.limit.min(PAGE_ROWS_MAX) as usize {
+                    page.push(sequence);
+                }
+            }
+        }
+    }
+    Ok((page, total))
+}

@@ -1,0 +1,171 @@
+//! What a master that starts reads back: all that is alive, and the counts of what is not.
+
+use super::{
+    SqliteStore, StoreError,
+    commit::{state_number, state_of},
+};
+use common::{
+    ClientId, ProgramId, ProgramSpec, SlaveId, Timestamp, frame::decode_record, program::State, view::LanguageOffer,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// A program that had not ended.
+#[derive(Debug)]
+pub(crate) struct AliveRow {
+    pub(crate) sequence: u64,
+    pub(crate) id: ProgramId,
+    pub(crate) spec_key: u64,
+    pub(crate) spec: Arc<ProgramSpec>,
+    pub(crate) spec_hash: [u8; 32],
+    pub(crate) user: Arc<str>,
+    pub(crate) client: ClientId,
+    pub(crate) index: u32,
+    pub(crate) copies: u32,
+    pub(crate) state: State,
+    pub(crate) attempt: u32,
+    pub(crate) slave: Option<SlaveId>,
+    pub(crate) submitted_at: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) cancel_by: Option<Arc<str>>,
+}
+
+/// A slave that was enrolled.
+#[derive(Clone, Debug)]
+pub(crate) struct SlaveRow {
+    pub(crate) id: SlaveId,
+    pub(crate) name: String,
+    pub(crate) instance: u64,
+    pub(crate) slots: u32,
+    pub(crate) languages: Vec<LanguageOffer>,
+    pub(crate) seen_at: Timestamp,
+}
+
+/// Everything that the core begins with.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    pub(crate) alive: Vec<AliveRow>,
+    pub(crate) slaves: Vec<SlaveRow>,
+    pub(crate) settings: BTreeMap<String, String>,
+    /// Programs in each state, all owners together.
+    pub(crate) totals: BTreeMap<State, u64>,
+    /// The first number that no program and no body has.
+    pub(crate) next_sequence: u64,
+    pub(crate) next_spec: u64,
+}
+
+fn unsigned(value: i64) -> u64 {
+    value.cast_unsigned()
+}
+
+impl SqliteStore {
+    /// Reads what a master that starts needs.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a row makes no sense.
+    pub(crate) fn load(&mut self) -> Result<Recovered, StoreError> {
+        let next = |sql: &str| -> Result<u64, StoreError> {
+            Ok(unsigned(self.connection.query_row(sql, [], |row| row.get::<_, i64>(0))?))
+        };
+        let next_sequence = next("SELECT coalesce(max(sequence), 0) + 1 FROM program")?;
+        let next_spec = next("SELECT coalesce(max(key), 0) + 1 FROM spec")?;
+        Ok(Recovered {
+            alive: self.load_alive()?,
+            slaves: self.load_slaves()?,
+            settings: self.load_settings()?,
+            totals: self.load_totals()?,
+            next_sequence,
+            next_spec,
+        })
+    }
+
+    fn load_alive(&self) -> Result<Vec<AliveRow>, StoreError> {
+        let mut specs: HashMap<i64, (Arc<ProgramSpec>, [u8; 32])> = HashMap::new();
+        let mut names: HashMap<String, Arc<str>> = HashMap::new();
+        let mut spec_of = self.connection.prepare("SELECT body, hash FROM spec WHERE key = ?1")?;
+        let sql = format!(
+            "SELECT p.sequence, p.id, p.spec, o.name, p.client, p.idx, p.copies, p.state, p.attempt, s.id,
+             p.submitted_at, p.started_at, p.cancel_by FROM program p JOIN owner o ON o.key = p.owner
+             LEFT JOIN slave s ON s.key = p.slave WHERE p.state IN ({}, {}, {}) ORDER BY p.sequence",
+            state_number(State::Waiting),
+            state_number(State::Running),
+            state_number(State::Suspended)
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut alive = Vec::new();
+        while let Some(row) = rows.next()? {
+            let spec_key: i64 = row.get(2)?;
+            let (spec, spec_hash) = match specs.get(&spec_key) {
+                Some(known) => known.clone(),
+                None => {
+                    let (body, hash): (Vec<u8>, [u8; 32]) =
+                        spec_of.query_row([spec_key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                    let spec: ProgramSpec =
+                        decode_record(&body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+                    let known = (Arc::new(spec), hash);
+                    specs.insert(spec_key, known.clone());
+                    known
+                }
+            };
+            let user: String = row.get(3)?;
+            let user = names.entry(user).or_insert_with_key(|name| name.as_str().into()).clone();
+            alive.push(AliveRow {
+                sequence: unsigned(row.get(0)?),
+                id: ProgramId(row.get(1)?),
+                spec_key: unsigned(spec_key),
+                spec,
+                spec_hash,
+                user,
+                client: ClientId(row.get(4)?),
+                index: row.get(5)?,
+                copies: row.get(6)?,
+                state: state_of(row.get(7)?)?,
+                attempt: row.get(8)?,
+                slave: row.get::<_, Option<_>>(9)?.map(SlaveId),
+                submitted_at: Timestamp(unsigned(row.get(10)?)),
+                started_at: row.get::<_, Option<i64>>(11)?.map(|at| Timestamp(unsigned(at))),
+                cancel_by: row.get::<_, Option<String>>(12)?.map(Into::into),
+            });
+        }
+        Ok(alive)
+    }
+
+    fn load_slaves(&self) -> Result<Vec<SlaveRow>, StoreError> {
+        let sql = "SELECT id, name, instance, slots, languages, seen_at FROM slave WHERE retired = 0 ORDER BY name";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        let mut slaves = Vec::new();
+        while let Some(row) = rows.next()? {
+            let languages: Vec<u8> = row.get(4)?;
+            slaves.push(SlaveRow {
+                id: SlaveId(row.get(0)?),
+                name: row.get(1)?,
+                instance: unsigned(row.get(2)?),
+                slots: row.get(3)?,
+                // What an older release wrote is only a memory; the slave tells it anew.
+                languages: decode_record(&languages).unwrap_or_default(),
+                seen_at: Timestamp(unsigned(row.get(5)?)),
+            });
+        }
+        Ok(slaves)
+    }
+
+    fn load_settings(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT name, value FROM setting")?;
+        let settings = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(settings.collect::<Result<_, _>>()?)
+    }
+
+    fn load_totals(&self) -> Result<BTreeMap<State, u64>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT state, sum(programs) FROM total GROUP BY state")?;
+        let mut rows = statement.query([])?;
+        let mut totals = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            totals.insert(state_of(row.get(0)?)?, unsigned(row.get(1)?));
+        }
+        Ok(totals)
+    }
+}

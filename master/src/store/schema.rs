@@ -1,0 +1,39 @@
+//! The tables. A step is never changed once released; a new one is added.
+
+/// One step for each version; the file's version is how many were taken.
+pub(super) const STEPS: &[&str] = &["
+CREATE TABLE owner (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE slave (
+    key INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, name TEXT NOT NULL, retired INTEGER NOT NULL DEFAULT 0,
+    enrolled_at INTEGER NOT NULL, seen_at INTEGER NOT NULL DEFAULT 0, instance INTEGER NOT NULL DEFAULT 0,
+    slots INTEGER NOT NULL DEFAULT 0, languages BLOB NOT NULL DEFAULT x''
+);
+CREATE UNIQUE INDEX slave_name ON slave (name) WHERE retired = 0;
+CREATE TABLE spec (
+    key INTEGER PRIMARY KEY, name TEXT NOT NULL, language TEXT, priority INTEGER NOT NULL, hash BLOB NOT NULL,
+    body BLOB NOT NULL
+);
+-- What pages and searches read comes first; the rest only when a row is shown.
+CREATE TABLE program (
+    sequence INTEGER PRIMARY KEY, id BLOB NOT NULL, spec INTEGER NOT NULL, owner INTEGER NOT NULL,
+    state INTEGER NOT NULL, slave INTEGER, attempt INTEGER NOT NULL DEFAULT 0, client BLOB NOT NULL,
+    idx INTEGER NOT NULL, copies INTEGER NOT NULL, submitted_at INTEGER NOT NULL, started_at INTEGER,
+    ended_at INTEGER, stdout_bytes INTEGER NOT NULL DEFAULT 0, stderr_bytes INTEGER NOT NULL DEFAULT 0,
+    compile_bytes INTEGER NOT NULL DEFAULT 0, truncated INTEGER NOT NULL DEFAULT 0, cancel_by TEXT,
+    outcome BLOB, usage BLOB, last_line TEXT NOT NULL DEFAULT ''
+);
+CREATE UNIQUE INDEX program_id ON program (id);
+CREATE INDEX program_state ON program (state, sequence);
+CREATE INDEX program_owner ON program (owner, state, sequence);
+-- Ends of outputs that came with the result; key = sequence * 4 + stream.
+CREATE TABLE output (key INTEGER PRIMARY KEY, start INTEGER NOT NULL, bytes BLOB NOT NULL);
+-- How many programs of each owner are in each state: totals without counting.
+CREATE TABLE total (
+    owner INTEGER NOT NULL, state INTEGER NOT NULL, programs INTEGER NOT NULL, PRIMARY KEY (owner, state)
+) WITHOUT ROWID;
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE event (key INTEGER PRIMARY KEY, at INTEGER NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL);
+CREATE TABLE user (name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL, added_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE session (token BLOB PRIMARY KEY, user TEXT NOT NULL, expires_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE invitation (secret BLOB PRIMARY KEY, expires_at INTEGER NOT NULL, uses INTEGER NOT NULL) WITHOUT ROWID;
+"];
