@@ -1,7 +1,7 @@
 //! Why a command did not do what it should, and the exit codes that scripts see.
 
 use common::{
-    UserError,
+    ErrorCode, UserError,
     escape::{Lines, visible},
 };
 use std::io::{ErrorKind, Write};
@@ -14,6 +14,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const TIMEOUT: u8 = 124;
 /// `run`: Ruche itself failed.
 pub(crate) const RUN_FAILED: u8 = 125;
+/// `run`: no slave can run it.
+const NOT_RUNNABLE: u8 = 127;
 /// Somebody pressed Ctrl-C twice, or the program was cancelled.
 pub(crate) const CANCELLED: u8 = 130;
 /// Whoever read our output is gone, as after SIGPIPE.
@@ -45,10 +47,14 @@ impl From<std::io::Error> for Failure {
             return Self::OutputClosed;
         }
         let sentence = format!("standard output cannot be written: {error}");
-        Self::Error(
-            UserError::new(common::ErrorCode::FileUnreadable, sentence).with_hint("check where the output goes"),
-        )
+        Self::Error(UserError::new(ErrorCode::FileUnreadable, sentence).with_hint("check where the output goes"))
     }
+}
+
+/// The exit code of a `run` that ended with this error before there was a program.
+pub(crate) fn of_run(error: &UserError) -> u8 {
+    let not_runnable = error.is(ErrorCode::LanguageUnknown) || error.is(ErrorCode::LanguageNone);
+    if not_runnable { NOT_RUNNABLE } else { RUN_FAILED }
 }
 
 /// Shows an error on standard error: code, sentence, hint.

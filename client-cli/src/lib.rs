@@ -29,12 +29,12 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error, &arguments)),
     };
-    let own_failure = if matches!(cli.command, Command::Run(_)) { failure::RUN_FAILED } else { failure::FAILED };
+    let runs = matches!(cli.command, Command::Run(_));
     let code = match commands::perform(cli.command, &arguments) {
         Ok(code) => code,
         Err(Failure::Error(error)) => {
             report(&error);
-            own_failure
+            if runs { failure::of_run(&error) } else { failure::FAILED }
         }
         Err(Failure::OutputClosed) => failure::OUTPUT_CLOSED,
         Err(Failure::Exit(code)) => code,

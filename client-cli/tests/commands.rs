@@ -57,7 +57,7 @@ fn e9_a_language_that_no_slave_has_exits_with_127() {
     assert_eq!(done.status.code(), Some(127));
     assert!(text(&done.stderr).contains("E-LANGUAGE-NONE: No slave offers Kotlin.\nhint: "), "{done:?}");
     let unknown = fake.ruche(&["run", file.to_str().unwrap()]);
-    assert_eq!(unknown.status.code(), Some(125));
+    assert_eq!(unknown.status.code(), Some(127));
     assert!(text(&unknown.stderr).starts_with("E-LANGUAGE-UNKNOWN: "), "{unknown:?}");
 }
 
