@@ -1,0 +1,38 @@
+//! The desktop window `ruche-gui`: submit programs, follow them, see who runs them.
+//!
+//! Mirror → [`view_model`] → `panels` → [`command`]; [`command_handling`] is the one place where a command
+//! changes something. The interface's thread never waits.
+
+pub mod answers;
+pub mod app;
+pub mod arguments;
+mod args;
+pub mod backend;
+pub mod command;
+pub mod command_handling;
+pub mod demo;
+pub mod editing;
+pub mod files;
+pub mod fonts;
+pub mod lexer;
+pub mod live;
+mod open;
+pub mod output;
+pub mod panels;
+mod saving;
+pub mod settings;
+pub mod signs;
+pub mod state;
+pub mod templates;
+pub mod theme;
+pub mod view_model;
+mod widgets;
+
+pub use args::{Arguments, command_line as command_line_of_gui};
+pub use open::run;
+
+/// The command line, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    args::command_line()
+}

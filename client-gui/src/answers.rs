@@ -1,0 +1,168 @@
+//! Answers that the window waits for, and what it does with each.
+
+use crate::{
+    backend::{Asked, Backend},
+    editing::Run,
+    state::AppState,
+};
+use common::{
+    ErrorCode, ProgramId, ProgramSpec, UserError,
+    message::Reply,
+    view::Explanation,
+};
+use std::{sync::Arc, time::Instant};
+
+/// Specs and explanations that are kept.
+const KEPT_MAX: usize = 256;
+
+/// An answer on its way.
+#[derive(Debug)]
+pub enum Awaited {
+    /// What was submitted as this program; opened in the editor when `edit`.
+    Spec(ProgramId, bool, Asked<Reply>),
+    /// Why this program waits.
+    Why(ProgramId, Asked<Reply>),
+    /// The stop of these, by name.
+    Stop(Vec<String>, Asked<Reply>),
+    /// Another run of this program, and the new one's ID.
+    Again(String, Asked<Reply>),
+    /// Something that is done or not: the sentence for when it is.
+    Done(String, Asked<Reply>),
+    /// The submit of this tab.
+    Submit(u64, Asked<Vec<ProgramId>>),
+    /// The pin of the master at this address.
+    Pin(Asked<String>),
+    /// A master and a slave here.
+    Start(Asked<()>),
+    /// A file was written: its name.
+    Saved(Asked<String>),
+}
+
+/// Takes what has arrived. Gives whether anything did.
+pub fn take(state: &mut AppState, backend: &dyn Backend) -> bool {
+    let mut changed = false;
+    for mut awaited in std::mem::take(&mut state.awaited) {
+        if one(state, backend, &mut awaited) {
+            changed = true;
+        } else {
+            state.awaited.push(awaited);
+        }
+    }
+    changed
+}
+
+/// Whether the answer was there and was taken.
+fn one(state: &mut AppState, backend: &dyn Backend, awaited: &mut Awaited) -> bool {
+    match awaited {
+        Awaited::Spec(id, edit, asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            match answer.and_then(spec) {
+                Ok(spec) => {
+                    if *edit {
+                        state.submit.add_spec(&spec);
+                    }
+                    keep(&mut state.specs, *id, Arc::new(spec));
+                }
+                Err(error) if *edit => state.fail(&error),
+                Err(_) => {}
+            }
+        }
+        Awaited::Why(id, asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            if let Ok(why) = answer.and_then(why) {
+                keep(&mut state.whys, *id, (why, Instant::now()));
+            }
+        }
+        Awaited::Stop(names, asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            match answer {
+                Ok(Reply::Cancelled { results }) => stopped(state, names, results),
+                Ok(_) => state.fail(&unexpected()),
+                Err(error) => state.fail(&error),
+            }
+        }
+        Awaited::Again(name, asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            match answer {
+                Ok(_) => state.say(format!("{name} runs again")),
+                Err(error) => state.fail(&error),
+            }
+        }
+        Awaited::Done(sentence, asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            match answer {
+                Ok(_) => state.say(std::mem::take(sentence)),
+                Err(error) => state.fail(&error),
+            }
+        }
+        Awaited::Submit(tab, asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            submitted(state, backend, *tab, answer);
+        }
+        Awaited::Pin(asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            state.connect.asking_pin = false;
+            match answer {
+                Ok(pin) => state.connect.pin = Some(pin),
+                Err(error) => state.connect.error = Some(error),
+            }
+        }
+        Awaited::Start(asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            state.connect.starting = false;
+            state.connect.error = answer.err();
+        }
+        Awaited::Saved(asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            match answer {
+                Ok(name) => state.say(format!("Saved {name}")),
+                Err(error) => state.fail(&error),
+            }
+        }
+    }
+    true
+}
+
+fn submitted(state: &mut AppState, backend: &dyn Backend, tab: u64, answer: Result<Vec<ProgramId>, UserError>) {
+    let Some(tab) = state.submit.tabs.iter_mut().find(|open| open.id == tab) else { return };
+    tab.run = match answer {
+        Ok(ids) => match ids.first() {
+            Some(first) => {
+                backend.pin(*first);
+                tab.view.restart();
+                Run::Submitted(*first, ids.len())
+            }
+            None => Run::None,
+        },
+        Err(error) => Run::Refused(error),
+    };
+}
+
+fn stopped(state: &mut AppState, names: &[String], results: Vec<Result<common::program::State, UserError>>) {
+    let refused: Vec<UserError> = results.into_iter().filter_map(Result::err).collect();
+    match (refused.first(), names) {
+        (None, [name]) => state.say(format!("{name} is stopped")),
+        (None, names) => state.say(format!("{} programs are stopped", names.len())),
+        (Some(error), _) => state.fail(error),
+    }
+}
+
+fn spec(reply: Reply) -> Result<ProgramSpec, UserError> {
+    if let Reply::Spec(spec) = reply { Ok(*spec) } else { Err(unexpected()) }
+}
+
+fn why(reply: Reply) -> Result<Explanation, UserError> {
+    if let Reply::Why(why) = reply { Ok(why) } else { Err(unexpected()) }
+}
+
+fn unexpected() -> UserError {
+    UserError::new(ErrorCode::ProtocolError, "the master gave another answer than was asked for")
+}
+
+fn keep<T>(map: &mut std::collections::BTreeMap<ProgramId, T>, id: ProgramId, value: T) {
+    // IDs grow with time: the oldest goes first.
+    while map.len() >= KEPT_MAX {
+        map.pop_first();
+    }
+    map.insert(id, value);
+}

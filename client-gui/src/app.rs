@@ -1,0 +1,389 @@
+//! The window: each frame drains what arrived, draws the open pane, then does what a person asked for.
+
+use crate::{
+    answers::{self, Awaited},
+    backend::Backend,
+    command::{Command, Commands, Pane},
+    command_handling::{self, Means},
+    editing::Run,
+    files::FileDialogs,
+    panels,
+    state::{AppState, Dialog},
+    theme::{self, tokens},
+    view_model::{Clock, pulse},
+};
+use client::{HistoryWindow, Link, Mirror};
+use common::{ProgramId, message::Request, program::State};
+use egui::{Key, Modifiers, Panel, Rect, Ui, pos2};
+use jiff::tz::TimeZone;
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How often a waiting program is asked why it still waits, while somebody looks.
+const WHY_INTERVAL: Duration = Duration::from_secs(3);
+
+/// The window.
+pub struct App {
+    /// What the window itself knows.
+    pub state: AppState,
+    backend: Rc<dyn Backend>,
+    dialogs: Box<dyn FileDialogs>,
+    mirror: Arc<Mirror>,
+    zone: TimeZone,
+    clock: Option<Clock>,
+    pinned: Option<ProgramId>,
+    window: Option<HistoryWindow>,
+    was_connected: bool,
+}
+
+impl App {
+    /// The window over `backend`.
+    #[must_use]
+    pub fn new(backend: Rc<dyn Backend>, dialogs: Box<dyn FileDialogs>, state: AppState) -> Self {
+        let mirror = backend.mirror();
+        Self {
+            state,
+            backend,
+            dialogs,
+            mirror,
+            zone: TimeZone::system(),
+            clock: None,
+            pinned: None,
+            window: None,
+            was_connected: false,
+        }
+    }
+
+    /// Stops the clock here, for tests.
+    pub fn freeze(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+    }
+
+    /// Does `command` as if a person had asked for it.
+    pub fn run(&mut self, ctx: &egui::Context, command: Command) {
+        let means =
+            Means { backend: &self.backend, mirror: &self.mirror, dialogs: &*self.dialogs, ctx };
+        command_handling::handle(&mut self.state, command, &means);
+        ctx.request_repaint();
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock.clone().unwrap_or_else(|| Clock::system(self.zone.clone()))
+    }
+
+    /// Takes what arrived: also while the window is hidden.
+    fn drain(&mut self, ctx: &egui::Context) {
+        self.mirror = self.backend.mirror();
+        let mut changed = answers::take(&mut self.state, &*self.backend);
+        changed |= self.backend.take_started();
+        let means =
+            Means { backend: &self.backend, mirror: &self.mirror, dialogs: &*self.dialogs, ctx };
+        command_handling::chosen(&mut self.state, &means);
+        command_handling::loaded(&mut self.state);
+        let connected = self.mirror.connected();
+        if connected && !self.was_connected && self.state.pane == Pane::Connect {
+            self.state.pane = Pane::Submit;
+            self.state.submit.focus = true;
+        }
+        self.was_connected = connected;
+        changed |= self.follow_outputs();
+        self.ask_about_programs();
+        if changed {
+            ctx.request_repaint();
+        }
+        // Answers of threads of this window wake nobody: they are looked for while they are awaited.
+        let local = |awaited: &Awaited| matches!(awaited, Awaited::Pin(_) | Awaited::Start(_) | Awaited::Saved(_));
+        let waits = !self.state.submit.loading.is_empty()
+            || self.state.submit.choosing.is_some()
+            || self.state.awaited.iter().any(local);
+        if waits {
+            ctx.request_repaint_after(Duration::from_millis(60));
+        }
+        if self.state.toast.as_ref().is_some_and(|toast| toast.until <= Instant::now()) {
+            self.state.toast = None;
+        }
+        if let Some(toast) = &self.state.toast {
+            ctx.request_repaint_after(toast.until.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// The programs whose output is on the screen.
+    fn looked_at(&self) -> Option<ProgramId> {
+        match self.state.pane {
+            Pane::History => self.state.detail.program.filter(|_| self.state.detail.open),
+            Pane::Submit => match self.state.submit.tab().map(|tab| &tab.run) {
+                Some(Run::Submitted(id, _)) => Some(*id),
+                Some(Run::None | Run::Submitting | Run::Refused(_)) | None => None,
+            },
+            Pane::Connect | Pane::Slaves | Pane::Clients => None,
+        }
+    }
+
+    fn follow_outputs(&mut self) -> bool {
+        let looked_at = self.looked_at();
+        if looked_at != self.pinned {
+            if let Some(old) = self.pinned {
+                self.backend.unpin(old);
+            }
+            if let Some(new) = looked_at {
+                self.backend.pin(new);
+            }
+            self.pinned = looked_at;
+        }
+        let Some(id) = looked_at else { return false };
+        self.state.outputs.follow(id, &*self.backend, &self.mirror)
+    }
+
+    /// What was submitted, and why it waits: asked once somebody looks.
+    fn ask_about_programs(&mut self) {
+        if self.state.pane != Pane::History || !self.mirror.connected() {
+            return;
+        }
+        let Some(program) = self.looked_at().and_then(|id| self.mirror.program(id)) else { return };
+        let id = program.id;
+        let asked = |awaited: &Awaited| matches!(awaited, Awaited::Spec(other, ..) if *other == id);
+        if !self.state.specs.contains_key(&id) && !self.state.awaited.iter().any(asked) {
+            self.state.awaited.push(Awaited::Spec(id, false, self.backend.request(Request::Spec { id })));
+        }
+        let old = self.state.whys.get(&id).is_none_or(|(_, since)| since.elapsed() >= WHY_INTERVAL);
+        let asked = |awaited: &Awaited| matches!(awaited, Awaited::Why(other, _) if *other == id);
+        if program.state == State::Waiting && old && !self.state.awaited.iter().any(asked) {
+            self.state.awaited.push(Awaited::Why(id, self.backend.request(Request::Why { id })));
+        }
+    }
+
+    fn shortcuts(&mut self, ui: &Ui, commands: &mut Commands) {
+        if self.state.dialog.is_some() {
+            return;
+        }
+        if self.state.palette.is_some() {
+            if ui.input_mut(|input| Command::Palette.shortcut().is_some_and(|keys| input.consume_shortcut(&keys))) {
+                commands.send(Command::Palette);
+            }
+            return;
+        }
+        // With shift first: Ctrl F would take Ctrl Shift F for its own.
+        let mut list = Command::listed();
+        list.sort_by_key(|command| !command.shortcut().is_some_and(|keys| keys.modifiers.shift));
+        for command in list {
+            if let Some(keys) = command.shortcut()
+                && ui.input_mut(|input| input.consume_shortcut(&keys))
+            {
+                commands.send(command);
+            }
+        }
+        let zoom_in = egui::KeyboardShortcut::new(Modifiers::COMMAND, Key::Equals);
+        if ui.input_mut(|input| input.consume_shortcut(&zoom_in)) {
+            commands.send(Command::ZoomIn);
+        }
+        let question = ui.input(|input| input.events.iter().any(|event| *event == egui::Event::Text("?".to_owned())));
+        if question && ui.memory(|memory| memory.focused().is_none()) {
+            commands.send(Command::Shortcuts);
+        }
+    }
+
+    fn dropped_files(ui: &Ui, commands: &mut Commands) {
+        for file in ui.input(|input| input.raw.dropped_files.clone()) {
+            commands.send(Command::ReadFile { path: file.path().to_owned(), as_stdin: false });
+        }
+        if ui.input(|input| !input.raw.hovered_files.is_empty()) {
+            let t = tokens(ui);
+            let screen = ui.ctx().content_rect();
+            let layer = egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop"));
+            let painter = ui.ctx().layer_painter(layer);
+            painter.rect_filled(screen, 0.0, t.backdrop());
+            painter.text(
+                screen.center(),
+                egui::Align2::CENTER_CENTER,
+                "Drop to open it as a program",
+                crate::fonts::title(),
+                t.text,
+            );
+        }
+    }
+
+    fn bars(&self, ui: &mut Ui, clock: &Clock, commands: &mut Commands) {
+        let t = tokens(ui);
+        let frame = egui::Frame::new().fill(t.panel);
+        let bar = |panel: Panel, size: f32| panel.exact_size(size).resizable(false).show_separator_line(false).frame(frame);
+        let connection = pulse::connection(&self.mirror, clock);
+        bar(Panel::top("top bar"), theme::TOP_BAR).show(ui, |ui| {
+            panels::bars::top_bar(ui, &self.state, &self.mirror, &connection, commands);
+        });
+        let counts = pulse::pulse(&self.mirror, clock);
+        bar(Panel::bottom("bottom bar"), theme::BOTTOM_BAR).show(ui, |ui| {
+            panels::bars::bottom_bar(ui, &self.state, counts.as_ref(), commands);
+        });
+        if self.state.pane != Pane::Connect || self.mirror.identity.is_some() {
+            bar(Panel::left("rail"), theme::RAIL).show(ui, |ui| panels::bars::rail(ui, self.state.pane, commands));
+        }
+    }
+
+    fn pane(&mut self, ui: &mut Ui, clock: &Clock, commands: &mut Commands) {
+        let mirror = Arc::clone(&self.mirror);
+        // What is old is greyed; what is being written is not data of the master.
+        let stale = !mirror.connected() && mirror.identity.is_some();
+        if stale && matches!(self.state.pane, Pane::History | Pane::Slaves | Pane::Clients) {
+            ui.multiply_opacity(0.5);
+        }
+        match self.state.pane {
+            Pane::Connect => {
+                let known = self.backend.known();
+                panels::connect::connect_ui(ui, &mirror, &known, &mut self.state.connect, commands);
+            }
+            Pane::Submit => {
+                let state = &mut self.state;
+                panels::submit::submit_ui(ui, &mirror, clock, &state.outputs, &mut state.submit, commands);
+            }
+            Pane::History => self.history(ui, &mirror, clock, commands),
+            Pane::Slaves => panels::slaves::slaves_ui(ui, &mirror, clock, &mut self.state.slaves, commands),
+            Pane::Clients => panels::clients::clients_ui(ui, &mirror, clock, &mut self.state.clients),
+        }
+    }
+
+    /// The list, and the detail pane beside it, below it or in its place.
+    fn history(&mut self, ui: &mut Ui, mirror: &Arc<Mirror>, clock: &Clock, commands: &mut Commands) {
+        let whole = ui.max_rect();
+        let screen = ui.ctx().content_rect().width();
+        let program = self.state.detail.program.filter(|_| self.state.detail.open).and_then(|id| mirror.program(id));
+        let (list, pane) = match program {
+            None => (Some(whole), None),
+            Some(_) if screen < theme::NARROW => (None, Some(whole)),
+            Some(_) if screen < theme::WIDE => {
+                let (list, pane) = whole.split_top_bottom_at_y(whole.top() + whole.height() * 0.46);
+                (Some(list), Some(pane))
+            }
+            Some(_) => {
+                let (list, pane) = whole.split_left_right_at_x(whole.right() - theme::DETAIL);
+                (Some(list), Some(pane))
+            }
+        };
+        if let Some(list) = list {
+            let window = ui
+                .scope_builder(egui::UiBuilder::new().max_rect(list).id_salt("list"), |ui| {
+                    ui.set_clip_rect(list.intersect(ui.clip_rect()));
+                    let state = &mut self.state;
+                    panels::history::history_ui(ui, mirror, clock, &mut state.history, &mut state.detail, commands)
+                })
+                .inner;
+            self.window = Some(window);
+        }
+        if let (Some(pane), Some(program)) = (pane, program) {
+            ui.scope_builder(egui::UiBuilder::new().max_rect(pane).id_salt("detail"), |ui| {
+                ui.set_clip_rect(pane.intersect(ui.clip_rect()));
+                let state = &mut self.state;
+                let shown = panels::detail::Shown {
+                    program,
+                    spec: state.specs.get(&program.id).map(|spec| &**spec),
+                    why: state.whys.get(&program.id).map(|(why, _)| why),
+                    outputs: &state.outputs,
+                };
+                panels::detail::detail_ui(ui, &shown, clock, &mut state.detail, commands);
+                divide(ui, pane, list);
+            });
+        }
+    }
+
+    fn overlays(&mut self, ui: &Ui, commands: &mut Commands) {
+        if let Some(palette) = &mut self.state.palette
+            && !panels::palette::palette_ui(ui, palette, commands)
+        {
+            self.state.palette = None;
+        }
+        let Some(mut dialog) = self.state.dialog.take() else { return };
+        match panels::dialogs::dialog_ui(ui, &mut dialog, commands) {
+            panels::dialogs::Outcome::Open => self.state.dialog = Some(dialog),
+            panels::dialogs::Outcome::Closed => {}
+            panels::dialogs::Outcome::Path(purpose, path) => {
+                let means =
+                    Means { backend: &self.backend, mirror: &self.mirror, dialogs: &*self.dialogs, ctx: ui.ctx() };
+                command_handling::take_path(&mut self.state, &purpose, &path, &means);
+            }
+        }
+    }
+
+    /// Paints again when something changes by time alone, and not before.
+    fn schedule(&self, ctx: &egui::Context, clock: &Clock) {
+        let mut times = vec![pulse::changes_in(&self.mirror, clock), self.backend.changes_in()];
+        match self.state.pane {
+            Pane::History => {
+                times.push(self.window.as_ref().and_then(|window| panels::history::changes_in(&self.mirror, clock, window)));
+                let waits = self.looked_at().and_then(|id| self.mirror.program(id)).is_some_and(|row| row.state == State::Waiting);
+                times.push(waits.then_some(WHY_INTERVAL));
+            }
+            Pane::Submit => {
+                let runs = self.looked_at().and_then(|id| self.mirror.program(id)).is_some_and(|row| !row.state.is_final());
+                times.push(runs.then_some(Duration::from_millis(500)));
+            }
+            Pane::Slaves | Pane::Clients => times.push(Some(Duration::from_secs(30))),
+            Pane::Connect => {}
+        }
+        if let Some(next) = times.into_iter().flatten().min()
+            && self.clock.is_none()
+        {
+            ctx.request_repaint_after(next.max(Duration::from_millis(100)));
+        }
+    }
+}
+
+/// The line between the list and the pane.
+fn divide(ui: &Ui, pane: Rect, list: Option<Rect>) {
+    let t = tokens(ui);
+    let line = egui::Stroke::new(1.0, t.border);
+    match list {
+        Some(list) if list.right() <= pane.left() + 0.5 => {
+            ui.painter().vline(pane.left() + 0.5, pane.y_range(), line);
+        }
+        Some(_) => {
+            ui.painter().hline(pane.x_range(), pos2(0.0, pane.top()).y + 0.5, line);
+        }
+        None => {}
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
+        self.drain(ctx);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        let clock = self.clock();
+        let mut commands = Commands::new(command_handling::situation(&self.state, &self.mirror));
+        self.shortcuts(ui, &mut commands);
+        Self::dropped_files(ui, &mut commands);
+        let t = tokens(ui);
+        ui.painter().rect_filled(ui.ctx().content_rect(), 0.0, t.bg);
+        self.bars(ui, &clock, &mut commands);
+        egui::CentralPanel::no_frame().show(ui, |ui| self.pane(ui, &clock, &mut commands));
+        self.overlays(ui, &mut commands);
+        if let Some(window) = &self.window
+            && self.state.pane == Pane::History
+        {
+            self.backend.show_history(window);
+        }
+        let ctx = ui.ctx().clone();
+        for command in commands.take() {
+            self.run(&ctx, command);
+        }
+        self.schedule(&ctx, &clock);
+    }
+
+    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
+        visuals.panel_fill.to_normalized_gamma_f32()
+    }
+}
+
+/// Whether the link says that a person is needed.
+#[must_use]
+pub fn needs_person(link: &Link) -> bool {
+    matches!(link, Link::Off | Link::Refused { .. })
+}
+
+/// The dialog that is open, for tests.
+#[must_use]
+pub fn open_dialog(app: &App) -> Option<&Dialog> {
+    app.state.dialog.as_ref()
+}

@@ -1,0 +1,220 @@
+//! The network behind the window: a session that reconnects by itself, and what this computer remembers of it.
+
+use crate::{
+    backend::{Asked, Backend, Known, Login},
+    files::in_background,
+};
+use client::{
+    Context, Credentials, HistoryWindow, Live, Mirror, Target,
+    live::LiveTarget,
+    local::{self, Local},
+};
+use common::{
+    ErrorCode, ProgramId, ProgramSpec, UserError,
+    message::{Reply, Request, command::Secret},
+    view::ClientKind,
+};
+use std::{
+    cell::RefCell,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Masters that are remembered.
+const KNOWN_MAX: usize = 20;
+
+/// A real session.
+pub struct LiveBackend {
+    live: Live,
+    /// Where logins are remembered; none remembers nothing.
+    folder: Option<PathBuf>,
+    /// The pair on this computer; ends with the window.
+    here: Arc<Mutex<Option<Local>>>,
+    /// What the thread that starts the pair hands over: where to connect, and as whom.
+    started: Arc<Mutex<Option<LiveTarget>>>,
+    connected_to: RefCell<Option<PathBuf>>,
+}
+
+impl LiveBackend {
+    /// Starts the session's thread; `wake` is called when something changed.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Result<Self, UserError> {
+        let folder = client::context::folder()
+            .inspect_err(|error| tracing::warn!(%error, "logins are not remembered"))
+            .ok();
+        Ok(Self {
+            live: Live::start(ClientKind::Gui, wake)?,
+            folder,
+            here: Arc::default(),
+            started: Arc::default(),
+            connected_to: RefCell::default(),
+        })
+    }
+
+    /// Each master has its own folder, so that a login to one does not forget the other.
+    fn folder_of(&self, address: &str, user: &str) -> Option<PathBuf> {
+        let mut hasher = DefaultHasher::new();
+        (address, user).hash(&mut hasher);
+        Some(self.folder.as_ref()?.join("masters").join(format!("{:016x}", hasher.finish())))
+    }
+
+    fn contexts(&self) -> Vec<(PathBuf, Context)> {
+        let Some(folder) = &self.folder else { return Vec::new() };
+        let mut folders: Vec<(std::time::SystemTime, PathBuf)> = std::fs::read_dir(folder.join("masters"))
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .chain([folder.clone()])
+            .map(|path| (written(&path), path))
+            .collect();
+        folders.sort();
+        let mut contexts: Vec<(PathBuf, Context)> = Vec::new();
+        for (_, path) in folders.into_iter().rev().take(KNOWN_MAX) {
+            if let Ok(Some(context)) = Context::load(&path)
+                && !contexts.iter().any(|(_, known)| known.target == context.target && known.user == context.user)
+            {
+                contexts.push((path, context));
+            }
+        }
+        contexts
+    }
+
+    fn connect(&self, target: LiveTarget) {
+        self.connected_to.replace(target.remember_in.clone());
+        self.live.connect(target);
+    }
+}
+
+/// When the context in this folder was written.
+fn written(folder: &Path) -> std::time::SystemTime {
+    std::fs::metadata(folder.join("context.toml"))
+        .and_then(|meta| meta.modified())
+        .unwrap_or(std::time::SystemTime::UNIX_EPOCH)
+}
+
+impl Backend for LiveBackend {
+    fn mirror(&self) -> Arc<Mirror> {
+        self.live.mirror()
+    }
+
+    fn request(&self, request: Request) -> Asked<Reply> {
+        let mut answer = self.live.request(request);
+        Asked::new(move || answer.poll())
+    }
+
+    fn submit(&self, spec: ProgramSpec, count: u32) -> Asked<Vec<ProgramId>> {
+        let mut answer = self.live.submit(spec, count);
+        Asked::new(move || answer.poll().map(|result| result.map(|submitted| submitted.ids)))
+    }
+
+    fn show_history(&self, window: &HistoryWindow) {
+        self.live.show_history(window);
+    }
+
+    fn pin(&self, id: ProgramId) {
+        self.live.pin(id);
+    }
+
+    fn unpin(&self, id: ProgramId) {
+        self.live.unpin(id);
+    }
+
+    fn known(&self) -> Vec<Known> {
+        self.contexts()
+            .into_iter()
+            .map(|(_, context)| Known {
+                address: context.target.address,
+                user: context.user,
+                pin: context.target.pin.to_string(),
+                has_session: context.token.is_some(),
+            })
+            .collect()
+    }
+
+    fn fetch_pin(&self, address: &str) -> Asked<String> {
+        let address = address.to_owned();
+        in_background(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+                UserError::new(ErrorCode::Internal, format!("a runtime cannot be started: {error}"))
+            })?;
+            let pin = runtime.block_on(transport::fetch_pin(&address)).map_err(UserError::from)?;
+            Ok(pin.to_string())
+        })
+    }
+
+    fn log_in(&self, login: Login) -> Result<(), UserError> {
+        let pin = login
+            .pin
+            .parse()
+            .map_err(|error| UserError::new(ErrorCode::PinWrong, format!("the pin cannot be read: {error}")))?;
+        let remember_in = self.folder_of(&login.address, &login.user);
+        self.connect(LiveTarget {
+            target: Target { address: login.address, pin },
+            credentials: Credentials::Password { user: login.user, password: Secret(login.password) },
+            remember_in,
+        });
+        Ok(())
+    }
+
+    fn resume(&self, known: &Known) -> Result<(), UserError> {
+        let found =
+            self.contexts().into_iter().find(|(_, context)| context.target.address == known.address && context.user == known.user);
+        let Some((folder, context)) = found else { return Err(client::context::login_needed()) };
+        let credentials = context.credentials()?;
+        self.connect(LiveTarget { target: context.target, credentials, remember_in: Some(folder) });
+        Ok(())
+    }
+
+    fn start_here(&self, progress: Arc<Mutex<String>>) -> Asked<()> {
+        let (here, started) = (Arc::clone(&self.here), Arc::clone(&self.started));
+        in_background(move || {
+            let mut here = here.lock().unwrap_or_else(PoisonError::into_inner);
+            // What ended by itself is started anew; what runs is used.
+            if here.as_mut().is_some_and(|local| local.trouble().is_some()) {
+                *here = None;
+            }
+            if here.is_none() {
+                let options = local::Options { folder: local::data_folder()?, slots: None };
+                let said = |text: &str| text.clone_into(&mut progress.lock().unwrap_or_else(PoisonError::into_inner));
+                *here = Some(Local::start(&options, said)?);
+            }
+            if let Some(local) = &*here {
+                let target = LiveTarget { target: local.target().clone(), credentials: local.credentials(), remember_in: None };
+                *started.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
+            }
+            Ok(())
+        })
+    }
+
+    fn log_out(&self) {
+        // The answer does not matter: the token is forgotten here in any case.
+        drop(self.live.request(Request::Logout));
+        if let Some(folder) = self.connected_to.borrow().as_ref()
+            && let Ok(Some(context)) = Context::load(folder)
+        {
+            let forgotten = Context { token: None, ..context };
+            if let Err(error) = forgotten.save(folder) {
+                tracing::warn!(%error, "the login is still remembered on this computer");
+            }
+        }
+        self.live.disconnect();
+    }
+
+    fn disconnect(&self) {
+        self.live.disconnect();
+    }
+
+    fn take_started(&self) -> bool {
+        let target = self.started.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match target {
+            Some(target) => {
+                self.connect(target);
+                true
+            }
+            None => false,
+        }
+    }
+}

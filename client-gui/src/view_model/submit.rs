@@ -1,0 +1,108 @@
+//! What the submit pane says of the slaves: which languages there are, and where a program would start.
+
+use super::counted;
+use crate::widgets::shown;
+use client::Mirror;
+use common::{language, view::SlaveState};
+use std::collections::BTreeMap;
+
+/// A language to choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LanguageEntry {
+    /// Its name, as the master knows it.
+    pub name: String,
+    /// How many connected slaves offer it.
+    pub slaves: usize,
+}
+
+impl LanguageEntry {
+    /// `4 slaves`, or that there is none.
+    #[must_use]
+    pub fn slaves_text(&self) -> String {
+        if self.slaves == 0 { "no slave".to_owned() } else { counted(self.slaves as u64, "slave", "slaves") }
+    }
+}
+
+/// Every known language: those that can run first, by name.
+#[must_use]
+pub fn languages(mirror: &Mirror) -> Vec<LanguageEntry> {
+    let mut counts: BTreeMap<String, usize> =
+        language::built_in().iter().map(|language| (language.name.clone(), 0)).collect();
+    for slave in mirror.slaves.values().filter(|slave| slave.state == SlaveState::Connected) {
+        for offer in &slave.languages {
+            *counts.entry(offer.name.clone()).or_default() += 1;
+        }
+    }
+    let mut entries: Vec<_> = counts.into_iter().map(|(name, slaves)| LanguageEntry { name, slaves }).collect();
+    entries.sort_by(|a, b| (a.slaves == 0, a.name.to_lowercase()).cmp(&(b.slaves == 0, b.name.to_lowercase())));
+    entries
+}
+
+/// Where a program would go now. `language` is none for a command; `only` names the only slave that may.
+#[must_use]
+pub fn placement(mirror: &Mirror, language: Option<&str>, only: Option<&str>) -> String {
+    let connected: Vec<_> = mirror.slaves.values().filter(|slave| slave.state == SlaveState::Connected).collect();
+    if !mirror.connected() {
+        return "Not connected: it can be submitted when the master answers".to_owned();
+    }
+    if connected.is_empty() {
+        return "Would wait: no slave is connected".to_owned();
+    }
+    let able: Vec<_> = connected
+        .iter()
+        .filter(|slave| only.is_none_or(|only| slave.name == only))
+        .filter(|slave| language.is_none_or(|language| slave.languages.iter().any(|offer| offer.name == language)))
+        .collect();
+    let free = able
+        .iter()
+        .filter(|slave| slave.running < slave.slots)
+        .min_by_key(|slave| (u64::from(slave.running) * 1_000 / u64::from(slave.slots.max(1)), &slave.name));
+    match (free, able.first(), only) {
+        (Some(slave), _, _) => format!(
+            "Would start now on {}: {} of {} in use",
+            shown(&slave.name),
+            slave.running,
+            counted(u64::from(slave.slots), "slot", "slots")
+        ),
+        (None, Some(_), Some(only)) => format!("Would wait: every slot of {} is in use", shown(only)),
+        (None, Some(_), None) => {
+            format!("Would wait: every slot of {} is in use", counted(able.len() as u64, "slave", "slaves"))
+        }
+        (None, None, Some(only)) => {
+            format!("Cannot run: {} does not offer {}", shown(only), shown(language.unwrap_or("this")))
+        }
+        (None, None, None) => format!("Cannot run: no connected slave offers {}", shown(language.unwrap_or("this"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::clock::tests::clock, *};
+    use crate::demo::scene;
+
+    #[test]
+    fn e12_languages_that_no_slave_has_come_last() {
+        let entries = languages(&scene::mirror(clock().now));
+        let text: Vec<_> = entries.iter().map(|entry| format!("{}: {}", entry.name, entry.slaves_text())).collect();
+        insta::assert_snapshot!(text.join("\n"));
+    }
+
+    #[test]
+    fn e3_the_window_says_where_it_would_start() {
+        let mut mirror = scene::mirror(clock().now);
+        for (language, only, text) in [
+            (Some("Python"), None, "Would start now on pc-03: 1 of 3 slots in use"),
+            (None, None, "Would start now on pc-03: 1 of 3 slots in use"),
+            (Some("C++"), None, "Would wait: every slot of 1 slave is in use"),
+            (Some("C"), Some("pc-02"), "Would wait: every slot of pc-02 is in use"),
+            (Some("Kotlin"), None, "Cannot run: no connected slave offers Kotlin"),
+            (Some("Rust"), Some("pc-07"), "Cannot run: pc-07 does not offer Rust"),
+        ] {
+            assert_eq!(placement(&mirror, language, only), text);
+        }
+        mirror.slaves.clear();
+        assert_eq!(placement(&mirror, None, None), "Would wait: no slave is connected");
+        mirror.link = client::Link::Off;
+        assert!(placement(&mirror, None, None).starts_with("Not connected"));
+    }
+}

@@ -1,0 +1,176 @@
+//! The editor: line numbers, colours, indentation that follows.
+
+use crate::{
+    fonts,
+    lexer::{self, Kind},
+    theme::{Tokens, tokens},
+};
+use egui::{
+    Align2, Color32, Event, FontId, Id, Key, Modifiers, Rect, TextEdit, TextFormat, Ui,
+    text::{CCursor, LayoutJob},
+    text_selection::CCursorRange,
+    vec2,
+};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A longer text is shown without colours, so that typing stays quick.
+const COLOURED_BYTES_MAX: usize = 200_000;
+/// Height of a line.
+const LINE: f32 = 18.0;
+
+/// What is edited.
+pub(crate) struct Edited<'a> {
+    /// Tells this editor from the others.
+    pub(crate) id: Id,
+    /// The text.
+    pub(crate) text: &'a mut String,
+    /// Its language.
+    pub(crate) language: &'a str,
+    /// The coloured text, with what it was made from.
+    pub(crate) coloured: &'a mut Option<(u64, LayoutJob)>,
+    /// What an empty editor says.
+    pub(crate) hint: &'a str,
+    /// The editor takes the keyboard.
+    pub(crate) focus: bool,
+}
+
+/// The editor in `rect`; gives whether the text changed.
+pub(crate) fn editor(ui: &mut Ui, rect: Rect, edited: Edited<'_>) -> bool {
+    let t = tokens(ui);
+    let Edited { id, text, language, coloured, hint, focus } = edited;
+    ui.painter().rect_filled(rect, 0.0, t.bg);
+    let mut changed = indent(ui, id, text, language);
+    let dark = ui.visuals().dark_mode;
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let char_width = ui.fonts_mut(|fonts| fonts.glyph_width(&fonts::mono(), '0'));
+    let gutter = 20.0 + lines.to_string().len().max(2) as f32 * char_width;
+    let mut layouter = |ui: &Ui, buffer: &dyn egui::TextBuffer, _wrap: f32| {
+        let mut hasher = DefaultHasher::new();
+        (buffer.as_str(), language, dark).hash(&mut hasher);
+        let hash = hasher.finish();
+        if coloured.as_ref().is_none_or(|(known, _)| *known != hash) {
+            *coloured = Some((hash, colour(buffer.as_str(), language, t)));
+        }
+        let job = coloured.as_ref().map(|(_, job)| job.clone()).unwrap_or_default();
+        ui.fonts_mut(|fonts| fonts.layout_job(job))
+    };
+    let area = egui::UiBuilder::new().max_rect(rect).id_salt(id);
+    ui.scope_builder(area, |ui| {
+        ui.set_clip_rect(rect.intersect(ui.clip_rect()));
+        egui::ScrollArea::both().id_salt(id.with("scroll")).auto_shrink(false).show(ui, |ui| {
+            ui.add_space(8.0);
+            let output = ui
+                .horizontal_top(|ui| {
+                    ui.spacing_mut().item_spacing.x = 0.0;
+                    ui.add_space(gutter + 14.0);
+                    TextEdit::multiline(text)
+                        .id(id)
+                        .hint_text(egui::RichText::new(hint).font(fonts::mono()).color(t.faint))
+                        .frame(egui::Frame::NONE)
+                        .margin(egui::Margin::ZERO)
+                        .font(fonts::mono())
+                        .lock_focus(true)
+                        .desired_width(f32::INFINITY)
+                        .min_size(vec2(rect.width() - gutter - 30.0, rect.height() - 24.0))
+                        .layouter(&mut layouter)
+                        .show(ui)
+                })
+                .inner;
+            let response = output.response.response.clone().accessible_name("Source");
+            if focus {
+                response.request_focus();
+            }
+            changed |= response.changed();
+            let clip = ui.clip_rect();
+            for (index, row) in output.galley.rows.iter().enumerate() {
+                let y = output.galley_pos.y + row.pos.y + row.size.y / 2.0;
+                if y > clip.top() - LINE && y < clip.bottom() + LINE {
+                    let at = egui::pos2(output.galley_pos.x - 14.0, y);
+                    ui.painter().text(at, Align2::RIGHT_CENTER, index + 1, fonts::mono(), t.faint);
+                }
+            }
+        });
+    });
+    changed
+}
+
+fn colour(text: &str, language: &str, t: &Tokens) -> LayoutJob {
+    let format = |ink: Color32| TextFormat { line_height: Some(LINE), ..TextFormat::simple(mono(), ink) };
+    let mut job = LayoutJob::default();
+    job.wrap.max_width = f32::INFINITY;
+    job.keep_trailing_whitespace = true;
+    if text.len() > COLOURED_BYTES_MAX {
+        job.append(text, 0.0, format(t.text));
+        return job;
+    }
+    for (kind, piece) in lexer::pieces(text, language) {
+        let ink = match kind {
+            Kind::Plain => t.text,
+            Kind::Keyword => t.susp,
+            Kind::Call => t.run,
+            Kind::Text => t.done,
+            Kind::Number => t.lost,
+            Kind::Comment => t.faint,
+        };
+        job.append(piece, 0.0, format(ink));
+    }
+    if text.is_empty() {
+        job.append("", 0.0, format(t.text));
+    }
+    job
+}
+
+fn mono() -> FontId {
+    fonts::mono()
+}
+
+/// Tab indents, Enter keeps the indentation: done here, because the toolkit's editor inserts a tab character
+/// and begins each line at its edge. Gives whether the text changed.
+fn indent(ui: &Ui, id: Id, text: &mut String, language: &str) -> bool {
+    if !ui.memory(|memory| memory.has_focus(id)) {
+        return false;
+    }
+    let unit = if matches!(language, "Go") { "\t" } else { "    " };
+    let Some(mut state) = TextEdit::load_state(ui.ctx(), id) else { return false };
+    let Some(range) = state.cursor.char_range() else { return false };
+    let (from, to) = {
+        let (a, b) = (char_index(range.primary), char_index(range.secondary));
+        (a.min(b), a.max(b))
+    };
+    let (tab, enter) = ui.input_mut(|input| {
+        let plain = |event: &Event, wanted: Key| {
+            matches!(event, Event::Key { key, pressed: true, modifiers, .. } if *key == wanted && *modifiers == Modifiers::NONE)
+        };
+        let tab = input.events.iter().any(|event| plain(event, Key::Tab));
+        let enter = input.events.iter().any(|event| plain(event, Key::Enter));
+        if tab || enter {
+            input.events.retain(|event| !plain(event, Key::Tab) && !plain(event, Key::Enter));
+        }
+        (tab, enter)
+    });
+    let insert = if tab {
+        unit.to_owned()
+    } else if enter {
+        let before = byte_at(text, from);
+        let line = &text[text[..before].rfind('\n').map_or(0, |at| at + 1)..before];
+        let blank: String = line.chars().take_while(|c| *c == ' ' || *c == '\t').collect();
+        let opens = line.trim_end().ends_with(['{', ':', '(', '[']);
+        format!("\n{blank}{}", if opens { unit } else { "" })
+    } else {
+        return false;
+    };
+    let (start, end) = (byte_at(text, from), byte_at(text, to));
+    text.replace_range(start..end, &insert);
+    let cursor = CCursor::new(from + insert.chars().count());
+    state.cursor.set_char_range(Some(CCursorRange::one(cursor)));
+    TextEdit::store_state(ui.ctx(), id, state);
+    true
+}
+
+fn char_index(cursor: CCursor) -> usize {
+    cursor.index.into()
+}
+
+fn byte_at(text: &str, chars: usize) -> usize {
+    text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at)
+}
