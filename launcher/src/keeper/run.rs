@@ -27,6 +27,8 @@ use std::{
 
 /// How often limits that the kernel does not keep for us are looked at.
 const WATCH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
+/// How often the groups are asked even without an alarm: not every kernel tells of each event.
+const GROUPS_INTERVAL: std::time::Duration = std::time::Duration::from_millis(200);
 /// How long after an alarm the kernel may still be about to end a process.
 const ALARM_LASTS: std::time::Duration = std::time::Duration::from_millis(500);
 /// Processes that a group may have while its program is ended: the keeper and its helper.
@@ -131,7 +133,8 @@ impl Runner {
 
     fn watch(&mut self, step: &Step, mut run: Run) -> io::Result<FromKeeper> {
         let watched = step.limits.cpu_time.is_some() || !self.files.limits_memory() || !self.files.limits_processes();
-        let mut watch_at = run.started + WATCH_INTERVAL;
+        let interval = if watched { WATCH_INTERVAL } else { GROUPS_INTERVAL };
+        let mut watch_at = run.started + interval;
         loop {
             if !run.reap() {
                 break;
@@ -141,17 +144,19 @@ impl Runner {
             }
             let now = Instant::now();
             if !run.killing {
-                self.check_limits(step, &mut run, now, watched.then_some(&mut watch_at));
+                let due = now >= watch_at;
+                if due {
+                    watch_at = now + interval;
+                }
+                self.check_limits(step, &mut run, now, due, watched);
             }
             if run.killing {
                 self.kill(step, &mut run);
             }
             let until = if run.killing || run.alarmed_until.is_some_and(|until| now < until) {
                 now + KILL_INTERVAL
-            } else if watched {
-                run.next_deadline(step).min(watch_at)
             } else {
-                run.next_deadline(step)
+                run.next_deadline(step).min(watch_at)
             };
             self.wait(&mut run, until)?;
         }
@@ -161,16 +166,17 @@ impl Runner {
         Ok(FromKeeper::Ended(self.result(step, &run)))
     }
 
-    fn check_limits(&self, step: &Step, run: &mut Run, now: Instant, watch_at: Option<&mut Instant>) {
+    fn check_limits(&self, step: &Step, run: &mut Run, now: Instant, due: bool, watched: bool) {
         if now >= run.started + step.limits.wall_time.to_std() {
             run.end(Cause::WallTime);
         } else if run.kill_at.is_some_and(|at| now >= at) {
             run.end(Cause::Ordered);
-        } else if let Some(cause) = run.alarmed_until.and_then(|_| self.cause_of_groups(step)) {
-            run.end(cause);
-        } else if let Some(watch_at) = watch_at.filter(|at| now >= **at) {
-            *watch_at = now + WATCH_INTERVAL;
-            self.look_at_tree(step, run);
+        } else if due || run.alarmed_until.is_some() {
+            match self.cause_of_groups(step) {
+                Some(cause) => run.end(cause),
+                None if due && watched => self.look_at_tree(step, run),
+                None => {}
+            }
         }
     }
 

@@ -364,12 +364,14 @@ impl Attempt {
         if let Some(program) = &self.steps.program {
             self.folder.remove_file(program);
         }
-        if slot.remove_empty(&self.folder) {
-            return;
+        if !slot.remove_empty(&self.folder) {
+            match slot.remover(&self.folder) {
+                Ok(remover) => context.cleaner.remove(remover),
+                Err(error) => tracing::warn!(%error, "a working folder stays until the next start"),
+            }
         }
-        match slot.remover(&self.folder) {
-            Ok(remover) => context.cleaner.remove(remover),
-            Err(error) => tracing::warn!(%error, "a working folder stays until the next start"),
+        for stray in slot.strays() {
+            context.cleaner.remove(stray);
         }
     }
 }

@@ -155,6 +155,20 @@ impl SlotFolder {
         }
     }
 
+    /// What a program without a user of its own may have put beside its working folder. Called while the
+    /// slot runs nothing.
+    pub(super) fn strays(&self) -> Vec<Remover> {
+        if self.user.is_some() {
+            return Vec::new();
+        }
+        let found = names(self.fd.as_fd()).unwrap_or_default();
+        let remover = |name: CString| {
+            let name = name.into_string().ok()?;
+            Some(Remover { parent: self.fd.try_clone().ok()?, path: self.path.join(&name), name })
+        };
+        found.into_iter().filter_map(remover).collect()
+    }
+
     /// What the background needs to remove a working folder.
     pub(super) fn remover(&self, folder: &WorkFolder) -> io::Result<Remover> {
         Ok(Remover { parent: self.fd.try_clone()?, name: folder.name.clone(), path: folder.path.clone() })

@@ -26,7 +26,8 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 
 pub(crate) struct Kit {
     pub(crate) executor: Option<Executor>,
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) data: PathBuf,
+    _folder: Option<tempfile::TempDir>,
     pub(crate) work: PathBuf,
     groups: Base,
 }
@@ -57,7 +58,19 @@ impl Kit {
     }
 
     pub(crate) fn keeping(keeping: Keeping) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+        let data = folder.path().to_owned();
+        Self::with(&data, keeping, Some(folder))
+    }
+
+    /// Over a data folder of the test's own.
+    pub(crate) fn in_folder(data: &Path) -> Self {
+        std::fs::create_dir_all(data).unwrap();
+        Self::with(data, Keeping::Groups, None)
+    }
+
+    fn with(data: &Path, keeping: Keeping, folder: Option<tempfile::TempDir>) -> Self {
         let unique = unique();
         let name = format!("test-{unique}");
         let groups = match keeping {
@@ -65,18 +78,18 @@ impl Kit {
             Keeping::Watching => Base::none("a test asked for watching"),
         };
         let user_base = is_root().then(|| 100_000 + unique * 16);
-        let work = WorkRoot::prepare(folder.path(), user_base, &name).unwrap();
+        let work = WorkRoot::prepare(data, user_base, &name).unwrap();
         let work_path = work.path().to_owned();
         let launcher = Launcher::start_program(Path::new(env!("CARGO_BIN_EXE_ruche-slave"))).unwrap();
         let setup = Setup {
             program_path: ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from).to_vec(),
             work,
             groups: groups.clone(),
-            outputs: Outputs::new(folder.path().join("spool")).unwrap(),
+            outputs: Outputs::new(data.join("spool")).unwrap(),
         };
         let mut executor = Executor::new(launcher, setup).unwrap();
         executor.set_languages(language::built_in().iter().filter_map(offered));
-        Self { executor: Some(executor), folder, work: work_path, groups }
+        Self { executor: Some(executor), data: data.to_owned(), _folder: folder, work: work_path, groups }
     }
 
     pub(crate) fn memory_by_group(&self) -> bool {
@@ -209,4 +222,9 @@ pub(crate) fn wait_until_running(marker: &str) {
         assert!(Instant::now() < deadline, "{marker} does not run");
         std::thread::yield_now();
     }
+}
+
+/// An argument that no other run of these tests uses; digits stay a number.
+pub(crate) fn marker(text: &str) -> String {
+    format!("{text}{:07}", std::process::id())
 }

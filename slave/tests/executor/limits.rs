@@ -1,6 +1,6 @@
 //! Every limit, with its outcome, its measured value and nothing left of the tree.
 
-use crate::kit::{Keeping, Kit, command, is_running, shell, source, wait_until_running};
+use crate::kit::{Keeping, Kit, command, is_running, marker, shell, source, wait_until_running};
 use common::{
     Limit,
     outcome::Outcome,
@@ -85,13 +85,13 @@ fn i8_a_fork_bomb_is_contained_and_gone() {
         let mut kit = Kit::keeping(keeping);
         let bomb = "f() { f | f & }; f; sleep 60";
         let before = Instant::now();
-        let ran = kit.run(with(command("bash", &["-c", bomb, "ruche-bomb"]), |limits| {
+        let ran = kit.run(with(command("bash", &["-c", bomb, &marker("bomb")]), |limits| {
             limits.processes = 40;
             limits.wall_time = Duration::from_secs(20);
         }));
         ran.assert_limit(Limit::Processes);
         assert!(before.elapsed().as_secs() < 15, "{keeping:?} took {:?}", before.elapsed());
-        assert!(!is_running("ruche-bomb"), "{keeping:?}");
+        assert!(!is_running(&marker("bomb")), "{keeping:?}");
         kit.run(shell("exit 4")).assert_exit(4);
     }
 }
@@ -151,23 +151,23 @@ fn e5_cancel_is_polite_first_and_thorough_then() {
     assert_eq!(output, b"up\nbye\n");
 
     let stubborn =
-        kit.start(command("sh", &["-c", "trap '' TERM; echo up; while :; do sleep 1; done", "ruche-stubborn"]));
+        kit.start(command("sh", &["-c", "trap '' TERM; echo up; while :; do sleep 1; done", &marker("stubborn")]));
     kit.until("the program is up", |_, event| matches!(event, slave::executor::ExecutorEvent::Output { .. }));
     let before = Instant::now();
     kit.stop(stubborn, Stop::Cancelled { by: "alice".into() });
     assert_eq!(kit.end_of(stubborn).outcome, cancelled);
     assert!((1.9..6.0).contains(&before.elapsed().as_secs_f64()));
-    assert!(!is_running("ruche-stubborn"));
+    assert!(!is_running(&marker("stubborn")));
 }
 
 #[test]
 fn i12_a_daemon_is_gone_when_its_program_ends() {
     for keeping in BOTH {
         let mut kit = Kit::keeping(keeping);
-        let text = "import os, signal, sys\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    os.execvp('sleep', ['sleep', '4321'])\n  os._exit(0)\nos.wait()\n";
+        let text = &"import os, signal, sys\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    os.execvp('sleep', ['sleep', '4321'])\n  os._exit(0)\nos.wait()\n".replace("4321", &marker("4321"));
         let before = Instant::now();
         kit.run(source("Python", "daemon.py", text)).assert_exit(0);
-        assert!(!is_running("4321"), "{keeping:?}");
+        assert!(!is_running(&marker("4321")), "{keeping:?}");
         assert!(before.elapsed().as_secs() < 10);
     }
 }
@@ -176,33 +176,33 @@ fn i12_a_daemon_is_gone_when_its_program_ends() {
 fn e5_a_child_that_holds_the_pipe_does_not_delay_the_result() {
     let mut kit = Kit::new();
     let before = Instant::now();
-    let ran = kit.run(shell("sleep 1234 & echo started"));
+    let ran = kit.run(shell(&format!("sleep {} & echo started", marker("1234"))));
     ran.assert_exit(0);
     assert_eq!(ran.text(), "started\n");
     assert!(before.elapsed().as_secs() < 5);
-    assert!(!is_running("1234"));
+    assert!(!is_running(&marker("1234")));
 }
 
 #[test]
 fn p9_programs_end_with_the_slave() {
     let mut kit = Kit::new();
-    let key = kit.start(shell("echo up; trap '' TERM; sleep 9876; sleep 9876"));
+    let key = kit.start(shell(&format!("echo up; trap '' TERM; sleep {0}; sleep {0}", marker("9876"))));
     kit.until("the program is up", |_, event| matches!(event, slave::executor::ExecutorEvent::Output { .. }));
-    wait_until_running("9876");
+    wait_until_running(&marker("9876"));
     assert_eq!(kit.executor().running(), 1, "{key}");
     drop(kit);
-    assert!(!is_running("9876"));
+    assert!(!is_running(&marker("9876")));
 }
 
 #[test]
 fn e5_a_keeper_that_dies_takes_its_program_with_it_and_the_slot_goes_on() {
     let mut kit = Kit::new();
-    let key = kit.start(shell("echo $PPID; (setsid sleep 7654 &); sleep 7654"));
+    let key = kit.start(shell(&format!("echo $PPID; (setsid sleep {0} &); sleep {0}", marker("7654"))));
     kit.until("the program is up", |_, event| matches!(event, slave::executor::ExecutorEvent::Output { .. }));
     let output = kit.executor().outputs().read(key, common::message::Stream::Stdout, 0, 99).unwrap();
     let keeper: i32 = String::from_utf8_lossy(&output).trim().parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), nix::sys::signal::Signal::SIGKILL).unwrap();
     assert!(matches!(kit.end_of(key).outcome, Outcome::Lost { .. }));
-    assert!(!is_running("7654"));
+    assert!(!is_running(&marker("7654")));
     kit.run(shell("exit 5")).assert_exit(5);
 }

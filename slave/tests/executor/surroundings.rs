@@ -144,7 +144,7 @@ fn i3_a_program_cannot_look_into_other_folders() {
         return;
     }
     let mut kit = Kit::new();
-    let secret = kit.folder.path().join("identity");
+    let secret = kit.data.join("identity");
     std::fs::write(&secret, b"key").unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
     let script = format!("cat {}; ls ..; ls ../..; touch ../x; pwd; ls \"$HOME\"", secret.display());
@@ -192,4 +192,35 @@ fn e9_compile_errors_are_told_before_the_run_with_file_and_line() {
         "class A {} public class B { public static void main(String[] a) { System.exit(a.length); } }",
     ))
     .assert_exit(0);
+}
+
+#[test]
+fn e5_all_this_holds_for_an_ordinary_user_as_well() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(65_533), Some(65_533)).unwrap();
+    let own = std::env::current_exe().unwrap();
+    let ran = std::process::Command::new("setpriv")
+        .args(["--reuid", "65533", "--regid", "65533", "--clear-groups"])
+        .arg(own)
+        .args(["--test-threads", "2"])
+        .env("HOME", folder.path())
+        .env("TMPDIR", folder.path())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn e5_a_data_folder_that_programs_cannot_reach_is_no_obstacle() {
+    let closed = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut kit = Kit::in_folder(&closed.path().join("data"));
+    kit.run(source("C", "a.c", "#include <stdio.h>\nint main(void) { return fopen(\"a.c\", \"r\") ? 7 : 1; }\n"))
+        .assert_exit(7);
+    if is_root() {
+        assert!(!kit.work.starts_with(closed.path()), "{}", kit.work.display());
+    }
 }

@@ -1,0 +1,2 @@
+if true; then
+    echo "the end of the if is missing"

@@ -1,0 +1,5 @@
+public class SyntaxError {
+    public static void main(String[] arguments) {
+        int number = "seven";
+    }
+}

@@ -1,0 +1,5 @@
+// Counts for ever; the time limit ends it.
+let count = 0;
+while (true) {
+  count += 1;
+}

@@ -1,0 +1,2 @@
+const settings = undefined;
+console.log(settings.name);

@@ -1,0 +1,2 @@
+local number = = 7
+print(number)

@@ -1,0 +1,5 @@
+use strict;
+use warnings;
+
+warn "nothing to do\n";
+exit 7;

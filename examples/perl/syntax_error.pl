@@ -1,0 +1,2 @@
+my $name = ;
+print "Hello $name\n";

@@ -1,0 +1,3 @@
+<?php
+fwrite(STDERR, "nothing to do\n");
+exit(8);

@@ -1,0 +1,3 @@
+<?php
+echo "the semicolon is missing"
+exit(0);

@@ -1,0 +1,2 @@
+[Console]::Error.WriteLine("nothing to do")
+exit 11

@@ -1,0 +1,2 @@
+print("Hello from Python")
+print("6 x 7 =", 6 * 7)

@@ -1,0 +1,2 @@
+def greet(name)
+  puts "Hello #{name}"

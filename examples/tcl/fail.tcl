@@ -1,0 +1,2 @@
+puts stderr "nothing to do"
+exit 9

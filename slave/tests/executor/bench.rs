@@ -1,1 +1,0 @@
-//! Spawn rate beside the machine's own; run by `cargo xtask bench`.
