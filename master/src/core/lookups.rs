@@ -65,6 +65,7 @@ impl Core {
     }
 }
 
-fn not_found() -> UserError {
+/// The same words whether it does not exist or is not the asker's to see.
+pub(super) fn not_found() -> UserError {
     UserError::new(ErrorCode::ProgramUnknown, "no such program is known to you")
 }

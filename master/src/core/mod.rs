@@ -207,6 +207,7 @@ impl Core {
             if let Some(link) = slave.link {
                 assert_eq!(self.links.get(&link), Some(id));
             }
+            assert_eq!(slave.lease_at(), self.leases.iter().find(|(_, other)| other == id).map(|(at, _)| *at));
         }
         let alive = |state| self.programs.values().filter(|program| program.shown_state() == state).count() as u64;
         for state in [State::Waiting, State::Running] {

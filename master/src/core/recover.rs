@@ -8,7 +8,7 @@ use super::{
     slaves::Slave,
 };
 use crate::store::load::Recovered;
-use common::{AttemptKey, program::State, units::BootTime};
+use common::{AttemptKey, program::State};
 use scheduler::{Presence, Requirement, Scheduler};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -58,7 +58,7 @@ impl Core {
                 let id = row.id;
                 core.add_slave(id, Slave::absent(row));
                 core.scheduler.set_presence(id, Presence::Unreachable);
-                core.leases.insert((lease_end(&core), id));
+                core.set_lease(id, Some(core.now.boot.plus(core.settings.lease)));
             }
         }
         let mut bodies: HashMap<u64, Arc<Body>> = HashMap::new();
@@ -106,8 +106,4 @@ impl Core {
         }
         core
     }
-}
-
-fn lease_end(core: &Core) -> BootTime {
-    core.now.boot.plus(core.settings.lease)
 }

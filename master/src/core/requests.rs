@@ -5,6 +5,7 @@ use super::{
     accept::Submit,
     action::{Action, Then},
     event::LinkId,
+    lookups::not_found,
     permission,
     program::ProgramState,
     waiters::Follow,
@@ -124,7 +125,7 @@ impl Core {
     fn alive(&self, client: ClientId, id: ProgramId) -> Option<Result<u64, UserError>> {
         let sequence = *self.by_id.get(&id)?;
         let program = self.programs.get(&sequence)?;
-        Some(if self.may_see(client, &program.user) { Ok(sequence) } else { Err(self.unknown(id)) })
+        Some(if self.may_see(client, &program.user) { Ok(sequence) } else { Err(not_found()) })
     }
 
     /// The row of a program that is in memory; none when the store must be asked.
@@ -133,7 +134,7 @@ impl Core {
             Some(sequence) => self.program_view(*sequence)?,
             None => self.just_ended.get(&id)?.view.clone(),
         };
-        Some(if self.may_see(client, &view.user) { Ok(view) } else { Err(self.unknown(id)) })
+        Some(if self.may_see(client, &view.user) { Ok(view) } else { Err(not_found()) })
     }
 
     fn spec_of(&self, sequence: u64) -> Result<Reply, UserError> {

@@ -45,6 +45,11 @@ pub(super) struct Slave {
 }
 
 impl Slave {
+    #[cfg(test)]
+    pub(super) const fn lease_at(&self) -> Option<BootTime> {
+        self.lease
+    }
+
     /// A slave that the store remembers.
     pub(super) fn absent(row: SlaveRow) -> Self {
         Self {
@@ -104,7 +109,7 @@ impl Core {
         }
     }
 
-    fn set_lease(&mut self, id: SlaveId, at: Option<BootTime>) {
+    pub(super) fn set_lease(&mut self, id: SlaveId, at: Option<BootTime>) {
         if let Some(slave) = self.slaves.get_mut(&id) {
             if let Some(old) = std::mem::replace(&mut slave.lease, at) {
                 self.leases.remove(&(old, id));
@@ -262,8 +267,9 @@ impl Core {
         while let Some((at, id)) = self.leases.first().copied()
             && at <= self.now.boot
         {
-            self.set_lease(id, None);
+            self.leases.pop_first();
             let Some(slave) = self.slaves.get_mut(&id) else { continue };
+            slave.lease = None;
             if slave.lease_over {
                 self.forget_slave(id);
                 continue;
