@@ -5,11 +5,7 @@ use crate::{
     editing::Run,
     state::AppState,
 };
-use common::{
-    ErrorCode, ProgramId, ProgramSpec, UserError,
-    message::Reply,
-    view::Explanation,
-};
+use common::{ErrorCode, ProgramId, ProgramSpec, UserError, message::Reply, view::Explanation};
 use std::{sync::Arc, time::Instant};
 
 /// Specs and explanations that are kept.

@@ -64,8 +64,7 @@ impl App {
 
     /// Does `command` as if a person had asked for it.
     pub fn run(&mut self, ctx: &egui::Context, command: Command) {
-        let means =
-            Means { backend: &self.backend, mirror: &self.mirror, dialogs: &*self.dialogs, ctx };
+        let means = Means { backend: &self.backend, mirror: &self.mirror, dialogs: &*self.dialogs, ctx };
         command_handling::handle(&mut self.state, command, &means);
         ctx.request_repaint();
     }
@@ -79,8 +78,7 @@ impl App {
         self.mirror = self.backend.mirror();
         let mut changed = answers::take(&mut self.state, &*self.backend);
         changed |= self.backend.take_started();
-        let means =
-            Means { backend: &self.backend, mirror: &self.mirror, dialogs: &*self.dialogs, ctx };
+        let means = Means { backend: &self.backend, mirror: &self.mirror, dialogs: &*self.dialogs, ctx };
         command_handling::chosen(&mut self.state, &means);
         command_handling::loaded(&mut self.state);
         let connected = self.mirror.connected();
@@ -208,7 +206,8 @@ impl App {
     fn bars(&self, ui: &mut Ui, clock: &Clock, commands: &mut Commands) {
         let t = tokens(ui);
         let frame = egui::Frame::new().fill(t.panel);
-        let bar = |panel: Panel, size: f32| panel.exact_size(size).resizable(false).show_separator_line(false).frame(frame);
+        let bar =
+            |panel: Panel, size: f32| panel.exact_size(size).resizable(false).show_separator_line(false).frame(frame);
         let connection = pulse::connection(&self.mirror, clock);
         bar(Panel::top("top bar"), theme::TOP_BAR).show(ui, |ui| {
             panels::bars::top_bar(ui, &self.state, &self.mirror, &connection, commands);
@@ -310,12 +309,18 @@ impl App {
         let mut times = vec![pulse::changes_in(&self.mirror, clock), self.backend.changes_in()];
         match self.state.pane {
             Pane::History => {
-                times.push(self.window.as_ref().and_then(|window| panels::history::changes_in(&self.mirror, clock, window)));
-                let waits = self.looked_at().and_then(|id| self.mirror.program(id)).is_some_and(|row| row.state == State::Waiting);
+                times.push(
+                    self.window.as_ref().and_then(|window| panels::history::changes_in(&self.mirror, clock, window)),
+                );
+                let waits = self
+                    .looked_at()
+                    .and_then(|id| self.mirror.program(id))
+                    .is_some_and(|row| row.state == State::Waiting);
                 times.push(waits.then_some(WHY_INTERVAL));
             }
             Pane::Submit => {
-                let runs = self.looked_at().and_then(|id| self.mirror.program(id)).is_some_and(|row| !row.state.is_final());
+                let runs =
+                    self.looked_at().and_then(|id| self.mirror.program(id)).is_some_and(|row| !row.state.is_final());
                 times.push(runs.then_some(Duration::from_millis(500)));
             }
             Pane::Slaves | Pane::Clients => times.push(Some(Duration::from_secs(30))),

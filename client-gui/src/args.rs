@@ -60,7 +60,8 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command_line().debug_assert();
-        let arguments = Arguments::try_parse_from(["ruche-gui", "--connect", "a:1", "--user", "bob", "--theme", "light"]).unwrap();
+        let arguments =
+            Arguments::try_parse_from(["ruche-gui", "--connect", "a:1", "--user", "bob", "--theme", "light"]).unwrap();
         assert_eq!((arguments.user.as_deref(), arguments.theme), (Some("bob"), Some(Choice::Light)));
         for wrong in [&["--theme", "blue"][..], &["--user", "bob"], &["--start", "--demo"]] {
             assert!(Arguments::try_parse_from(["ruche-gui"].iter().chain(wrong)).is_err(), "{wrong:?}");

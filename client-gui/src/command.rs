@@ -326,12 +326,10 @@ impl Command {
             Self::OpenOutput | Self::Why | Self::CopyId => one,
             Self::EditAndRun => connected.and(one),
             Self::RunAgain => connected.and(one).and(role(Role::Submitter, "your role may only look")),
-            Self::Stop => connected
-                .and(role(Role::Submitter, "your role may only look"))
-                .and(need(
-                    situation.selected.iter().any(|state| !state.is_final()),
-                    "select programs that run or wait first",
-                )),
+            Self::Stop => connected.and(role(Role::Submitter, "your role may only look")).and(need(
+                situation.selected.iter().any(|state| !state.is_final()),
+                "select programs that run or wait first",
+            )),
             Self::StopConfirmed(_) => connected,
             Self::SaveOutput | Self::CopyOutput | Self::FindInOutput | Self::SaveTo(_) => {
                 need(situation.output, "no output is shown")
@@ -441,9 +439,7 @@ impl Commands {
         let keys = if hint { command.keys() } else { String::new() };
         let enabled = command.enabled(&self.situation);
         let response = ui
-            .add_enabled_ui(enabled.is_ok(), |ui| {
-                crate::widgets::show_button(ui, &words.label, &keys, look, min_width)
-            })
+            .add_enabled_ui(enabled.is_ok(), |ui| crate::widgets::show_button(ui, &words.label, &keys, look, min_width))
             .inner;
         if response.clicked() {
             self.send(command.clone());

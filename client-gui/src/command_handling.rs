@@ -95,8 +95,14 @@ pub fn handle(state: &mut AppState, command: Command, means: &Means<'_>) {
         | Command::LogIn(_)
         | Command::AskPin(_)
         | Command::Resume(_) => session(state, command, &**means.backend),
-        Command::NewTab | Command::CloseTab | Command::Template(_) | Command::Run => write(state, &command, &**means.backend),
-        Command::OpenFile | Command::ChooseStdin | Command::SaveOutput | Command::SaveTo(_) | Command::ReadFile { .. } => {
+        Command::NewTab | Command::CloseTab | Command::Template(_) | Command::Run => {
+            write(state, &command, &**means.backend)
+        }
+        Command::OpenFile
+        | Command::ChooseStdin
+        | Command::SaveOutput
+        | Command::SaveTo(_)
+        | Command::ReadFile { .. } => {
             file(state, command, means);
         }
         Command::Stop
@@ -322,7 +328,8 @@ fn tab_stream(state: &AppState) -> Stream {
 }
 
 fn suggested_name(row: &ProgramView, stream: Stream) -> String {
-    let stem: String = row.name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let stem: String =
+        row.name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
     let kind = match stream {
         Stream::Stdout => "output",
         Stream::Stderr => "errors",
@@ -394,7 +401,8 @@ fn program(state: &mut AppState, command: Command, means: &Means<'_>) {
             state.dialog = Some(Dialog::ConfirmStop(alive));
         }
         Command::StopConfirmed(ids) => {
-            let name = |id: &ProgramId| means.mirror.program(*id).map_or_else(|| id.to_string(), |row| history::name(row));
+            let name =
+                |id: &ProgramId| means.mirror.program(*id).map_or_else(|| id.to_string(), |row| history::name(row));
             let names = ids.iter().map(name).collect();
             state.awaited.push(Awaited::Stop(names, means.backend.request(Request::Cancel { ids })));
         }

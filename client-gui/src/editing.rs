@@ -211,11 +211,8 @@ impl EditorTab {
         let joined = arguments::join(words.iter().map(String::as_str));
         let mut tab = match &spec.work {
             Work::Source { language, file_name, text } => {
-                let mut tab = Self::new(
-                    file_name.clone(),
-                    String::from_utf8_lossy(&text.0).into_owned(),
-                    language.clone(),
-                );
+                let mut tab =
+                    Self::new(file_name.clone(), String::from_utf8_lossy(&text.0).into_owned(), language.clone());
                 tab.arguments = joined;
                 tab
             }
@@ -277,15 +274,16 @@ impl EditorTab {
     pub fn spec(&self) -> Result<(ProgramSpec, u32), UserError> {
         let refuse = |what: String| UserError::new(ErrorCode::SubmitInvalid, what);
         let (work, words) = if self.is_command() {
-            let mut words = arguments::split(&self.text).map_err(|why| refuse(format!("the command cannot be read: {why}")))?;
+            let mut words =
+                arguments::split(&self.text).map_err(|why| refuse(format!("the command cannot be read: {why}")))?;
             if words.is_empty() {
                 return Err(refuse("the command is empty".to_owned()));
             }
             let command = words.remove(0);
             (Work::Command { command: command.into() }, words)
         } else {
-            let words =
-                arguments::split(&self.arguments).map_err(|why| refuse(format!("the arguments cannot be read: {why}")))?;
+            let words = arguments::split(&self.arguments)
+                .map_err(|why| refuse(format!("the arguments cannot be read: {why}")))?;
             let work = Work::Source {
                 language: self.language.clone(),
                 file_name: self.file_name.clone(),
@@ -306,7 +304,8 @@ impl EditorTab {
             "" => None,
             text => Some(length(text).ok_or_else(|| refuse(wrong("CPU time", text)))?),
         };
-        spec.limits.memory = self.memory.trim().parse::<ByteSize>().map_err(|error| refuse(format!("memory: {error}")))?;
+        spec.limits.memory =
+            self.memory.trim().parse::<ByteSize>().map_err(|error| refuse(format!("memory: {error}")))?;
         spec.limits.processes = number("processes", &self.processes)?;
         spec.priority = number("priority", &self.priority)?;
         spec.retry = number("retries", &self.retry)?;

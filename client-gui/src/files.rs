@@ -82,9 +82,7 @@ impl FileDialogs for NoDialogs {
 }
 
 /// Runs `work` on a thread of its own.
-pub fn in_background<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, UserError> + Send + 'static,
-) -> Asked<T> {
+pub fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T, UserError> + Send + 'static) -> Asked<T> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("ruche-file".to_owned()).spawn(move || {
         // Nobody may want the answer any more.
@@ -105,7 +103,10 @@ pub fn in_background<T: Send + 'static>(
 /// `E-FILE-UNREADABLE` with the path and the reason.
 pub fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, UserError> {
     let refuse = |why: String| {
-        UserError::new(ErrorCode::FileUnreadable, format!("`{}` cannot be read: {why}", crate::widgets::shown(&path.to_string_lossy())))
+        UserError::new(
+            ErrorCode::FileUnreadable,
+            format!("`{}` cannot be read: {why}", crate::widgets::shown(&path.to_string_lossy())),
+        )
     };
     let meta = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
     // A pipe or device would keep the reader waiting.

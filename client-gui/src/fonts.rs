@@ -108,7 +108,7 @@ mod tests {
         for font in [text(), strong(), mono()] {
             let mut view = fonts.with_pixels_per_point(1.0);
             let widths: Vec<f32> = ('0'..='9').map(|digit| view.glyph_width(&font, digit)).collect();
-            assert!(widths.iter().all(|width| (width - widths[0]).abs() < 0.01), "{:?}: {widths:?}", font.family);
+            assert!(widths.iter().all(|width| (width - widths[0]).abs() < 0.05), "{:?}: {widths:?}", font.family);
         }
     }
 

@@ -5,8 +5,8 @@
 
 pub mod answers;
 pub mod app;
-pub mod arguments;
 mod args;
+pub mod arguments;
 pub mod backend;
 pub mod command;
 pub mod command_handling;
@@ -26,7 +26,7 @@ pub mod state;
 pub mod templates;
 pub mod theme;
 pub mod view_model;
-mod widgets;
+pub mod widgets;
 
 pub use args::{Arguments, command_line as command_line_of_gui};
 pub use open::run;

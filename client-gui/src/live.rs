@@ -42,9 +42,8 @@ impl LiveBackend {
     /// # Errors
     /// When the system gives no thread.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Result<Self, UserError> {
-        let folder = client::context::folder()
-            .inspect_err(|error| tracing::warn!(%error, "logins are not remembered"))
-            .ok();
+        let folder =
+            client::context::folder().inspect_err(|error| tracing::warn!(%error, "logins are not remembered")).ok();
         Ok(Self {
             live: Live::start(ClientKind::Gui, wake)?,
             folder,
@@ -160,8 +159,10 @@ impl Backend for LiveBackend {
     }
 
     fn resume(&self, known: &Known) -> Result<(), UserError> {
-        let found =
-            self.contexts().into_iter().find(|(_, context)| context.target.address == known.address && context.user == known.user);
+        let found = self
+            .contexts()
+            .into_iter()
+            .find(|(_, context)| context.target.address == known.address && context.user == known.user);
         let Some((folder, context)) = found else { return Err(client::context::login_needed()) };
         let credentials = context.credentials()?;
         self.connect(LiveTarget { target: context.target, credentials, remember_in: Some(folder) });
@@ -182,7 +183,8 @@ impl Backend for LiveBackend {
                 *here = Some(Local::start(&options, said)?);
             }
             if let Some(local) = &*here {
-                let target = LiveTarget { target: local.target().clone(), credentials: local.credentials(), remember_in: None };
+                let target =
+                    LiveTarget { target: local.target().clone(), credentials: local.credentials(), remember_in: None };
                 *started.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
             }
             Ok(())

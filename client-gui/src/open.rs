@@ -21,7 +21,7 @@ use std::{
 };
 
 /// What a Debian machine needs for the window.
-pub const APT_LINE: &str =
+const APT_LINE: &str =
     "apt-get install -y --no-install-recommends libx11-6 libx11-xcb1 libxcursor1 libxi6 libxkbcommon-x11-0 libgl1";
 
 /// Does what the command line says.
@@ -34,9 +34,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             clap_complete::generate(*shell, &mut crate::command(), "ruche-gui", &mut std::io::stdout());
             Ok(())
         }
-        Some(Action::Man) => {
-            clap_mangen::Man::new(crate::command()).render(&mut std::io::stdout()).context("the manual page cannot be written")
-        }
+        Some(Action::Man) => clap_mangen::Man::new(crate::command())
+            .render(&mut std::io::stdout())
+            .context("the manual page cannot be written"),
         None => window(arguments),
     }
 }

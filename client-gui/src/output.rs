@@ -232,7 +232,8 @@ fn step(
             Some(Ok(_)) => {
                 text.asked = None;
                 text.end = true;
-                text.error = Some(UserError::new(ErrorCode::ProtocolError, "the master gave another answer than output"));
+                text.error =
+                    Some(UserError::new(ErrorCode::ProtocolError, "the master gave another answer than output"));
             }
             Some(Err(error)) => {
                 text.asked = None;
@@ -280,7 +281,9 @@ mod tests {
 
     #[test]
     fn e7_output_is_cut_into_lines_however_it_arrives() {
-        for parts in [&[&b"one\ntwo\nthree"[..]][..], &[b"one", b"\n", b"tw", b"o\nthree"], &[b"one\n", b"two\n", b"three"]] {
+        for parts in
+            [&[&b"one\ntwo\nthree"[..]][..], &[b"one", b"\n", b"tw", b"o\nthree"], &[b"one\n", b"two\n", b"three"]]
+        {
             assert_eq!(lines(&text(parts)), ["one", "two", "three"]);
         }
         assert_eq!(lines(&text(&[b"a\n"])), ["a"], "a line feed at the end begins no line");

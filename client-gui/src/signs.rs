@@ -108,11 +108,7 @@ pub fn icon(painter: &Painter, rect: Rect, icon: Icon, size: f32, colour: Color3
             line(painter, &[at(13.5, 4.5), at(4.5, 13.5)], stroke);
         }
         Icon::Down => {
-            painter.add(Shape::convex_polygon(
-                vec![at(4.5, 6.5), at(13.5, 6.5), at(9.0, 12.0)],
-                colour,
-                Stroke::NONE,
-            ));
+            painter.add(Shape::convex_polygon(vec![at(4.5, 6.5), at(13.5, 6.5), at(9.0, 12.0)], colour, Stroke::NONE));
         }
         Icon::Check => line(painter, &[at(3.5, 9.5), at(7.5, 13.5), at(14.5, 4.5)], Stroke::new(1.8 * unit, colour)),
         Icon::Search => {

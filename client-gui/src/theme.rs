@@ -3,7 +3,9 @@
 
 use crate::fonts;
 use common::program::State;
-use egui::{Color32, CornerRadius, Margin, Shadow, Stroke, Style, TextStyle, Theme, ThemePreference, Ui, Visuals, vec2};
+use egui::{
+    Color32, CornerRadius, Margin, Shadow, Stroke, Style, TextStyle, Theme, ThemePreference, Ui, Visuals, vec2,
+};
 use serde::{Deserialize, Serialize};
 
 /// Radius of controls, in points.
@@ -135,6 +137,12 @@ impl Tokens {
         mix(self.panel, colour, 0.13)
     }
 
+    /// The line between two rows: quieter than the one between two panes.
+    #[must_use]
+    pub fn row_line(&self) -> Color32 {
+        mix(self.bg, self.border, 0.6)
+    }
+
     /// The accent under the pointer.
     #[must_use]
     pub fn accent_hover(&self) -> Color32 {
@@ -248,7 +256,8 @@ fn style(tokens: &Tokens, dark: bool) -> Style {
     spacing.icon_width = 16.0;
     spacing.icon_width_inner = 8.0;
     spacing.combo_height = 320.0;
-    spacing.scroll = egui::style::ScrollStyle { floating: true, bar_width: 8.0, ..egui::style::ScrollStyle::floating() };
+    spacing.scroll =
+        egui::style::ScrollStyle { floating: true, bar_width: 8.0, ..egui::style::ScrollStyle::floating() };
     style
 }
 

@@ -88,6 +88,11 @@ impl Demo {
         change(&mut self.0.borrow_mut().mirror);
     }
 
+    /// Replaces a program by `row`, or adds it, for tests.
+    pub fn put(&self, row: ProgramView) {
+        self.0.borrow_mut().put(row);
+    }
+
     /// Adds `count` programs that ended just now, as other people's work does.
     pub fn add_programs(&self, count: u64) {
         let mut script = self.0.borrow_mut();
@@ -268,7 +273,8 @@ impl Script {
         follow: bool,
     ) -> Option<Result<Reply, UserError>> {
         let program = self.find(id)?;
-        let output = self.outputs.get(&id).cloned().unwrap_or_else(|| outputs::output(&program.name, &program.last_line));
+        let output =
+            self.outputs.get(&id).cloned().unwrap_or_else(|| outputs::output(&program.name, &program.last_line));
         let bytes = match stream {
             Stream::Stdout => output.stdout,
             Stream::Stderr => output.stderr,
@@ -350,8 +356,7 @@ impl Script {
 
 fn matches(row: &ProgramView, filter: &HistoryFilter) -> bool {
     let search = filter.search.to_lowercase();
-    let texts =
-        [Some(row.name.as_str()), row.language.as_deref(), row.slave_name.as_deref(), Some(row.user.as_str())];
+    let texts = [Some(row.name.as_str()), row.language.as_deref(), row.slave_name.as_deref(), Some(row.user.as_str())];
     (filter.states.is_empty() || filter.states.contains(&row.state))
         && (!filter.mine || row.user == "alice")
         && (search.is_empty()
@@ -395,7 +400,9 @@ impl Backend for Demo {
 
     fn submit(&self, spec: ProgramSpec, count: u32) -> Asked<Vec<ProgramId>> {
         let result = match &spec.work {
-            Work::Source { language, .. } if common::language::by_name(common::language::built_in(), language).is_none() => {
+            Work::Source { language, .. }
+                if common::language::by_name(common::language::built_in(), language).is_none() =>
+            {
                 Err(UserError::new(ErrorCode::LanguageNone, format!("no connected slave can run `{language}`")))
             }
             Work::Source { .. } | Work::Command { .. } => {
@@ -443,7 +450,10 @@ impl Backend for Demo {
         self.change(|mirror| {
             if login.password == "wrong" {
                 mirror.link = Link::Refused {
-                    reason: UserError::new(ErrorCode::LoginWrong, format!("{} cannot log in with this password", login.user)),
+                    reason: UserError::new(
+                        ErrorCode::LoginWrong,
+                        format!("{} cannot log in with this password", login.user),
+                    ),
                 };
             } else {
                 mirror.link = Link::Connected;

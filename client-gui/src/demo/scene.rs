@@ -7,8 +7,8 @@ use common::{
     program::State,
     session::Role,
     view::{
-        ClientKind, ClientView, Isolation, LanguageOffer, Policy, ProgramView, Progress, SlaveState, SlaveView, Summary,
-        Usage,
+        ClientKind, ClientView, Isolation, LanguageOffer, Policy, ProgramView, Progress, SlaveState, SlaveView,
+        Summary, Usage,
     },
 };
 use uuid::Uuid;
@@ -66,7 +66,11 @@ fn slave_id(number: u32) -> SlaveId {
 }
 
 fn slave_by_name(name: &str) -> Option<SlaveId> {
-    ["pc-02", "pc-03", "pc-04", "pc-07", "pc-05"].iter().zip(0..).find(|(known, _)| **known == name).map(|(_, n)| slave_id(n))
+    ["pc-02", "pc-03", "pc-04", "pc-07", "pc-05"]
+        .iter()
+        .zip(0..)
+        .find(|(known, _)| **known == name)
+        .map(|(_, n)| slave_id(n))
 }
 
 /// The program at `sequence` of the history.
@@ -99,12 +103,11 @@ fn outcome(row: &Row) -> Option<Outcome> {
 /// The newest programs, as in the drawing, newest first.
 #[must_use]
 pub fn programs(now: Timestamp) -> Vec<ProgramView> {
-    (0..).zip(ROWS).map(|(index, row)| program(now, index, row)).collect()
+    (0..).zip(ROWS).map(|(index, row)| program(now, TOTAL - index, row)).collect()
 }
 
-fn program(now: Timestamp, index: u64, row: &Row) -> ProgramView {
+fn program(now: Timestamp, sequence: u64, row: &Row) -> ProgramView {
     let (state, name, language, slave, user, seconds, ran, last_line) = *row;
-    let sequence = TOTAL - index;
     let started = (state != State::Waiting).then(|| ago(now, seconds));
     let output = super::outputs::output(name, last_line);
     ProgramView {
@@ -153,7 +156,7 @@ pub fn old_program(now: Timestamp, sequence: u64) -> ProgramView {
     let state = if kind.is_multiple_of(41) { State::Failed } else { State::Done };
     let seconds = 1_400 + (TOTAL.saturating_sub(sequence)) * 53;
     let row = (state, name, language, slave, user, seconds, 80 + kind % 4_000, "ok");
-    let mut program = program(now, TOTAL.saturating_sub(sequence), &row);
+    let mut program = program(now, sequence, &row);
     if state == State::Failed {
         program.outcome = Some(Outcome::Exited { code: 1 });
         program.last_line = "assertion failed".to_owned();
@@ -167,11 +170,7 @@ pub fn spec(program: &ProgramView) -> ProgramSpec {
     let work = match &program.language {
         Some(language) => {
             let text = crate::templates::sample(language).map_or("print('ruche')\n", |sample| sample.text);
-            Work::Source {
-                language: language.clone(),
-                file_name: program.name.clone(),
-                text: text.as_bytes().into(),
-            }
+            Work::Source { language: language.clone(), file_name: program.name.clone(), text: text.as_bytes().into() }
         }
         None => {
             let mut words = program.name.split(' ');
@@ -289,7 +288,11 @@ pub fn mirror(now: Timestamp) -> Mirror {
             (1_744, "alice", "Set slots of pc-04 from 2 to 4"),
             (9_400, "alice", "Logged in from 10.0.7.21"),
         ]
-        .map(|(seconds, subject, text)| Event { at: ago(now, seconds), subject: subject.to_owned(), text: text.to_owned() })
+        .map(|(seconds, subject, text)| Event {
+            at: ago(now, seconds),
+            subject: subject.to_owned(),
+            text: text.to_owned(),
+        })
         .into(),
     );
     mirror.history.set_page(0, programs(now), TOTAL, 0);

@@ -17,13 +17,25 @@ use common::program::State;
 use egui::{Align2, Color32, CornerRadius, Rect, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
 
 /// Name, connection, palette, user.
-pub(crate) fn top_bar(ui: &mut Ui, state: &AppState, mirror: &Mirror, connection: &pulse::Connection, commands: &mut Commands) {
+pub(crate) fn top_bar(
+    ui: &mut Ui,
+    state: &AppState,
+    mirror: &Mirror,
+    connection: &pulse::Connection,
+    commands: &mut Commands,
+) {
     let t = tokens(ui);
     let bar = ui.max_rect();
     widgets::line_below(ui, bar);
     let logo = Rect::from_center_size(pos2(bar.left() + 21.0, bar.center().y), Vec2::splat(18.0));
     signs::icon(ui.painter(), logo, Icon::Cell, 18.0, t.accent);
-    let name = ui.painter().text(pos2(bar.left() + 38.0, bar.center().y), Align2::LEFT_CENTER, "Ruche", fonts::title(), t.text);
+    let name = ui.painter().text(
+        pos2(bar.left() + 38.0, bar.center().y),
+        Align2::LEFT_CENTER,
+        "Ruche",
+        fonts::title(),
+        t.text,
+    );
     let user = user_menu(ui, bar, state, mirror, commands);
     let search_width = (bar.width() * 0.29).clamp(180.0, 420.0);
     let mut search = Rect::from_center_size(bar.center(), vec2(search_width, theme::CONTROL));
@@ -104,8 +116,8 @@ fn user_menu(ui: &mut Ui, bar: Rect, state: &AppState, mirror: &Mirror, commands
         galley,
         if hot { t.text } else { t.muted },
     );
-    let arrow = Rect::from_center_size(pos2(rect.right() - 13.0, rect.center().y + 0.5), Vec2::splat(8.0));
-    signs::icon(ui.painter(), arrow, Icon::Down, 8.0, t.faint);
+    let arrow = Rect::from_center_size(pos2(rect.right() - 13.0, rect.center().y + 0.5), Vec2::splat(12.0));
+    signs::icon(ui.painter(), arrow, Icon::Down, 12.0, t.faint);
     egui::Popup::menu(&response).gap(4.0).show(|ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         for choice in [Choice::System, Choice::Dark, Choice::Light] {
@@ -181,7 +193,8 @@ pub(crate) fn bottom_bar(ui: &mut Ui, state: &AppState, pulse: Option<&Pulse>, c
         return;
     }
     let mut x = bar.left() + 13.0;
-    let painted = ui.painter().text(pos2(x, bar.center().y), Align2::LEFT_CENTER, &pulse.programs, fonts::small(), t.muted);
+    let painted =
+        ui.painter().text(pos2(x, bar.center().y), Align2::LEFT_CENTER, &pulse.programs, fonts::small(), t.muted);
     x = painted.right() + 18.0;
     for (sign, count, word, filter) in [
         (State::Running, pulse.running, "running", vec![State::Running, State::Suspended]),
@@ -252,7 +265,12 @@ fn toast(ui: &mut Ui, rect: Rect, state: &AppState) {
     let Some(toast) = &state.toast else { return };
     let ink = if toast.bad { t.fail } else { t.text };
     let at = Rect::from_center_size(pos2(rect.left() + 5.5, rect.center().y), Vec2::splat(11.0));
-    signs::state(ui.painter(), at, if toast.bad { State::Failed } else { State::Done }, if toast.bad { t.fail } else { t.done });
+    signs::state(
+        ui.painter(),
+        at,
+        if toast.bad { State::Failed } else { State::Done },
+        if toast.bad { t.fail } else { t.done },
+    );
     let text = Rect::from_min_max(pos2(rect.left() + 18.0, rect.top()), rect.max);
     let end = widgets::paint_elided(ui.painter(), text, &toast.text, fonts::small(), ink);
     let area = Rect::from_min_max(rect.min, pos2(end, rect.bottom()));

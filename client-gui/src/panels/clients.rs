@@ -37,19 +37,21 @@ pub(crate) fn clients_ui(ui: &mut Ui, mirror: &Mirror, clock: &Clock, state: &mu
         let at = Rect::from_min_size(body.min + vec2(12.0, 12.0), vec2(body.width() - 24.0, 20.0));
         let words = "Nobody is logged in, as far as this window knows";
         widgets::paint_elided(ui.painter(), at, words, fonts::text(), t.muted);
-        ui.interact(at, ui.scope_id().with("empty"), Sense::hover()).widget_info(|| WidgetInfo::labeled(Role::Label, true, words));
+        ui.interact(at, ui.scope_id().with("empty"), Sense::hover())
+            .widget_info(|| WidgetInfo::labeled(Role::Label, true, words));
         return;
     }
     let size = (rows.len() as u64, theme::ROW, 0.0);
     widgets::rows(ui, (Id::unique("clients table"), "clients"), body, state, size, |ui, index, rect| {
         let Some(row) = usize::try_from(index).ok().and_then(|index| rows.get(index)) else { return };
         let response = ui.interact(rect, Id::unique(("client", index)), Sense::hover());
-        let spoken = format!("{}, {}, {}, {} running, {} waiting", row.user, row.role, row.kind, row.running, row.waiting);
+        let spoken =
+            format!("{}, {}, {}, {} running, {} waiting", row.user, row.role, row.kind, row.running, row.waiting);
         response.widget_info(|| WidgetInfo::labeled(Role::Row, true, &spoken));
         if response.hovered() {
             ui.painter().rect_filled(rect, CornerRadius::ZERO, t.hover.gamma_multiply(0.55));
         }
-        widgets::line_below(ui, rect);
+        widgets::row_line(ui, rect);
         let (running, waiting) = (row.running.to_string(), row.waiting.to_string());
         let texts = [
             (row.user.as_str(), t.text),

@@ -17,7 +17,13 @@ use egui::{Align2, CornerRadius, Key, Margin, Rect, Sense, Ui, Vec2, vec2};
 const FORM: f32 = 400.0;
 
 /// The pane.
-pub(crate) fn connect_ui(ui: &mut Ui, mirror: &Mirror, known: &[Known], state: &mut ConnectState, commands: &mut Commands) {
+pub(crate) fn connect_ui(
+    ui: &mut Ui,
+    mirror: &Mirror,
+    known: &[Known],
+    state: &mut ConnectState,
+    commands: &mut Commands,
+) {
     let pane = ui.max_rect();
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         let width = FORM.min(pane.width() - 32.0);
@@ -82,14 +88,18 @@ fn here(ui: &mut Ui, state: &ConnectState, commands: &mut Commands) {
 
 fn error_ui(ui: &mut Ui, error: &UserError) {
     let t = tokens(ui);
-    let frame = egui::Frame::new()
-        .fill(t.tint(t.fail))
-        .corner_radius(CornerRadius::same(6))
-        .inner_margin(Margin { left: 14, right: 12, top: 10, bottom: 10 });
+    let frame = egui::Frame::new().fill(t.tint(t.fail)).corner_radius(CornerRadius::same(6)).inner_margin(Margin {
+        left: 14,
+        right: 12,
+        top: 10,
+        bottom: 10,
+    });
     let response = frame.show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.spacing_mut().item_spacing.y = 4.0;
-        let line = |text: String, font, ink| egui::Label::new(egui::RichText::new(text).font(font).color(ink)).selectable(true).wrap();
+        let line = |text: String, font, ink| {
+            egui::Label::new(egui::RichText::new(text).font(font).color(ink)).selectable(true).wrap()
+        };
         ui.add(line(shown(&error.sentence), fonts::strong(), t.text));
         ui.add(line(shown(&error.hint), fonts::text(), t.text));
         ui.add(line(shown(&error.code), fonts::mono_small(), t.muted));
@@ -202,9 +212,8 @@ fn pin_ui(ui: &mut Ui, state: &mut ConnectState, pin: &str, complete: bool, comm
         ui.add(egui::Label::new(egui::RichText::new(shown(pin)).font(fonts::mono_small())).wrap().selectable(true));
         ui.add_space(4.0);
         ui.horizontal(|ui| {
-            let yes = ui
-                .add_enabled_ui(complete, |ui| widgets::show_button(ui, "Yes, log in", "", Look::Primary, 0.0))
-                .inner;
+            let yes =
+                ui.add_enabled_ui(complete, |ui| widgets::show_button(ui, "Yes, log in", "", Look::Primary, 0.0)).inner;
             if yes.clicked() {
                 commands.send(Command::LogIn(login(state, pin.to_owned())));
                 state.pin = None;

@@ -14,7 +14,12 @@ use crate::{
     },
     widgets::{self, Look, Tab},
 };
-use common::{ProgramSpec, message::data::Stream, program::State, view::{Explanation, ProgramView}};
+use common::{
+    ProgramSpec,
+    message::data::Stream,
+    program::State,
+    view::{Explanation, ProgramView},
+};
 use egui::{Align2, CornerRadius, Margin, Rect, Role, Sense, Stroke, Ui, Vec2, WidgetInfo, pos2, vec2};
 
 /// What the pane shows.
@@ -30,7 +35,13 @@ pub(crate) struct Shown<'a> {
 }
 
 /// The pane.
-pub(crate) fn detail_ui(ui: &mut Ui, shown: &Shown<'_>, clock: &Clock, state: &mut DetailState, commands: &mut Commands) {
+pub(crate) fn detail_ui(
+    ui: &mut Ui,
+    shown: &Shown<'_>,
+    clock: &Clock,
+    state: &mut DetailState,
+    commands: &mut Commands,
+) {
     let t = tokens(ui);
     let pane = ui.max_rect();
     ui.painter().rect_filled(pane, CornerRadius::ZERO, t.panel);
@@ -50,7 +61,7 @@ pub(crate) fn detail_ui(ui: &mut Ui, shown: &Shown<'_>, clock: &Clock, state: &m
         if !view.reasons.is_empty() {
             reasons_ui(ui, &view);
         }
-        tabs_ui(ui, shown, state);
+        tabs_ui(ui, shown, state, commands);
         body_ui(ui, shown, clock, state);
     });
 }
@@ -87,7 +98,7 @@ fn verdict_ui(ui: &mut Ui, view: &Detail) {
         .fill(t.tint(colour))
         .corner_radius(CornerRadius::same(theme::RADIUS))
         .inner_margin(Margin { left: 13, right: 12, top: 8, bottom: 8 })
-        .outer_margin(Margin { left: 14, right: 14, top: 0, bottom: 10 });
+        .outer_margin(Margin { left: 14, right: 14, top: 3, bottom: 10 });
     let response = frame.show(ui, |ui| {
         ui.set_width(outer - 28.0 - 25.0);
         let mut job = egui::text::LayoutJob::default();
@@ -100,7 +111,8 @@ fn verdict_ui(ui: &mut Ui, view: &Detail) {
         ui.add(egui::Label::new(job).wrap());
     });
     let rect = response.response.rect;
-    let bar = Rect::from_min_max(pos2(rect.left() + 14.0, rect.top()), pos2(rect.left() + 17.0, rect.bottom() - 10.0));
+    let bar =
+        Rect::from_min_max(pos2(rect.left() + 14.0, rect.top() + 3.0), pos2(rect.left() + 17.0, rect.bottom() - 10.0));
     ui.painter().rect_filled(bar, CornerRadius { nw: 6, sw: 6, ne: 0, se: 0 }, colour);
 }
 
@@ -138,7 +150,8 @@ fn reasons_ui(ui: &mut Ui, view: &Detail) {
             let sign = Rect::from_center_size(pos2(rect.left() + 20.0, rect.center().y), Vec2::splat(10.0));
             let (state, colour) = if reason.able { (State::Waiting, t.wait) } else { (State::Cancelled, t.faint) };
             signs::state(ui.painter(), sign, state, colour);
-            let slave = Rect::from_min_max(pos2(rect.left() + 34.0, rect.top()), pos2(rect.left() + 98.0, rect.bottom()));
+            let slave =
+                Rect::from_min_max(pos2(rect.left() + 34.0, rect.top()), pos2(rect.left() + 98.0, rect.bottom()));
             widgets::paint_elided(ui.painter(), slave, &reason.slave, fonts::text(), t.text);
             let words = Rect::from_min_max(pos2(rect.left() + 102.0, rect.top()), rect.max - vec2(14.0, 0.0));
             widgets::paint_elided(ui.painter(), words, &reason.reason, fonts::text(), t.muted);
@@ -150,7 +163,7 @@ fn reasons_ui(ui: &mut Ui, view: &Detail) {
     ui.add_space(8.0);
 }
 
-fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState) {
+fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState, commands: &mut Commands) {
     let t = tokens(ui);
     let (strip, _) = ui.allocate_exact_size(vec2(ui.available_width(), 33.0), Sense::hover());
     ui.painter().hline(strip.x_range(), strip.top() + 0.5, Stroke::new(1.0, t.border));
@@ -166,10 +179,25 @@ fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState) {
         .collect();
     let open = DetailTab::ALL.iter().position(|tab| *tab == state.tab).unwrap_or(0);
     let area = strip.shrink2(vec2(14.0, 0.0)).translate(vec2(0.0, 1.0));
-    let pressed = ui.scope_builder(egui::UiBuilder::new().max_rect(area), |ui| widgets::tab_strip(ui, &tabs, open)).inner;
+    // Children of their own: they do not move what follows.
+    let pressed = widgets::tab_strip(&mut ui.new_child(egui::UiBuilder::new().max_rect(area)), &tabs, open);
     if let Some(pressed) = pressed {
         state.tab = DetailTab::ALL[pressed];
         state.view.restart();
+    }
+    if state.tab == DetailTab::Use {
+        return;
+    }
+    let right = egui::Layout::right_to_left(egui::Align::Center);
+    let area = strip.shrink2(vec2(8.0, 2.0));
+    let mut ui = ui.new_child(egui::UiBuilder::new().max_rect(area).layout(right));
+    ui.spacing_mut().item_spacing.x = 0.0;
+    for (command, word) in [(Command::CopyOutput, "Copy"), (Command::FindInOutput, "Find")] {
+        let words = command.words();
+        let response = widgets::show_button(&mut ui, word, "", Look::Quiet, 0.0).on_hover_text(words.tooltip);
+        if response.clicked() {
+            commands.send(command);
+        }
     }
 }
 
@@ -246,9 +274,6 @@ fn foot_ui(ui: &mut Ui, foot: Rect, program: &ProgramView, commands: &mut Comman
             commands.button(ui, Command::EditAndRun, Look::Plain, false, 0.0);
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 commands.button(ui, Command::SaveOutput, Look::Plain, false, 0.0);
-                if ui.available_width() > 90.0 {
-                    commands.button(ui, Command::CopyOutput, Look::Quiet, false, 0.0);
-                }
             });
         });
     });

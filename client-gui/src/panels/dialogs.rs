@@ -35,10 +35,8 @@ pub(crate) fn dialog_ui(ui: &Ui, dialog: &mut Dialog, commands: &mut Commands) -
         .stroke(egui::Stroke::new(1.0, t.border))
         .corner_radius(CornerRadius::same(10))
         .inner_margin(20);
-    let shown = egui::Modal::new(egui::Id::unique("dialog"))
-        .frame(frame)
-        .backdrop_color(t.backdrop())
-        .show(ui.ctx(), |ui| {
+    let shown =
+        egui::Modal::new(egui::Id::unique("dialog")).frame(frame).backdrop_color(t.backdrop()).show(ui.ctx(), |ui| {
             let room = ui.ctx().content_rect().width() - 80.0;
             match dialog {
                 Dialog::ConfirmStop(programs) => {
@@ -124,13 +122,7 @@ fn terminal(ui: &mut Ui, line: &str) {
     let t = tokens(ui);
     let width = ui.available_width();
     let (rect, _) = ui.allocate_exact_size(vec2(width, 34.0), Sense::hover());
-    ui.painter().rect(
-        rect,
-        CornerRadius::same(6),
-        t.bg,
-        egui::Stroke::new(1.0, t.border),
-        egui::StrokeKind::Inside,
-    );
+    ui.painter().rect(rect, CornerRadius::same(6), t.bg, egui::Stroke::new(1.0, t.border), egui::StrokeKind::Inside);
     let copy = Rect::from_min_max(rect.max - vec2(64.0, 31.0), rect.max - vec2(4.0, 3.0));
     let text = Rect::from_min_max(rect.min + vec2(12.0, 0.0), egui::pos2(copy.left() - 8.0, rect.bottom()));
     widgets::paint_elided(ui.painter(), text, line, fonts::mono(), t.text);
@@ -189,9 +181,8 @@ fn shortcuts(ui: &mut Ui) -> Outcome {
                     let cap = bars::key_cap(ui, rect.right_center(), keys);
                     let text = Rect::from_min_max(rect.min, egui::pos2(cap.left() - 8.0, rect.bottom()));
                     widgets::paint_elided(ui.painter(), text, label, fonts::text(), t.text);
-                    response.widget_info(|| {
-                        egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{label}: {keys}"))
-                    });
+                    response
+                        .widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{label}: {keys}")));
                 }
             });
         }

@@ -4,7 +4,7 @@ use super::{bars, table};
 use crate::{
     command::{Command, Commands},
     fonts, signs,
-    state::{DetailTab, DetailState, HistoryState},
+    state::{DetailState, DetailTab, HistoryState},
     theme::{self, tokens},
     view_model::{
         Clock,
@@ -27,9 +27,9 @@ const COLUMNS: &[Column] = &[
     Column { title: "Language", width: 82.0, share: 0.0, right: false, from: 620.0 },
     Column { title: "Slave", width: 66.0, share: 0.05, right: false, from: 480.0 },
     Column { title: "User", width: 66.0, share: 0.05, right: false, from: 700.0 },
-    column("Started", 88.0, 0.0),
+    column("Started ▾", 92.0, 0.0),
     Column { title: "Time", width: 56.0, share: 0.0, right: true, from: 420.0 },
-    Column { title: "Progress", width: 108.0, share: 0.0, right: false, from: 760.0 },
+    Column { title: "Progress", width: 108.0, share: 0.0, right: false, from: 860.0 },
     Column { title: "Last line", width: 80.0, share: 0.55, right: false, from: 560.0 },
 ];
 
@@ -56,7 +56,8 @@ fn tools_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, state: &mut HistoryState, 
     widgets::line_below(ui, rect);
     let right_to_left = egui::Layout::right_to_left(egui::Align::Center);
     let area = rect.shrink2(vec2(12.0, 8.0));
-    let filter_width = (rect.width() - 620.0).clamp(110.0, 210.0);
+    // The chips keep their room; the field takes what is left.
+    let filter_width = (rect.width() - 650.0).clamp(96.0, 210.0);
     let mut filter_rect = Rect::NOTHING;
     ui.scope_builder(egui::UiBuilder::new().max_rect(area).layout(right_to_left), |ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
@@ -74,7 +75,7 @@ fn tools_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, state: &mut HistoryState, 
             state.typed_at = Some(Instant::now());
             field.surrender_focus();
         }
-        if state.typed.is_empty() && !field.has_focus() {
+        if state.typed.is_empty() && !field.has_focus() && filter_width > 130.0 {
             let right = pos2(field.rect.right() + 4.0, field.rect.center().y);
             bars::key_cap(ui, right, &Command::FocusFilter.keys());
         }
@@ -196,12 +197,17 @@ fn row_ui(
     } else if response.hovered() {
         ui.painter().rect_filled(rect, CornerRadius::ZERO, t.hover.gamma_multiply(0.55));
     }
-    widgets::line_below(ui, rect);
+    widgets::row_line(ui, rect);
     if chosen {
         widgets::selection_mark(ui, rect, t);
     }
     let colour = t.state(row.state);
     let mono = fonts::mono_small();
+    // Where there is no room for the bar its number goes before the last line.
+    let last_line = match (row.progress, &cells[7]) {
+        (Some(percent), None) => format!("{percent:.0} %  {}", row.last_line),
+        (Some(_) | None, _) => row.last_line.clone(),
+    };
     let texts: [(&str, egui::FontId, Color32); 9] = [
         (row.word, fonts::text(), colour),
         (&row.program, fonts::text(), t.text),
@@ -211,7 +217,7 @@ fn row_ui(
         (&row.started, fonts::text(), t.muted),
         (&row.time, fonts::text(), t.text),
         ("", fonts::text(), t.text),
-        (&row.last_line, mono, t.muted),
+        (&last_line, mono, t.muted),
     ];
     for (index, (cell, (text, font, ink))) in cells.iter().zip(texts).enumerate() {
         let Some(cell) = cell else { continue };
@@ -254,7 +260,7 @@ fn placeholder(ui: &Ui, rect: Rect, cells: &[Option<Rect>]) {
         let bar = Rect::from_min_size(pos2(cell.left(), rect.center().y - 4.0), vec2(cell.width() * 0.6, 8.0));
         ui.painter().rect_filled(bar, CornerRadius::same(4), t.raised);
     }
-    widgets::line_below(ui, rect);
+    widgets::row_line(ui, rect);
 }
 
 fn empty(ui: &mut Ui, body: Rect, mirror: &Mirror, filter: &HistoryFilter) {
@@ -363,7 +369,8 @@ fn keys(
     (shown, hidden): (u64, u64),
     commands: &mut Commands,
 ) {
-    if ui.memory(|memory| memory.focused().is_some()) || egui::Popup::is_any_open(ui.ctx()) || shown == 0 {
+    let elsewhere = ui.memory(|memory| memory.focused().is_some() || memory.top_modal_layer().is_some());
+    if elsewhere || egui::Popup::is_any_open(ui.ctx()) || shown == 0 {
         return;
     }
     let page = (state.rows.height / theme::ROW).floor().max(1.0) as i64 - 1;
@@ -380,9 +387,9 @@ fn keys(
         (Key::End, i64::MAX),
     ];
     for (key, to) in moves {
-        let (plain, extend) = ui.input_mut(|input| {
-            (input.consume_key(Modifiers::NONE, key), input.consume_key(Modifiers::SHIFT, key))
-        });
+        // With shift first: a key without modifiers would take the one with shift for its own.
+        let (extend, plain) =
+            ui.input_mut(|input| (input.consume_key(Modifiers::SHIFT, key), input.consume_key(Modifiers::NONE, key)));
         if !plain && !extend {
             continue;
         }

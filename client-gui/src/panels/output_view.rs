@@ -98,12 +98,14 @@ pub(crate) fn output_ui(ui: &mut Ui, name: &str, parts: &[Part<'_>], empty: &str
     if count == 0 {
         let at = Rect::from_min_size(rect.min + vec2(16.0, 12.0), vec2((rect.width() - 32.0).max(0.0), 18.0));
         widgets::paint_elided(ui.painter(), at, empty, fonts::text(), t.faint);
-        ui.interact(at, Id::unique((name, "empty")), Sense::hover()).widget_info(|| WidgetInfo::labeled(Role::Label, true, empty));
+        ui.interact(at, Id::unique((name, "empty")), Sense::hover())
+            .widget_info(|| WidgetInfo::labeled(Role::Label, true, empty));
         return;
     }
     if skipped > 0 {
         let (note, rest) = rect.split_top_bottom_at_y(rect.top() + 26.0);
-        let words = format!("The first {} are not shown here; Save output… writes all of it", common::ByteSize(skipped));
+        let words =
+            format!("The first {} are not shown here; Save output… writes all of it", common::ByteSize(skipped));
         widgets::paint_elided(ui.painter(), note.shrink2(vec2(16.0, 0.0)), &words, fonts::small(), t.faint);
         widgets::line_below(ui, note);
         rect = rest;
@@ -210,10 +212,8 @@ fn keys(ui: &Ui, response: &egui::Response, count: u64, view: &mut OutputView, p
     }
     let copy = ui.input(|input| input.events.iter().any(|event| *event == egui::Event::Copy));
     if copy && let Some(lines) = view.marked_lines() {
-        let text: String = lines
-            .filter_map(|index| locate(parts, index))
-            .map(|(text, _, line)| text.line(line) + "\n")
-            .collect();
+        let text: String =
+            lines.filter_map(|index| locate(parts, index)).map(|(text, _, line)| text.line(line) + "\n").collect();
         ui.copy_text(text);
     }
 }
@@ -289,7 +289,10 @@ fn search_ui(ui: &mut Ui, bar: Rect, parts: &[Part<'_>], view: &mut OutputView) 
             };
             let (label, _) = ui.allocate_exact_size(vec2(66.0, theme::CONTROL), Sense::hover());
             widgets::paint_elided(ui.painter(), label, &words, fonts::small(), t.muted);
-            if widgets::show_button(ui, "↑", "", widgets::Look::Quiet, 0.0).on_hover_text("Previous (Shift Enter)").clicked() {
+            if widgets::show_button(ui, "↑", "", widgets::Look::Quiet, 0.0)
+                .on_hover_text("Previous (Shift Enter)")
+                .clicked()
+            {
                 step = -1;
             }
             if widgets::show_button(ui, "↓", "", widgets::Look::Quiet, 0.0).on_hover_text("Next (Enter)").clicked() {

@@ -38,8 +38,10 @@ pub(crate) fn entries(typed: &str) -> Vec<Entry> {
     let mut entries: Vec<Entry> = scored.into_iter().map(|(_, entry)| entry).collect();
     if !typed.is_empty() {
         let filter = HistoryFilter { search: typed.to_owned(), ..HistoryFilter::default() };
-        let search =
-            Entry { label: format!("Search the history for “{}”", widgets::shown(typed)), command: Command::Filter(filter) };
+        let search = Entry {
+            label: format!("Search the history for “{}”", widgets::shown(typed)),
+            command: Command::Filter(filter),
+        };
         // What looks like no command at all is a search first.
         let place = if entries.is_empty() { 0 } else { entries.len() };
         entries.insert(place, search);
@@ -135,7 +137,13 @@ fn content(ui: &mut Ui, state: &mut PaletteState, commands: &mut Commands) -> bo
     });
     if entries.is_empty() {
         let (rect, _) = ui.allocate_exact_size(vec2(width, ENTRY), Sense::hover());
-        ui.painter().text(rect.left_center() + vec2(10.0, 0.0), Align2::LEFT_CENTER, "Nothing fits", fonts::text(), t.muted);
+        ui.painter().text(
+            rect.left_center() + vec2(10.0, 0.0),
+            Align2::LEFT_CENTER,
+            "Nothing fits",
+            fonts::text(),
+            t.muted,
+        );
     }
     let Some(entry) = chosen.and_then(|index| entries.get(index)) else { return false };
     if let Command::Filter(_) = entry.command {

@@ -59,7 +59,14 @@ pub(crate) fn slaves_ui(ui: &mut Ui, mirror: &Mirror, clock: &Clock, state: &mut
     events_ui(ui, below, mirror, &events);
 }
 
-fn row_ui(ui: &mut Ui, rect: Rect, cells: &[Option<Rect>], row: &SlaveRow, state: &mut SlavesState, commands: &mut Commands) {
+fn row_ui(
+    ui: &mut Ui,
+    rect: Rect,
+    cells: &[Option<Rect>],
+    row: &SlaveRow,
+    state: &mut SlavesState,
+    commands: &mut Commands,
+) {
     let t = tokens(ui);
     let chosen = state.selected == Some(row.id);
     let response = ui.interact(rect, Id::unique(("slave", row.id)), Sense::click());
@@ -74,7 +81,7 @@ fn row_ui(ui: &mut Ui, rect: Rect, cells: &[Option<Rect>], row: &SlaveRow, state
     if response.clicked() {
         state.selected = if chosen { None } else { Some(row.id) };
     }
-    widgets::line_below(ui, rect);
+    widgets::row_line(ui, rect);
     let gone = row.state == SlaveState::Unreachable;
     ui.scope_builder(egui::UiBuilder::new().max_rect(rect), |ui| {
         if gone {
@@ -101,7 +108,8 @@ fn row_ui(ui: &mut Ui, rect: Rect, cells: &[Option<Rect>], row: &SlaveRow, state
         }
     });
     response.on_hover_ui_at_pointer(|ui| {
-        let words = [row.id.to_string(), row.exact.clone(), row.machine.clone(), row.isolation.clone(), row.versions.clone()];
+        let words =
+            [row.id.to_string(), row.exact.clone(), row.machine.clone(), row.isolation.clone(), row.versions.clone()];
         for words in words.iter().filter(|words| !words.is_empty()) {
             ui.label(egui::RichText::new(words).font(fonts::small()));
         }
@@ -112,7 +120,7 @@ fn state_ui(ui: &Ui, rect: Rect, row: &SlaveRow, t: &Tokens) {
     let sign = Rect::from_center_size(pos2(rect.left() + 5.5, rect.center().y), Vec2::splat(11.0));
     let colour = match row.state {
         SlaveState::Connected => {
-            ui.painter().circle_filled(sign.center(), 4.0, t.done);
+            ui.painter().circle_filled(sign.center() + vec2(0.0, 0.5), 4.0, t.done);
             t.done
         }
         SlaveState::Draining => {
@@ -212,7 +220,8 @@ fn events_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, events: &[EventRow]) {
     let size = (events.len() as u64, theme::ROW, 0.0);
     widgets::rows(ui, (id, "events"), list, &mut scroll, size, |ui, index, row| {
         let Some(event) = usize::try_from(index).ok().and_then(|index| events.get(index)) else { return };
-        let cell = |left: f32, width: f32| Rect::from_min_size(pos2(row.left() + left, row.top()), vec2(width, row.height()));
+        let cell =
+            |left: f32, width: f32| Rect::from_min_size(pos2(row.left() + left, row.top()), vec2(width, row.height()));
         widgets::paint_elided(ui.painter(), cell(8.0, 84.0), &event.time, fonts::text(), t.muted);
         let slave = mirror.slaves.values().find(|slave| slave.name == event.subject);
         let ink = match slave.map(|slave| slave.state) {
@@ -222,7 +231,7 @@ fn events_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, events: &[EventRow]) {
         };
         widgets::paint_elided(ui.painter(), cell(97.0, 110.0), &event.subject, fonts::text(), ink);
         widgets::paint_elided(ui.painter(), cell(215.0, row.width() - 227.0), &event.text, fonts::text(), t.text);
-        widgets::line_below(ui, row);
+        widgets::row_line(ui, row);
         let spoken = format!("{} {} {}", event.time, event.subject, event.text);
         let response = ui.interact(row, id.with(index), Sense::hover());
         response.widget_info(|| WidgetInfo::labeled(Role::Row, true, &spoken));

@@ -32,7 +32,8 @@ pub(crate) fn submit_ui(
     let pane = ui.max_rect();
     let (strip, rest) = pane.split_top_bottom_at_y(pane.top() + theme::TOOL_BAR);
     tabs_ui(ui, strip, state, commands);
-    let settings_width = if pane.width() < 760.0 { (pane.width() * 0.42).max(220.0) } else { SETTINGS.min(pane.width() * 0.3) };
+    let settings_width =
+        if pane.width() < 760.0 { (pane.width() * 0.42).max(220.0) } else { SETTINGS.min(pane.width() * 0.3) };
     let (main, side) = rest.split_left_right_at_x(rest.right() - settings_width);
     ui.painter().rect_filled(side, CornerRadius::ZERO, t.panel);
     ui.painter().vline(side.left() + 0.5, side.y_range(), Stroke::new(1.0, t.border));
@@ -45,7 +46,8 @@ pub(crate) fn submit_ui(
     let has_result = !matches!(tab.run, Run::None);
     let result_height = if has_result { (main.height() * 0.36).clamp(140.0, 420.0) } else { 0.0 };
     let (top, bottom) = main.split_top_bottom_at_y(main.bottom() - result_height);
-    let hint = if tab.is_command() { "gcc --version" } else { "Write a program here, open one, or drop a file on the window" };
+    let hint =
+        if tab.is_command() { "gcc --version" } else { "Write a program here, open one, or drop a file on the window" };
     let language = tab.language.clone();
     let edited = Edited {
         id: Id::unique(("editor", tab.id)),
@@ -81,7 +83,10 @@ fn no_tab(ui: &mut Ui, rect: Rect, commands: &mut Commands) {
 
 fn tabs_ui(ui: &mut Ui, strip: Rect, state: &mut SubmitState, commands: &mut Commands) {
     widgets::line_below(ui, strip);
-    let menu = Rect::from_min_max(pos2(strip.right() - 118.0, strip.top() + 8.0), pos2(strip.right() - 8.0, strip.top() + 36.0));
+    let menu = Rect::from_min_max(
+        pos2(strip.right() - 118.0, strip.top() + 8.0),
+        pos2(strip.right() - 8.0, strip.top() + 36.0),
+    );
     samples_menu(ui, menu, commands);
     let area = Rect::from_min_max(strip.min + vec2(6.0, 8.0), pos2(menu.left() - 8.0, strip.bottom() - 8.0));
     ui.scope_builder(egui::UiBuilder::new().max_rect(area), |ui| {
@@ -154,8 +159,8 @@ fn samples_menu(ui: &mut Ui, rect: Rect, commands: &mut Commands) {
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Templates"));
     let hot = response.hovered() || response.has_focus();
     let ink = if hot { t.text } else { t.muted };
-    let arrow = Rect::from_center_size(pos2(rect.right() - 10.0, rect.center().y + 0.5), Vec2::splat(8.0));
-    signs::icon(ui.painter(), arrow, Icon::Down, 8.0, ink);
+    let arrow = Rect::from_center_size(pos2(rect.right() - 10.0, rect.center().y + 0.5), Vec2::splat(12.0));
+    signs::icon(ui.painter(), arrow, Icon::Down, 12.0, ink);
     let text = Rect::from_min_max(rect.min, pos2(arrow.left() - 6.0, rect.bottom()));
     widgets::paint_right(ui.painter(), text, "Templates", fonts::text(), ink);
     egui::Popup::menu(&response).align(egui::RectAlign::BOTTOM_END).gap(4.0).show(|ui| {
@@ -210,7 +215,14 @@ fn separator(ui: &mut Ui) {
     ui.painter().hline(rect.x_range(), rect.center().y, Stroke::new(1.0, t.border));
 }
 
-fn named_field(ui: &mut Ui, tab: &mut EditorTab, name: &str, hint: &str, value: fn(&mut EditorTab) -> &mut String, mono: bool) {
+fn named_field(
+    ui: &mut Ui,
+    tab: &mut EditorTab,
+    name: &str,
+    hint: &str,
+    value: fn(&mut EditorTab) -> &mut String,
+    mono: bool,
+) {
     let wrong = tab.wrong_field(name);
     let font = if mono { fonts::mono() } else { fonts::text() };
     let width = ui.available_width();
@@ -218,7 +230,7 @@ fn named_field(ui: &mut Ui, tab: &mut EditorTab, name: &str, hint: &str, value: 
         ui.set_width(width);
         widgets::caption(ui, name);
         widgets::field(ui, value(tab), name, hint, font, wrong, width);
-        ui.add_space(6.0);
+        ui.add_space(2.0);
     });
 }
 
@@ -230,7 +242,7 @@ fn pair(ui: &mut Ui, tab: &mut EditorTab, left: (&str, Value), right: (&str, Val
     ui.horizontal_top(|ui| {
         for (name, value) in [left, right] {
             let hint = if name == "CPU time" { "as wall time" } else { "" };
-            ui.allocate_ui(vec2(width, 54.0), |ui| named_field(ui, tab, name, hint, value, false));
+            ui.allocate_ui(vec2(width, 52.0), |ui| named_field(ui, tab, name, hint, value, false));
         }
     });
 }
@@ -312,7 +324,7 @@ fn stdin_ui(ui: &mut Ui, tab: &mut EditorTab, commands: &mut Commands) {
 fn where_ui(ui: &mut Ui, mirror: &Mirror, tab: &mut EditorTab) {
     let width = ((ui.available_width() - 10.0) / 2.0).floor();
     ui.horizontal_top(|ui| {
-        ui.allocate_ui(vec2(width, 54.0), |ui| {
+        ui.allocate_ui(vec2(width, 52.0), |ui| {
             ui.vertical(|ui| {
                 ui.set_width(width);
                 widgets::caption(ui, "Where");
@@ -337,7 +349,7 @@ fn where_ui(ui: &mut Ui, mirror: &Mirror, tab: &mut EditorTab) {
                 }
             });
         });
-        ui.allocate_ui(vec2(width, 54.0), |ui| named_field(ui, tab, "Copies", "", |tab| &mut tab.copies, false));
+        ui.allocate_ui(vec2(width, 52.0), |ui| named_field(ui, tab, "Copies", "", |tab| &mut tab.copies, false));
     });
 }
 
@@ -369,7 +381,10 @@ fn result_ui(
             result_words(ui, head, State::Failed, "Not submitted", &shown(&error.sentence));
             let lines = [shown(&error.sentence), format!("hint: {}", shown(&error.hint)), shown(&error.code)];
             for (index, line) in lines.iter().enumerate() {
-                let at = Rect::from_min_size(body.min + vec2(16.0, 10.0 + 22.0 * index as f32), vec2(body.width() - 32.0, 20.0));
+                let at = Rect::from_min_size(
+                    body.min + vec2(16.0, 10.0 + 22.0 * index as f32),
+                    vec2(body.width() - 32.0, 20.0),
+                );
                 let ink = if index == 0 { t.text } else { t.muted };
                 widgets::paint_elided(ui.painter(), at, line, fonts::text(), ink);
                 ui.interact(at, ui.scope_id().with(("refused", index)), Sense::hover())
@@ -381,7 +396,11 @@ fn result_ui(
                 result_words(ui, head, State::Waiting, "Submitted", "");
                 return;
             };
-            let copies = if *copies > 1 { format!("{}; the first: ", counted(*copies as u64, "copy", "copies")) } else { String::new() };
+            let copies = if *copies > 1 {
+                format!("{}; the first: ", counted(*copies as u64, "copy", "copies"))
+            } else {
+                String::new()
+            };
             let words = format!("{copies}{}", result_line(program, clock));
             let end = result_buttons(ui, head, program, &mut tab.view.follow, commands);
             let room = Rect::from_min_max(head.min, pos2(end, head.bottom()));
@@ -459,7 +478,11 @@ fn result_buttons(ui: &mut Ui, head: Rect, program: &ProgramView, follow: &mut b
             ui.painter().rect_filled(rect, CornerRadius::same(theme::RADIUS), t.hover);
         }
         let ink = if hot || *follow { t.text } else { t.muted };
-        ui.painter().galley_with_override_text_color(pos2(rect.left() + 8.0, rect.center().y - label.size().y / 2.0), label, ink);
+        ui.painter().galley_with_override_text_color(
+            pos2(rect.left() + 8.0, rect.center().y - label.size().y / 2.0),
+            label,
+            ink,
+        );
         let mark = Rect::from_center_size(pos2(rect.right() - 14.0, rect.center().y), Vec2::splat(12.0));
         if *follow {
             signs::icon(ui.painter(), mark, Icon::Check, 12.0, ink);
@@ -469,7 +492,8 @@ fn result_buttons(ui: &mut Ui, head: Rect, program: &ProgramView, follow: &mut b
         if response.on_hover_text("Keeps the last line in view").clicked() {
             *follow = !*follow;
         }
-        let details = widgets::show_button(ui, "Details", "", Look::Quiet, 0.0).on_hover_text(format!("{name} in the history"));
+        let details =
+            widgets::show_button(ui, "Details", "", Look::Quiet, 0.0).on_hover_text(format!("{name} in the history"));
         if details.clicked() {
             commands.send(Command::OpenOutput);
             commands.send(Command::Show(Pane::History));

@@ -37,7 +37,10 @@ pub(crate) fn place(rect: Rect, columns: &[Column]) -> Vec<Option<Rect>> {
                 return None;
             }
             let width = column.width + if shares > 0.0 { spare * column.share / shares } else { 0.0 };
-            let cell = Rect::from_min_max(pos2(x, rect.top()), pos2((x + width - 12.0).min(rect.right() - 12.0), rect.bottom()));
+            let cell = Rect::from_min_max(
+                pos2(x, rect.top()),
+                pos2((x + width - 12.0).min(rect.right() - 12.0), rect.bottom()),
+            );
             x += width;
             Some(cell)
         })

@@ -54,12 +54,7 @@ pub struct Reason {
 impl Detail {
     /// What is told about `program`. `spec` and `why` are there once the master has answered.
     #[must_use]
-    pub fn new(
-        program: &ProgramView,
-        spec: Option<&ProgramSpec>,
-        why: Option<&Explanation>,
-        clock: &Clock,
-    ) -> Self {
+    pub fn new(program: &ProgramView, spec: Option<&ProgramSpec>, why: Option<&Explanation>, clock: &Clock) -> Self {
         let (verdict, evidence) = verdict(program, why, clock);
         Self {
             state: program.state,

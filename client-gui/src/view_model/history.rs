@@ -53,11 +53,9 @@ impl HistoryRow {
                 .map(|progress| progress.percent.clamp(0.0, 100.0)),
             last_line: last_line(program),
             exact: match program.started_at {
-                Some(started) => format!(
-                    "Submitted {}\nStarted {}",
-                    clock.exact(program.submitted_at),
-                    clock.exact(started)
-                ),
+                Some(started) => {
+                    format!("Submitted {}\nStarted {}", clock.exact(program.submitted_at), clock.exact(started))
+                }
                 None => format!("Submitted {}", clock.exact(program.submitted_at)),
             },
         }
@@ -78,18 +76,15 @@ impl HistoryRow {
 /// What people call the program: with its number among copies.
 #[must_use]
 pub fn name(program: &ProgramView) -> String {
-    if program.copies > 1 {
-        format!("{} [{}]", shown(&program.name), program.index)
-    } else {
-        shown(&program.name)
-    }
+    if program.copies > 1 { format!("{} [{}]", shown(&program.name), program.index) } else { shown(&program.name) }
 }
 
 fn time(program: &ProgramView, clock: &Clock) -> String {
     match (program.state, program.started_at) {
-        (State::Waiting, _) | (_, None) => String::new(),
+        // When a lost program ended nobody knows.
+        (State::Waiting | State::Lost, _) | (_, None) => String::new(),
         (State::Running | State::Suspended, Some(started)) => clock.running(started),
-        (State::Done | State::Failed | State::Cancelled | State::Lost, Some(started)) => {
+        (State::Done | State::Failed | State::Cancelled, Some(started)) => {
             let wall = match (program.usage, program.ended_at) {
                 (Some(usage), _) => usage.wall,
                 (None, Some(ended)) => ended.since(started),
@@ -157,13 +152,7 @@ pub fn chips(mirror: &Mirror, search: &str) -> Vec<Chip> {
         chip("Running", Some(State::Running), count(summary.running), &[State::Running, State::Suspended], false),
         chip("Waiting", Some(State::Waiting), count(summary.waiting), &[State::Waiting], false),
         chip("Done", Some(State::Done), None, &[State::Done], false),
-        chip(
-            "Failed",
-            Some(State::Failed),
-            count(summary.failed_today),
-            &[State::Failed, State::Lost],
-            false,
-        ),
+        chip("Failed", Some(State::Failed), count(summary.failed_today), &[State::Failed, State::Lost], false),
         chip("Mine", None, None, &[], true),
     ]
 }

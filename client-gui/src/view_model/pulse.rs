@@ -3,12 +3,7 @@
 use super::{Clock, counted, grouped};
 use crate::widgets::shown;
 use client::{Link, Mirror};
-use common::{
-    Timestamp,
-    limits::SILENCE_MAX,
-    units::Duration,
-    view::Policy,
-};
+use common::{Timestamp, limits::SILENCE_MAX, units::Duration, view::Policy};
 
 /// How the connection stands, for its dot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

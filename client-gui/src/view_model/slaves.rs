@@ -66,7 +66,11 @@ impl SlaveRow {
             running: slave.running,
             slots: slave.slots,
             slots_text: format!("{} of {}", slave.running, slave.slots),
-            languages: if languages.is_empty() { "no languages, commands only".to_owned() } else { languages.join("  ") },
+            languages: if languages.is_empty() {
+                "no languages, commands only".to_owned()
+            } else {
+                languages.join("  ")
+            },
             versions: versions.join("\n"),
             isolation: shown(&slave.isolation.summary),
             weak,

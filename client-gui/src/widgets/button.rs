@@ -29,8 +29,8 @@ pub(crate) fn show_button(ui: &mut Ui, text: &str, hint: &str, look: Look, min_w
     let font = if look == Look::Primary { fonts::strong() } else { fonts::text() };
     let enabled = ui.is_enabled();
     let label = ui.painter().layout_no_wrap(text.to_owned(), font, t.text);
-    let hint = ui.painter().layout_no_wrap(hint.to_owned(), fonts::tiny(), t.text);
     let gap = if hint.is_empty() { 0.0 } else { 12.0 };
+    let hint = ui.painter().layout_no_wrap(hint.to_owned(), fonts::tiny(), t.text);
     let width = (label.size().x + gap + hint.size().x + 2.0 * padding).max(min_width);
     let (rect, response) = ui.allocate_exact_size(vec2(width, theme::CONTROL), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(Role::Button, enabled, text));
@@ -44,7 +44,9 @@ pub(crate) fn show_button(ui: &mut Ui, text: &str, hint: &str, look: Look, min_w
         Look::Primary => (t.accent, None, t.onaccent),
         Look::Plain => (if hot { t.hover } else { t.raised }, Some(t.border), t.text),
         Look::Danger => (if hot { t.hover } else { t.raised }, Some(t.border), t.fail),
-        Look::Quiet => (if hot { t.hover } else { egui::Color32::TRANSPARENT }, None, if hot { t.text } else { t.muted }),
+        Look::Quiet => {
+            (if hot { t.hover } else { egui::Color32::TRANSPARENT }, None, if hot { t.text } else { t.muted })
+        }
     };
     let rect = if pressed { rect.shrink(0.5) } else { rect };
     let stroke = line.map_or(Stroke::NONE, |colour| Stroke::new(1.0, colour));
@@ -108,19 +110,6 @@ pub(crate) fn icon_button(ui: &mut Ui, icon: Icon, name: &str, size: f32) -> Res
     signs::icon(ui.painter(), rect, icon, size * 0.62, if hot { t.text } else { t.muted });
     focus_ring(ui, &response, 5);
     response.on_hover_text(name)
-}
-
-/// A word that can be pressed.
-pub(crate) fn link(ui: &mut Ui, text: &str) -> Response {
-    let t = tokens(ui);
-    let galley = ui.painter().layout_no_wrap(text.to_owned(), fonts::text(), t.run);
-    let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, text));
-    ui.painter().galley(rect.min, galley, t.run);
-    if response.hovered() || response.has_focus() {
-        ui.painter().hline(rect.x_range(), rect.bottom() - 1.0, Stroke::new(1.0, t.run));
-    }
-    response.on_hover_cursor(egui::CursorIcon::PointingHand)
 }
 
 /// An entry of a menu: text at the left, shortcut or count at the right, a mark when it is chosen.

@@ -7,8 +7,7 @@ use crate::{
     widgets::{focus_ring, paint_elided},
 };
 use egui::{
-    Align, CornerRadius, FontId, Margin, Rect, Response, Role, Sense, Stroke, StrokeKind, TextEdit, Ui, WidgetInfo, pos2,
-    vec2,
+    CornerRadius, FontId, Margin, Rect, Response, Role, Sense, Stroke, StrokeKind, TextEdit, Ui, WidgetInfo, pos2, vec2,
 };
 
 /// The words above a field.
@@ -52,8 +51,7 @@ fn edit(ui: &mut Ui, text: &mut String, form: Form<'_>) -> Response {
     let frame = ui.painter().add(egui::Shape::Noop);
     let inner = rect.shrink2(vec2(10.0, 0.0));
     let name = form.name.to_owned();
-    let height = ui.fonts_mut(|fonts| fonts.row_height(&form.font));
-    let line = Rect::from_center_size(inner.center(), vec2(inner.width(), height + 2.0));
+    let line = inner;
     let hint = egui::RichText::new(form.hint).font(form.font.clone()).color(t.faint);
     let output = ui
         .scope_builder(egui::UiBuilder::new().max_rect(line), |ui| {
@@ -65,7 +63,8 @@ fn edit(ui: &mut Ui, text: &mut String, form: Form<'_>) -> Response {
                 .margin(Margin::ZERO)
                 .text_color(if enabled { t.text } else { t.faint })
                 .password(form.password)
-                .vertical_align(Align::Center)
+                .align(egui::Align2::LEFT_CENTER)
+                .min_size(line.size())
                 .desired_width(line.width())
                 .show(ui)
         })
@@ -106,8 +105,8 @@ pub(crate) fn choice(
     let hot = response.hovered() || response.has_focus();
     let stroke = Stroke::new(1.0, if hot { t.muted } else { t.border });
     ui.painter().rect(rect, CornerRadius::same(theme::RADIUS), t.bg, stroke, StrokeKind::Inside);
-    let arrow = Rect::from_center_size(pos2(rect.right() - 14.0, rect.center().y + 0.5), vec2(8.0, 8.0));
-    signs::icon(ui.painter(), arrow, Icon::Down, 8.0, t.muted);
+    let arrow = Rect::from_center_size(pos2(rect.right() - 14.0, rect.center().y + 0.5), vec2(12.0, 12.0));
+    signs::icon(ui.painter(), arrow, Icon::Down, 12.0, t.muted);
     let mut inner = Rect::from_min_max(pos2(rect.left() + 10.0, rect.top()), pos2(arrow.left() - 5.0, rect.bottom()));
     if !right.is_empty() {
         let painted = super::paint_right(ui.painter(), inner, right, fonts::small(), t.faint);

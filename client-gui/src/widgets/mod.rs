@@ -10,7 +10,8 @@ mod text;
 pub(crate) use button::{Look, chip, icon_button, menu_entry, show_button};
 pub(crate) use editor::{Edited, editor};
 pub(crate) use field::{caption, choice, field, password_field};
-pub(crate) use rows::{RowsState, rows};
+pub use rows::RowsState;
+pub(crate) use rows::rows;
 pub(crate) use tabs::{Tab, tab_strip};
 pub(crate) use text::{elided, paint_elided, paint_right, shown};
 
@@ -22,6 +23,13 @@ use egui::{CornerRadius, Rect, Stroke, Ui, pos2, vec2};
 pub(crate) fn line_below(ui: &Ui, rect: Rect) {
     let y = rect.bottom() - 0.5;
     ui.painter().hline(rect.x_range(), y, Stroke::new(1.0, tokens(ui).border));
+}
+
+/// The quieter line between two rows.
+pub(crate) fn row_line(ui: &Ui, rect: Rect) {
+    let t = tokens(ui);
+    let y = rect.bottom() - 0.5;
+    ui.painter().hline(rect.x_range(), y, Stroke::new(1.0, t.row_line()));
 }
 
 /// A line of one pixel across `rect`'s upper edge.
@@ -38,7 +46,8 @@ pub(crate) fn slots(ui: &Ui, at: egui::Pos2, running: u32, slots: u32, size: egu
     let total = slots.max(running);
     let squares = total.min(squares_max);
     // With more slots than squares each square stands for several.
-    let filled = if total == 0 { 0 } else { (u64::from(running) * u64::from(squares)).div_ceil(u64::from(total)) as u32 };
+    let filled =
+        if total == 0 { 0 } else { (u64::from(running) * u64::from(squares)).div_ceil(u64::from(total)) as u32 };
     for square in 0..squares {
         let left = at.x + square as f32 * (size.x + GAP);
         let rect = Rect::from_min_size(pos2(left, at.y - size.y / 2.0), size);

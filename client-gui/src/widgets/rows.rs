@@ -11,13 +11,13 @@ const HANDLE_MIN: f32 = 28.0;
 
 /// Where a list is scrolled to.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct RowsState {
+pub struct RowsState {
     /// Points above the visible part.
-    pub(crate) top: f64,
+    pub top: f64,
     /// Points at the left of the visible part.
-    pub(crate) left: f32,
+    pub left: f32,
     /// Height of the visible part in the last frame.
-    pub(crate) height: f32,
+    pub height: f32,
 }
 
 impl RowsState {
