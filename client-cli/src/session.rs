@@ -20,11 +20,18 @@ use transport::Backoff;
 /// to restart.
 const RECONNECT_TIME: Duration = Duration::from_secs(120);
 
+/// A connection that lasted less than this brought nothing forward.
+const SHORT_LIFE: Duration = Duration::from_secs(5);
+/// Connections in a row that may end so soon: then it is no accident, and trying on would never end.
+const SHORT_LIVES_MAX: u32 = 5;
+
 /// A command's connection.
 pub(crate) struct Session {
     folder: PathBuf,
     context: Context,
     client: Client,
+    since: Instant,
+    short_lives: u32,
 }
 
 impl Session {
@@ -36,7 +43,7 @@ impl Session {
         let folder = context::folder()?;
         let context = Context::load(&folder)?.ok_or_else(context::login_needed)?;
         let client = connect(&folder, &context).await?;
-        Ok(Self { folder, context, client })
+        Ok(Self { folder, context, client, since: Instant::now(), short_lives: 0 })
     }
 
     /// The connection.
@@ -72,6 +79,12 @@ impl Session {
             tokio::task::yield_now().await;
             return Ok(());
         }
+        self.short_lives = if self.since.elapsed() < SHORT_LIFE { self.short_lives + 1 } else { 0 };
+        if self.short_lives > SHORT_LIVES_MAX {
+            let sentence = format!("the connection was lost {} times in a row: {}", self.short_lives, reason.sentence);
+            let hint = "the master's log says why; `ruche list` shows what was accepted";
+            return Err(UserError::new(ErrorCode::ConnectionLost, sentence).with_hint(hint));
+        }
         if std::io::stderr().is_terminal() {
             crate::failure::say("ruche: the connection is lost; connecting again…\n");
         }
@@ -83,6 +96,7 @@ impl Session {
             match connect(&self.folder, &self.context).await {
                 Ok(client) => {
                     self.client = client;
+                    self.since = Instant::now();
                     return Ok(());
                 }
                 Err(error) if passes(&error) && Instant::now() < deadline => {}

@@ -12,6 +12,10 @@ use std::sync::{
 };
 use tokio::sync::{Notify, oneshot, watch};
 
+/// Connections in a row that may be lost without bringing a submit forward: then it is no accident, and
+/// sending it again would never end.
+const LOSSES_MAX: u32 = 5;
+
 /// The connection of the moment.
 #[derive(Clone, Default)]
 pub(super) struct Current {
@@ -64,6 +68,7 @@ impl Job {
     async fn submit(&self, mut current: watch::Receiver<Current>) -> Result<Submitted, UserError> {
         let mut submission = Submission::new(self.spec.clone(), self.count)?;
         let round = current.borrow().round;
+        let mut losses = 0;
         loop {
             let now = current
                 .wait_for(|current| current.client.is_some() || current.round != round)
@@ -76,6 +81,7 @@ impl Job {
                                  the history shows whether it was accepted",
                 ));
             };
+            let before = submission.acknowledged();
             let acknowledged = &self.acknowledged;
             let sent = submission.send(&client, |submission| {
                 let count = u32::try_from(submission.acknowledged()).unwrap_or(u32::MAX);
@@ -86,7 +92,8 @@ impl Job {
                     return Ok(Submitted { ids: submission.ids().to_vec(), sequences: submission.sequences() });
                 }
                 // Sent again under the same IDs over the next connection.
-                Err(error) if error.is(ErrorCode::ConnectionLost) => {
+                Err(error) if error.is(ErrorCode::ConnectionLost) && losses < LOSSES_MAX => {
+                    losses = if submission.acknowledged() == before { losses + 1 } else { 0 };
                     drop(client);
                     if current.changed().await.is_err() {
                         return Err(session_ended());
