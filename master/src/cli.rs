@@ -172,7 +172,10 @@ pub fn execute(cli: Cli) -> Result<(), UserError> {
         Command::JoinString { data, role: _, ttl, uses, host } => join_string(&data.path, ttl, uses, host),
         Command::Pin { data } => match ask(&data.path, AdminRequest::Pin)? {
             AdminAnswer::Pin(pin) => print(&pin),
-            other => Err(unexpected(&other)),
+            other @ (AdminAnswer::Done
+            | AdminAnswer::Invited { .. }
+            | AdminAnswer::Users(_)
+            | AdminAnswer::Checked(_)) => Err(unexpected(&other)),
         },
         Command::Check { data } => match ask(&data.path, AdminRequest::Check)? {
             AdminAnswer::Checked(problems) if problems.is_empty() => print("the database is sound"),
@@ -180,7 +183,9 @@ pub fn execute(cli: Cli) -> Result<(), UserError> {
                 let sentence = format!("the database is damaged: {}", problems.join("; "));
                 Err(UserError::new(ErrorCode::StorageFailed, sentence).with_hint("restore the last backup"))
             }
-            other => Err(unexpected(&other)),
+            other @ (AdminAnswer::Done | AdminAnswer::Invited { .. } | AdminAnswer::Users(_) | AdminAnswer::Pin(_)) => {
+                Err(unexpected(&other))
+            }
         },
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "ruche-master", &mut std::io::stdout());
@@ -260,7 +265,10 @@ fn execute_user(user: UserCommand) -> Result<(), UserError> {
                 let widest = users.iter().map(|user| user.name.len()).max().unwrap_or(0);
                 users.iter().try_for_each(|user| print(&format!("{:widest$}  {}", user.name, user.role)))
             }
-            other => Err(unexpected(&other)),
+            other @ (AdminAnswer::Done
+            | AdminAnswer::Invited { .. }
+            | AdminAnswer::Pin(_)
+            | AdminAnswer::Checked(_)) => Err(unexpected(&other)),
         },
         UserCommand::Passwd { name, password: _, data } => {
             let hash = secrets::hash_password(&read_password()?)?;

@@ -139,12 +139,46 @@ impl EventLoop {
             for input in inputs.drain(..) {
                 self.take(input);
             }
-            self.pending.extend(self.parts.core.settle(now()));
+            let actions = self.parts.core.settle(now());
+            self.gather(actions);
             self.ship();
             if self.stopping && self.in_flight.is_none() && self.pending.is_empty() {
                 return Ok(());
             }
         }
+    }
+
+    /// Actions wait for their batch. While the disk is full, people may go on reading: what needs no record
+    /// and changes nothing at a slave does not wait for room.
+    fn gather(&mut self, actions: Vec<Action>) {
+        let records = actions.iter().any(|action| matches!(action, Action::Record(_)));
+        if self.retry.is_none() || records {
+            return self.pending.extend(actions);
+        }
+        let reads = |action: &Action| matches!(action, Action::ToClient(..) | Action::Ask { .. });
+        let (now, later) = actions.into_iter().partition(reads);
+        self.pending.extend::<Vec<Action>>(later);
+        self.perform(now);
+    }
+
+    /// Whether a request would need a record while there is no room for one.
+    fn refuses(&self, request: &Request) -> bool {
+        let reads = matches!(
+            request,
+            Request::List(_)
+                | Request::Show { .. }
+                | Request::Spec { .. }
+                | Request::ReadOutput { .. }
+                | Request::Why { .. }
+                | Request::Wait { .. }
+                | Request::Slaves
+                | Request::Clients
+                | Request::Summary
+                | Request::Watch { .. }
+                | Request::Logout
+                | Request::Events { .. }
+        );
+        self.retry.is_some() && !reads
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -156,10 +190,16 @@ impl EventLoop {
     fn take(&mut self, input: Input) {
         let event = match input {
             Input::Event(Event::Request { client, id, request, known: _, guard }) => {
-                let known = match &*request {
-                    Request::Submit { ids, .. } => self.known(ids),
-                    Request::Again { new_id, .. } => self.known(&[*new_id]),
-                    _ => Ok(Vec::new()),
+                if self.refuses(&request) {
+                    let status = common::message::Status::Reply { id, result: Err(full()) };
+                    return self.send_client(client, status.into());
+                }
+                let known = if let Request::Submit { ids, .. } = &*request {
+                    self.known(ids)
+                } else if let Request::Again { new_id, .. } = &*request {
+                    self.known(&[*new_id])
+                } else {
+                    Ok(Vec::new())
                 };
                 match known {
                     Ok(known) => Event::Request { client, id, request, known, guard },
@@ -247,9 +287,10 @@ impl EventLoop {
         let mut records = Vec::new();
         let mut actions = Vec::with_capacity(self.pending.len());
         for action in self.pending.drain(..) {
-            match action {
-                Action::Record(record) => records.push(record),
-                other => actions.push(other),
+            if let Action::Record(record) = action {
+                records.push(record);
+            } else {
+                actions.push(action);
             }
         }
         if records.is_empty() {

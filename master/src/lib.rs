@@ -13,6 +13,8 @@ mod login;
 mod outputs;
 mod secrets;
 mod server;
+#[cfg(test)]
+mod server_tests;
 mod session;
 mod signals;
 mod store;

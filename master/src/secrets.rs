@@ -8,7 +8,7 @@ use common::{
 };
 
 /// Memory of one password hash in KiB, passes and lanes: 19 MiB, 2, 1.
-const COST: (u32, u32, u32) = (19 * 1_024, 2, 1);
+const COST: Cost = (19 * 1_024, 2, 1);
 
 /// Random bytes of the system.
 ///
@@ -49,7 +49,10 @@ pub(crate) fn check_password(password: &str) -> Result<(), UserError> {
     Ok(())
 }
 
-fn derive(password: &str, salt: &[u8], (memory, passes, lanes): (u32, u32, u32)) -> Result<[u8; 32], UserError> {
+/// Memory, passes, lanes.
+type Cost = (u32, u32, u32);
+
+fn derive(password: &str, salt: &[u8], (memory, passes, lanes): Cost) -> Result<[u8; 32], UserError> {
     let internal = |error: argon2::Error| UserError::new(ErrorCode::Internal, format!("argon2: {error}"));
     let params = Params::new(memory, passes, lanes, Some(32)).map_err(internal)?;
     let mut hash = [0; 32];
@@ -71,7 +74,8 @@ pub(crate) fn hash_password(password: &str) -> Result<String, UserError> {
     Ok(format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${}${}", encode(&salt), encode(&hash)))
 }
 
-fn parse(kept: &str) -> Option<((u32, u32, u32), Vec<u8>, Vec<u8>)> {
+/// Cost, salt and hash of the kept form.
+fn parse(kept: &str) -> Option<(Cost, Vec<u8>, Vec<u8>)> {
     let mut parts = kept.strip_prefix("$argon2id$v=19$")?.split('$');
     let mut cost = parts.next()?.split(',');
     let mut number = |name: &str| cost.next()?.strip_prefix(name)?.parse().ok();

@@ -89,9 +89,10 @@ async fn act(
 ) -> Result<super::AdminAnswer, UserError> {
     let internal = |error: tokio::task::JoinError| UserError::new(ErrorCode::Internal, error.to_string());
     // A check reads the whole file: on a connection and a thread of its own.
-    let problems = match request {
-        AdminRequest::Check => tokio::task::spawn_blocking(move || problems(&data)).await.map_err(internal)??,
-        _ => Vec::new(),
+    let problems = if matches!(request, AdminRequest::Check) {
+        tokio::task::spawn_blocking(move || problems(&data)).await.map_err(internal)??
+    } else {
+        Vec::new()
     };
     let changed = user_changed(&request);
     let done = shared

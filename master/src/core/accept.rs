@@ -21,6 +21,9 @@ const BODIES_BYTES_MAX: usize = 2 << 30;
 /// When a submit that finds the master full may come again.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
 
+/// Body, number among copies, and copies: what a repeat must have in common.
+type Place = ([u8; 32], u32, u32);
+
 /// A submit as the client sent it.
 pub(super) struct Submit {
     pub(super) ids: Vec<ProgramId>,
@@ -106,7 +109,7 @@ impl Core {
     }
 
     /// What is known under an ID: its owner, its body and place, and its sequence.
-    fn earlier(&self, id: ProgramId, known: &[KnownProgram]) -> Option<(String, ([u8; 32], u32, u32), u64)> {
+    fn earlier(&self, id: ProgramId, known: &[KnownProgram]) -> Option<(String, Place, u64)> {
         if let Some(sequence) = self.by_id.get(&id)
             && let Some(program) = self.programs.get(sequence)
         {

@@ -26,11 +26,12 @@ impl Core {
                 self.visible(client, found).map(|view| Reply::Why(self.explain(&view)))
             }
             (Then::Spec, Answer::Spec(found)) => match found {
-                Some((spec, owner)) if self.may_see(client, &owner) => Ok(Reply::Spec(Box::new(spec))),
+                Some(found) if self.may_see(client, &found.1) => Ok(Reply::Spec(Box::new(found.0))),
                 Some(_) | None => Err(not_found()),
             },
             (Then::Again(new_id), Answer::Spec(found)) => match found {
-                Some((spec, owner)) if self.may_see(client, &owner) => {
+                Some(found) if self.may_see(client, &found.1) => {
+                    let spec = found.0;
                     self.accept(client, Submit { ids: vec![new_id], first_index: 0, copies: 1, spec }, &[])
                 }
                 Some(_) | None => Err(not_found()),

@@ -1,1 +1,221 @@
-//! Placeholder for the build; see below.
+//! The core without any shell: events in, actions out, and nothing else was sent.
+
+use super::{
+    Core, Settings,
+    action::Action,
+    event::{Event, Guard, Joined, LinkId, Now},
+};
+use crate::store::{Record, load::Recovered};
+use common::{
+    AttemptKey, ClientId, Duration, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, Work,
+    limits::{DELTA_ROWS_MAX, PROGRAMS_ALIVE_MAX},
+    message::{Change, Order, Registration, Reply, Report, Request, RequestId, Status},
+    session::Role,
+    units::BootTime,
+    view::{ClientKind, Isolation},
+};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const CLIENT: ClientId = ClientId(Uuid::from_u128(7));
+const SLAVE: SlaveId = SlaveId(Uuid::from_u128(9));
+const LINK: LinkId = LinkId(1);
+
+struct Bench {
+    core: Core,
+    now: Now,
+    actions: Vec<Action>,
+    requests: u32,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let settings = Settings { lease: Duration::from_secs(50), max_processes: None };
+        let now = Now { wall: Timestamp(1_000_000_000), boot: BootTime(5_000_000) };
+        let recovered = Recovered { next_sequence: 1, next_spec: 1, ..Recovered::default() };
+        let core = Core::recover(recovered, &BTreeMap::new(), settings, now);
+        let mut bench = Self { core, now, actions: Vec::new(), requests: 0 };
+        bench.join(CLIENT, Role::Operator);
+        bench.assert_no_more_actions();
+        bench
+    }
+
+    fn join(&mut self, id: ClientId, role: Role) {
+        let joined = Joined { id, user: "ann".into(), role, address: "a".into(), kind: ClientKind::Cli };
+        self.handle(Event::ClientJoined(joined));
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.core.handle(event, self.now);
+        self.core.check_invariants();
+        self.actions.extend(self.core.settle(self.now));
+        self.core.check_invariants();
+    }
+
+    fn advance(&mut self, time: Duration) {
+        self.now.boot = self.now.boot.plus(time);
+        self.now.wall.0 += time.0;
+        self.handle(Event::Tick);
+    }
+
+    fn request(&mut self, request: Request) {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        let request = Box::new(request);
+        self.handle(Event::Request { client: CLIENT, id, request, known: vec![], guard: Guard(None) });
+    }
+
+    fn submit(&mut self, number: u128) -> ProgramId {
+        let id = ProgramId(Uuid::from_u128(number));
+        let spec = Box::new(ProgramSpec::new("p", Work::Command { command: "true".into() }));
+        self.request(Request::Submit { ids: vec![id], first_index: 0, copies: 1, spec });
+        id
+    }
+
+    fn slave(&mut self, slots: u32) {
+        self.handle(Event::SlaveEnrolled { id: SLAVE, name: "s1".into(), retired: None });
+        let registration = Registration {
+            instance: 1,
+            slots,
+            languages: vec![],
+            isolation: Isolation::default(),
+            machine: String::new(),
+            release: String::new(),
+            waiting: vec![],
+            running: vec![],
+            finished: vec![],
+        };
+        let registration = Box::new(registration);
+        self.handle(Event::SlaveRegistered { link: LINK, slave: SLAVE, address: "b".into(), registration });
+    }
+
+    /// Takes the actions that are told to peers; records and events are dropped.
+    fn told(&mut self) -> Vec<Action> {
+        self.actions.drain(..).filter(|action| !matches!(action, Action::Record(_))).collect()
+    }
+
+    fn records(&mut self) -> Vec<Record> {
+        let (records, others) =
+            std::mem::take(&mut self.actions).into_iter().partition(|action| matches!(action, Action::Record(_)));
+        self.actions = others;
+        let records: Vec<Action> = records;
+        records
+            .into_iter()
+            .filter_map(|action| if let Action::Record(record) = action { Some(record) } else { None })
+            .collect()
+    }
+
+    #[track_caller]
+    fn assert_no_more_actions(&mut self) {
+        assert!(self.actions.is_empty(), "{:?}", self.actions);
+    }
+
+    fn order(&mut self) -> Order {
+        let told = self.told();
+        let orders: Vec<_> = told
+            .iter()
+            .filter_map(|action| if let Action::ToSlave(_, order) = action { Some(order) } else { None })
+            .collect();
+        assert_eq!(orders.len(), 1, "{told:?}");
+        orders[0].clone()
+    }
+}
+
+#[test]
+fn e1_a_submit_is_recorded_before_it_is_acknowledged_and_assigned() {
+    let mut bench = Bench::new();
+    bench.slave(1);
+    bench.told();
+    let id = bench.submit(1);
+    let places = |test: fn(&Action) -> bool| bench.actions.iter().position(test).unwrap();
+    let recorded = places(|action| matches!(action, Action::Record(Record::New(_))));
+    let moved = places(|action| matches!(action, Action::Record(Record::Moved(_))));
+    let replied = places(|action| {
+        matches!(action, Action::ToClient(_, Status::Reply { result: Ok(Reply::Submitted { .. }), .. }))
+    });
+    let assigned = places(|action| matches!(action, Action::ToSlave(_, Order::Assign(_))));
+    assert!(recorded < replied && moved < assigned);
+    let Order::Assign(assignments) = bench.order() else { panic!() };
+    assert_eq!(assignments[0].key, AttemptKey { program: id, attempt: 1 });
+    bench.assert_no_more_actions();
+}
+
+#[test]
+fn e13_times_of_a_program_never_go_back_though_the_clock_does() {
+    let mut bench = Bench::new();
+    bench.slave(1);
+    let id = bench.submit(1);
+    bench.told();
+    let submitted = bench.now.wall;
+    bench.now.wall = Timestamp(1_000);
+    let key = AttemptKey { program: id, attempt: 1 };
+    bench.handle(Event::SlaveReported { link: LINK, report: Report::Started(vec![(key, Timestamp(5))]) });
+    let Record::Moved(moved) = bench.records().remove(0) else { panic!() };
+    assert!(moved.started_at.unwrap() >= submitted);
+    // A leap of the wall clock alone ends no lease.
+    bench.handle(Event::SlaveLeft(LINK));
+    bench.told();
+    bench.now.wall = Timestamp(u64::MAX / 2);
+    bench.handle(Event::Tick);
+    bench.assert_no_more_actions();
+    assert!(bench.core.next_deadline().is_some());
+    bench.advance(Duration::from_secs(51));
+    let ended = bench
+        .records()
+        .into_iter()
+        .find_map(|record| if let Record::Ended(ended) = record { Some(ended) } else { None });
+    assert!(matches!(ended.unwrap().outcome, Outcome::Lost { .. }));
+}
+
+#[test]
+fn e13_reports_for_anything_but_the_current_attempt_change_nothing() {
+    let mut bench = Bench::new();
+    bench.slave(1);
+    let id = bench.submit(1);
+    bench.told();
+    for key in [AttemptKey { program: id, attempt: 2 }, AttemptKey { program: ProgramId(Uuid::nil()), attempt: 1 }] {
+        bench.handle(Event::SlaveReported { link: LINK, report: Report::Started(vec![(key, Timestamp(5))]) });
+        bench.handle(Event::SlaveReported { link: LINK, report: Report::Withdrawn(vec![key]) });
+    }
+    let current = AttemptKey { program: id, attempt: 1 };
+    // Another link than the slave's own says nothing either.
+    bench.handle(Event::SlaveReported { link: LinkId(99), report: Report::Started(vec![(current, Timestamp(5))]) });
+    bench.assert_no_more_actions();
+}
+
+#[test]
+fn e8_many_changes_are_told_as_many_and_not_one_by_one() {
+    let mut bench = Bench::new();
+    bench.request(Request::Watch { programs: true, slaves: false, clients: false });
+    bench.advance(Duration::from_secs(1));
+    bench.told();
+    for number in 0..=(DELTA_ROWS_MAX as u128 + 1) {
+        bench.submit(100 + number);
+    }
+    bench.told();
+    bench.advance(Duration::from_secs(1));
+    let told = bench.told();
+    let [Action::ToClient(CLIENT, Status::Changes(changes))] = told.as_slice() else { panic!("{told:?}") };
+    assert!(matches!(changes.as_slice(), [Change::ManyPrograms, Change::Summary(_)]), "{} changes", changes.len());
+    assert_eq!(bench.core.next_deadline(), None);
+}
+
+#[test]
+fn e9_overload_is_refused_by_name_and_nothing_is_kept_of_it() {
+    let mut bench = Bench::new();
+    bench.handle(Event::Storage(Some(common::UserError::new(common::ErrorCode::StorageFull, "full"))));
+    bench.submit(1);
+    assert!(bench.records().is_empty());
+    let told = bench.told();
+    let [Action::ToClient(_, Status::Reply { result: Err(error), .. })] = told.as_slice() else { panic!("{told:?}") };
+    assert!(error.is(common::ErrorCode::StorageFull));
+    const { assert!(PROGRAMS_ALIVE_MAX > 1_000_000) };
+    bench.handle(Event::Storage(None));
+    bench.handle(Event::Stopping);
+    bench.told();
+    bench.submit(2);
+    let told = bench.told();
+    let [Action::ToClient(_, Status::Reply { result: Err(error), .. })] = told.as_slice() else { panic!("{told:?}") };
+    assert!(error.is(common::ErrorCode::Stopping));
+    bench.assert_no_more_actions();
+}

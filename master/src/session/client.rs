@@ -42,12 +42,15 @@ pub(super) async fn serve(shared: &Shared, mut connection: Connection, kind: Cli
 
 async fn login(shared: &Shared, connection: &mut Connection) -> Result<Option<LoggedIn>, UserError> {
     let Some(message) = next(connection).await? else { return Ok(None) };
-    match message {
-        Message::Command(Command::Login { user, password }) => {
+    let Message::Command(command) = message else { return Err(protocol_error("a login")) };
+    match command {
+        Command::Login { user, password } => {
             shared.doorman.login(user, password.0, connection.address.ip()).await.map(Some)
         }
-        Message::Command(Command::Resume { token }) => shared.doorman.resume(token.0).await.map(Some),
-        _ => Err(protocol_error("a login")),
+        Command::Resume { token } => shared.doorman.resume(token.0).await.map(Some),
+        Command::Hello(_) | Command::Enrol { .. } | Command::Request { .. } | Command::Order(_) => {
+            Err(protocol_error("a login"))
+        }
     }
 }
 
@@ -61,14 +64,15 @@ async fn requests(
         let Message::Command(Command::Request { id, request }) = message else {
             return Err(protocol_error("a request"));
         };
-        let guard = match &request {
-            Request::Submit { ids, spec, .. } => shared.room(crate::core::weight(spec) + 16 * ids.len()).await,
-            Request::Logout => {
-                shared.doorman.logout(token).await?;
-                shared.room(0).await
-            }
-            _ => shared.room(0).await,
+        if matches!(request, Request::Logout) {
+            shared.doorman.logout(token).await?;
+        }
+        let bytes = if let Request::Submit { ids, spec, .. } = &request {
+            crate::core::weight(spec) + 16 * ids.len()
+        } else {
+            0
         };
+        let guard = shared.room(bytes).await;
         let event = Event::Request { client, id, request: Box::new(request), known: Vec::new(), guard };
         if !shared.give(Input::Event(event)).await {
             return Ok(());

@@ -46,7 +46,9 @@ async fn reports(shared: &Shared, connection: &mut Connection, link: LinkId) -> 
                 let guard = shared.room(bytes.len()).await;
                 Event::SlaveOutput { link, key, stream, offset, bytes, guard }
             }
-            _ => return Err(protocol_error("a report")),
+            Message::Status(_) | Message::Command(_) | Message::Alert(_) | Message::Ping(_) | Message::Pong(_) => {
+                return Err(protocol_error("a report"));
+            }
         };
         if !shared.give(Input::Event(event)).await {
             break;

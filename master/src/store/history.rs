@@ -70,7 +70,7 @@ impl Reader {
                 }
                 Answer::Outcomes(outcomes)
             }
-            Query::Spec(id) => Answer::Spec(spec(&transaction, *id)?),
+            Query::Spec(id) => Answer::Spec(spec(&transaction, *id)?.map(Box::new)),
             Query::Output { id, stream, offset, bytes_max } => {
                 Answer::Output(output(&transaction, &self.outputs, *id, *stream, *offset, *bytes_max)?)
             }

@@ -73,7 +73,7 @@ pub(crate) enum Answer {
     /// Owner and outcome of those that exist; the outcome is none while it is alive.
     Outcomes(BTreeMap<ProgramId, (String, Option<Outcome>)>),
     /// Body and owner.
-    Spec(Option<(ProgramSpec, String)>),
+    Spec(Option<Box<(ProgramSpec, String)>>),
     /// Owner, offset, bytes, and whether nothing follows.
     Output(Option<StoredOutput>),
     /// It could not be read.
