@@ -175,8 +175,8 @@ pub enum FromKeeper {
 pub enum StartStep {
     /// Making the process.
     Clone,
-    /// A session of its own.
-    Session,
+    /// A process group of its own.
+    ProcessGroup,
     /// Entering the control group.
     Group,
     /// Resource limits.

@@ -17,7 +17,7 @@ use nix::{
     unistd::{ForkResult, Pid, fork},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     path::PathBuf,
@@ -46,6 +46,8 @@ struct Server {
     socket: Socket,
     signals: SignalFd,
     keepers: BTreeMap<i32, KeeperConfig>,
+    /// Base groups of all keepers there ever were.
+    bases: BTreeSet<PathBuf>,
 }
 
 impl Server {
@@ -64,7 +66,7 @@ impl Server {
         let mut ended = SigSet::empty();
         ended.add(Signal::SIGCHLD);
         let signals = SignalFd::with_flags(&ended, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { socket, signals, keepers: BTreeMap::new() })
+        Ok(Self { socket, signals, keepers: BTreeMap::new(), bases: BTreeSet::new() })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -106,6 +108,9 @@ impl Server {
                 keeper::run(ours, &config, launcher)
             }
             Ok(ForkResult::Parent { child }) => {
+                let groups = &config.groups;
+                let folders = [&groups.memory, &groups.processes, &groups.cpu].into_iter().flatten();
+                self.bases.extend(folders.filter_map(|folder| folder.parent().map(PathBuf::from)));
                 self.keepers.insert(child.as_raw(), config);
                 Ok(())
             }
@@ -167,6 +172,7 @@ impl Server {
             while self.signals.read_signal()?.is_some() {}
             self.reap()?;
         }
+        remove_bases(&self.bases);
         Ok(())
     }
 }
@@ -190,7 +196,14 @@ fn remove_groups(config: &KeeperConfig) {
         folders.dedup();
     }
     for folder in folders {
-        best_effort(std::fs::remove_dir(folder));
+        best_effort(std::fs::remove_dir(&folder));
+    }
+}
+
+/// The base groups, once no slot is left in them.
+fn remove_bases(bases: &BTreeSet<PathBuf>) {
+    for base in bases {
+        best_effort(std::fs::remove_dir(base));
     }
 }
 

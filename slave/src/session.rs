@@ -52,12 +52,11 @@ async fn enrol(data: &Path, join: JoinString, name: &str) -> Result<SlaveIdentit
         Command::Enrol { secret: Secret(join.secret), name: name.to_owned(), certificate_request: key.request_der() };
     connection.sender.send(request)?;
     let (id, name, chain): (SlaveId, String, Vec<Vec<u8>>) = loop {
-        match next(&mut connection.receiver).await? {
-            Message::Status(Status::Enrolled { slave, name, certificates }) => {
-                break (slave, name, certificates.into_iter().map(serde_bytes::ByteBuf::into_vec).collect());
-            }
-            other => refused(other)?,
+        let message = next(&mut connection.receiver).await?;
+        if let Message::Status(Status::Enrolled { slave, name, certificates }) = message {
+            break (slave, name, certificates.into_iter().map(serde_bytes::ByteBuf::into_vec).collect());
         }
+        refused(message)?;
     };
     let identity = key.complete(id, name, chain, join.address, join.pin)?;
     identity.save(data)?;
@@ -81,10 +80,11 @@ pub async fn connect(identity: &SlaveIdentity) -> Result<Connection, UserError> 
 async fn greet(connection: &mut Connection, kind: PeerKind) -> Result<(), UserError> {
     connection.sender.send(Command::Hello(Hello::ours(kind)))?;
     loop {
-        match next(&mut connection.receiver).await? {
-            Message::Status(Status::Welcome { .. }) => return Ok(()),
-            other => refused(other)?,
+        let message = next(&mut connection.receiver).await?;
+        if matches!(message, Message::Status(Status::Welcome { .. })) {
+            return Ok(());
         }
+        refused(message)?;
     }
 }
 

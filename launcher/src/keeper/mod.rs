@@ -40,6 +40,8 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: Pid) -> io::Result<Inf
     signals::prepare()?;
     best_effort(prctl::set_name(c"ruche-keeper"));
     prctl::set_child_subreaper(true)?;
+    // Programs live in this session: one for each slot, without a terminal.
+    nix::unistd::setsid()?;
     // Nothing survives the launcher: this signal ends the program and then the keeper.
     prctl::set_pdeathsig(Signal::SIGUSR1)?;
     if nix::unistd::getppid() != launcher {

@@ -329,4 +329,5 @@ impl Core {
 }
 
 #[cfg(test)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "a test names the one case that it expects")]
 mod tests;

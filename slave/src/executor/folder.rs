@@ -3,7 +3,7 @@
 use launcher::protocol::ProgramUser;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Dir, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid},
     io::Errno,
 };
 use std::{
@@ -65,6 +65,19 @@ impl WorkRoot {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Removes the folder when it is not in the data folder: it is of no use without the slave.
+    pub(super) fn remove(&self) {
+        if self.moved.is_empty() {
+            return;
+        }
+        let removed = rustix::fs::open("/", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|root| remove(root.as_fd(), &CString::new(self.path.as_os_str().as_bytes())?));
+        if let Err(error) = removed {
+            tracing::debug!(%error, "the folder of working folders stays");
+        }
     }
 
     /// The user of a slot.
@@ -300,7 +313,7 @@ fn enter(parent: BorrowedFd<'_>, name: &CString) -> io::Result<OwnedFd> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             // The tree is dead, so nobody puts a link here between the two calls.
             let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            if rustix::fs::FileType::from_raw_mode(found.st_mode) != rustix::fs::FileType::Directory {
+            if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
                 return Err(error);
             }
             rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
@@ -325,17 +338,24 @@ fn holds_file(folder: BorrowedFd<'_>, bytes: u64, depth: usize, left: &mut usize
         }
         *left = left.checked_sub(1)?;
         let found = rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        match rustix::fs::FileType::from_raw_mode(found.st_mode) {
-            rustix::fs::FileType::RegularFile if u64::try_from(found.st_size).ok() == Some(bytes) => {
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile if u64::try_from(found.st_size).ok() == Some(bytes) => {
                 return Some(String::from_utf8_lossy(name.to_bytes()).into_owned());
             }
-            rustix::fs::FileType::Directory if depth > 0 => {
+            FileType::Directory if depth > 0 => {
                 let below = open_folder(folder, OsStr::from_bytes(name.to_bytes())).ok();
                 if let Some(name) = below.and_then(|fd| holds_file(fd.as_fd(), bytes, depth - 1, left)) {
                     return Some(name);
                 }
             }
-            _ => {}
+            FileType::RegularFile
+            | FileType::Directory
+            | FileType::Symlink
+            | FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => {}
         }
     }
     None
@@ -365,7 +385,7 @@ mod tests {
         rustix::fs::openat(&deep, "f", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
         fs::create_dir(work.path.join("closed")).unwrap();
         fs::create_dir(work.path.join("closed/inner")).unwrap();
-        fs::set_permissions(work.path.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(work.path.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
         assert!(!slot.remove_empty(&work));
         slot.remover(&work).unwrap().run();
         assert!(!work.path.exists());

@@ -400,6 +400,9 @@ impl Executor {
             }
         }
         self.groups.remove();
+        // After the background has removed what it was given.
+        drop(self.context);
+        self.work.remove();
         stopped
     }
 }

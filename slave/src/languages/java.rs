@@ -69,10 +69,10 @@ fn without_comments_and_strings(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let after = if rest.starts_with("//") {
-            rest.find('\n').map_or("", |end| &rest[end..])
-        } else if rest.starts_with("/*") {
-            rest[2..].find("*/").map_or("", |end| &rest[end + 4..])
+        let after = if let Some(comment) = rest.strip_prefix("//") {
+            comment.find('\n').map_or("", |end| &comment[end..])
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            comment.find("*/").map_or("", |end| &comment[end + 2..])
         } else if let Some(block) = rest.strip_prefix("\"\"\"") {
             block.find("\"\"\"").map_or("", |end| &block[end + 3..])
         } else if c == '"' || c == '\'' {

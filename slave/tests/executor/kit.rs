@@ -139,7 +139,7 @@ impl Kit {
         let key = self.start(spec);
         let end = self.end_of(key);
         let outputs = self.executor().outputs();
-        let mut read = |stream| outputs.read(key, stream, 0, usize::MAX).unwrap();
+        let read = |stream| outputs.read(key, stream, 0, usize::MAX).unwrap();
         Ran { output: read(Stream::Stdout), error: read(Stream::Stderr), compile: read(Stream::Compile), end }
     }
 

@@ -1,4 +1,9 @@
 //! The executor with real programs: every way to end, every limit, and what must not be left behind.
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panic and names the one case that it expects"
+)]
 
 mod ends;
 mod examples;
