@@ -231,8 +231,9 @@ impl Receiver {
         let filled = self.end == self.buffer.len();
         if waiting == 0 && self.buffer.len() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
+        } else {
+            self.buffer.copy_within(self.start..self.end, 0);
         }
-        self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, waiting);
         let busy = filled && self.buffer.len() < BUFFER_BYTES_BUSY;
         if busy || waiting == self.buffer.len() {
