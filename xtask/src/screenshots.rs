@@ -1,6 +1,9 @@
 //! The pictures of the README: the real window on an invisible display, with made-up data.
 
-use crate::workspace::{binaries, command, output, root, run as run_command};
+use crate::{
+    man,
+    workspace::{binaries, command, output, root, run as run_command},
+};
 use anyhow::{Context, bail, ensure};
 use std::{
     fs,
@@ -16,9 +19,23 @@ const SIZE: (u32, u32) = (1440, 860);
 /// How long the window may take to show and to come to rest.
 const SHOW_MAX: Duration = Duration::from_secs(30);
 
-/// What each picture is called, and the keys that lead there from the one before.
-const PICTURES: [(&str, &[&str]); 4] =
-    [("history", &["ctrl+2", "Down"]), ("submit", &["ctrl+1"]), ("slaves", &["ctrl+3"]), ("clients", &["ctrl+4"])];
+/// Where the pointer rests, so that no tooltip is in the picture.
+const REST: (u32, u32) = (260, 22);
+
+/// What a person does before a picture.
+enum Act {
+    Key(&'static str),
+    DoubleClick(u32, u32),
+}
+
+/// What each picture is called, and what leads there from the one before.
+const PICTURES: [(&str, &[Act]); 4] = [
+    // A program that failed, with its output and verdict beside the list.
+    ("history", &[Act::Key("ctrl+2"), Act::DoubleClick(300, 186)]),
+    ("submit", &[Act::Key("ctrl+1")]),
+    ("slaves", &[Act::Key("ctrl+3")]),
+    ("clients", &[Act::Key("ctrl+4")]),
+];
 
 /// Writes `docs/images/NAME-dark.png` and `NAME-light.png` for each picture.
 ///
@@ -30,16 +47,20 @@ pub fn run() -> anyhow::Result<()> {
             .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()));
         ensure!(there, "{tool} is missing; install the package {package} or run `scripts/setup test`");
     }
-    run_command(&mut command(&["cargo", "build", "--locked", "--profile", "ci-release", "-p", "client-gui"]))?;
+    // The same packages as `make run` builds, so that nothing is compiled twice.
+    let packages = man::BINARIES.iter().flat_map(|(_, package)| ["-p", package]);
+    run_command(command(&["cargo", "build", "--locked", "--profile", &profile()]).args(packages))?;
     let folder = root().join("docs/images");
     fs::create_dir_all(&folder)?;
     let own = Own::new()?;
     let display = Display::start(&own.0)?;
     for theme in ["dark", "light"] {
         let window = Window::start(&display, &own.0, theme)?;
-        for (name, keys) in PICTURES {
-            for key in keys {
-                window.press(key)?;
+        // The window must have been drawn once before it understands where it is clicked.
+        display.take_picture(&own.0.join("first.png"))?;
+        for (name, acts) in PICTURES {
+            for act in acts {
+                window.act(act)?;
             }
             let file = folder.join(format!("{name}-{theme}.png"));
             display.take_picture(&file)?;
@@ -47,6 +68,11 @@ pub fn run() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// As for `make run`, `PROFILE=dev` takes the binaries of the tests.
+fn profile() -> String {
+    std::env::var("PROFILE").unwrap_or_else(|_| "ci-release".to_owned())
 }
 
 /// A folder of our own, gone with the run.
@@ -78,6 +104,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if !matches!(self.0.try_wait(), Ok(None)) {
+            return;
+        }
         // Xvfb leaves a lock file behind when it is killed outright.
         drop(Command::new("kill").arg(self.0.id().to_string()).status());
         let end = Instant::now() + Duration::from_secs(5);
@@ -102,7 +131,16 @@ impl Display {
         let (width, height) = SIZE;
         let mut server = Running::start(
             Command::new("Xvfb")
-                .args(["-displayfd", "1", "-screen", "0", &format!("{width}x{height}x24"), "-nolisten", "tcp"])
+                .args([
+                    "-displayfd",
+                    "1",
+                    "-screen",
+                    "0",
+                    &format!("{width}x{height}x24"),
+                    "-nolisten",
+                    "tcp",
+                    "-noreset",
+                ])
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null()),
         )?;
@@ -151,7 +189,7 @@ struct Window {
 impl Window {
     fn start(display: &Display, own: &Path, theme: &str) -> anyhow::Result<Self> {
         let mut process = Running::start(
-            Command::new(binaries("ci-release").join("ruche-gui"))
+            Command::new(binaries(&profile()).join("ruche-gui"))
                 .args(["--demo", "--theme", theme])
                 .env("DISPLAY", &display.name)
                 .env_remove("WAYLAND_DISPLAY")
@@ -176,11 +214,25 @@ impl Window {
         }
     }
 
-    fn press(&self, key: &str) -> anyhow::Result<()> {
-        run_command(
-            Command::new("xdotool")
-                .args(["windowfocus", "--sync", &self.id, "key", "--clearmodifiers", key])
-                .env("DISPLAY", &self.display),
-        )
+    fn act(&self, act: &Act) -> anyhow::Result<()> {
+        match act {
+            Act::Key(key) => self.xdotool(&["windowfocus", "--sync", &self.id, "key", "--clearmodifiers", key])?,
+            Act::DoubleClick(x, y) => {
+                self.point_at(*x, *y)?;
+                self.xdotool(&["click", "--repeat", "2", "--delay", "80", "1"])?;
+            }
+        }
+        self.point_at(REST.0, REST.1)
+    }
+
+    fn point_at(&self, x: u32, y: u32) -> anyhow::Result<()> {
+        self.xdotool(&["mousemove", "--window", &self.id, &x.to_string(), &y.to_string()])?;
+        // The pointer rests on what it shall press for a frame or two.
+        std::thread::sleep(Duration::from_millis(400));
+        Ok(())
+    }
+
+    fn xdotool(&self, words: &[&str]) -> anyhow::Result<()> {
+        run_command(Command::new("xdotool").args(words).env("DISPLAY", &self.display))
     }
 }

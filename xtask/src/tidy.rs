@@ -78,7 +78,8 @@ fn too_long(file: &TextFile) -> Option<String> {
 
 /// The first line of a source file says what the file is for.
 fn without_purpose(file: &TextFile) -> Option<String> {
-    let source = file.is(".rs") && file.path.contains("/src/");
+    // A file called `tests.rs` says it with its name.
+    let source = file.is(".rs") && file.path.contains("/src/") && !file.path.ends_with("/tests.rs");
     (source && !file.text.starts_with("//!")).then(|| format!("{}:1: begins without `//!` and its purpose", file.path))
 }
 
