@@ -7,6 +7,7 @@ use libc::{c_char, c_int, c_long, c_void};
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
+    time::Instant,
 };
 
 /// The child runs a few shallow calls on it; 64 KiB leaves room for signal frames of any processor.
@@ -15,6 +16,10 @@ const STACK_BYTES: usize = 64 << 10;
 const STACK_LIMIT_FOR_LONG_ARGUMENTS: u64 = 32 << 20;
 /// From this size of arguments and environment on, the limit above is asked for.
 const LONG_ARGUMENTS_BYTES: usize = 1 << 20;
+/// How long a count of the user's processes is good enough.
+const USER_COUNT_LASTS: std::time::Duration = std::time::Duration::from_secs(1);
+/// Above the limit, so that the limit is seen to be passed and other programs of the user go on.
+const PROCESSES_SPARE: u64 = 128;
 const OPEN_FILES_SOFT: u64 = 1_024;
 const OPEN_FILES_HARD: u64 = 4_096;
 
@@ -34,6 +39,10 @@ pub(crate) struct Starter {
     user: Option<ProgramUser>,
     /// Whether the program is to be the first that the kernel ends when memory runs out.
     first_victim: bool,
+    /// No control group limits processes.
+    bounds_user: bool,
+    /// Processes and threads that the user had, and when that was counted.
+    user_count: Option<(Instant, u64)>,
 }
 
 /// All that the child needs, as plain numbers and pointers.
@@ -68,8 +77,30 @@ const STEPS: [StartStep; 9] = [
 ];
 
 impl Starter {
-    pub(crate) fn new(user: Option<ProgramUser>, first_victim: bool) -> Self {
-        Self { stack: vec![0; STACK_BYTES], user, first_victim }
+    pub(crate) fn new(user: Option<ProgramUser>, first_victim: bool, bounds_user: bool) -> Self {
+        Self { stack: vec![0; STACK_BYTES], user, first_victim, bounds_user, user_count: None }
+    }
+
+    /// The most processes that the kernel lets the program's user have, where no control group counts those of
+    /// the program: the keeper watches the exact number, and this keeps a tree that grows faster than it looks
+    /// within what it can end.
+    fn user_bound(&mut self, step: &Step) -> Option<u64> {
+        if !self.bounds_user {
+            return None;
+        }
+        let others = match self.user {
+            // Nobody else has this user.
+            Some(_) => 0,
+            None => match self.user_count {
+                Some((at, count)) if at.elapsed() < USER_COUNT_LASTS => count,
+                _ => {
+                    let count = crate::tree::count_of_user(nix::unistd::getuid().as_raw());
+                    self.user_count = Some((Instant::now(), count));
+                    count
+                }
+            },
+        };
+        Some(others + u64::from(step.limits.processes) + PROCESSES_SPARE)
     }
 
     /// Starts `step` and returns its process. All signals must be blocked.
@@ -77,7 +108,7 @@ impl Starter {
         let arguments = pointers(&step.arguments);
         let environment = pointers(&step.environment);
         let candidates = pointers(&step.candidates);
-        let limits = resource_limits(step);
+        let limits = resource_limits(step, self.user_bound(step));
         let mut plan = Plan {
             candidates: candidates.as_ptr(),
             arguments: arguments.as_ptr(),
@@ -158,7 +189,7 @@ fn pointers(strings: &crate::protocol::Strings) -> Vec<*const c_char> {
 }
 
 /// The limits that the kernel keeps for each process, within what this process may set.
-fn resource_limits(step: &Step) -> Vec<(c_int, libc::rlimit64)> {
+fn resource_limits(step: &Step, user_bound: Option<u64>) -> Vec<(c_int, libc::rlimit64)> {
     let mut limits = Vec::with_capacity(6);
     let mut bound = |resource: libc::__rlimit_resource_t, soft: u64, hard: u64| {
         let most = hard_limit(resource);
@@ -168,6 +199,9 @@ fn resource_limits(step: &Step) -> Vec<(c_int, libc::rlimit64)> {
     bound(libc::RLIMIT_CORE, 0, 0);
     bound(libc::RLIMIT_FSIZE, step.limits.file_size.0, step.limits.file_size.0);
     bound(libc::RLIMIT_NOFILE, OPEN_FILES_SOFT, OPEN_FILES_HARD);
+    if let Some(bound_of_user) = user_bound {
+        bound(libc::RLIMIT_NPROC, bound_of_user, bound_of_user);
+    }
     if let Some(time) = step.limits.cpu_time {
         // A backstop a little above: the keeper watches the whole tree and is exact.
         let seconds = time.0.div_ceil(Duration::from_secs(1).0).saturating_add(1);

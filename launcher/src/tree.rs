@@ -11,6 +11,22 @@ use std::{collections::BTreeSet, fs};
 /// Passes over a tree that keeps growing before it is killed as far as it is known.
 const STOP_PASSES_MAX: usize = 20;
 
+/// Whether one of these processes is in the process group `group`.
+#[must_use]
+pub fn is_any_in_group(pids: &BTreeSet<i32>, group: i32) -> bool {
+    pids.iter().filter_map(|pid| Stat::read(*pid)).any(|stat| stat.group == group)
+}
+
+/// Processes and threads of a user, in the whole machine.
+#[must_use]
+pub fn count_of_user(uid: u32) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
+    let own = entries.flatten().filter(|entry| entry.metadata().is_ok_and(|found| found.uid() == uid));
+    let pids = own.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(Stat::read).map(|stat| u64::from(stat.threads)).sum()
+}
+
 /// What a tree uses now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TreeUsage {
@@ -117,6 +133,7 @@ pub fn proportional_memory_of(pids: &BTreeSet<i32>) -> ByteSize {
 /// The fields of /proc/PID/stat that are used here.
 struct Stat {
     parent: i32,
+    group: i32,
     threads: u32,
     cpu: Duration,
     resident: ByteSize,
@@ -139,6 +156,7 @@ impl Stat {
         let ticks: u64 = (11..=14).filter_map(number).sum();
         Some(Self {
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             threads: u32::try_from(number(17)?).ok()?,
             cpu: Duration(ticks * 1_000_000 / clock_ticks()),
             resident: ByteSize(number(21)? * page_bytes()),

@@ -49,7 +49,7 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: Pid) -> io::Result<Inf
     }
     let files = SlotFiles::open(&config.groups);
     socket.send(&FromKeeper::Ready { problem: files.problem.clone() }, &[])?;
-    let starter = Starter::new(config.user, files.limits_memory());
+    let starter = Starter::new(config.user, files.limits_memory(), !files.limits_processes());
     let null = std::fs::File::open("/dev/null")?;
     let mut runner = Runner::new(socket, files, starter, config.user, OwnedFd::from(null));
     loop {

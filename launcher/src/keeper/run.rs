@@ -224,10 +224,13 @@ impl Runner {
             self.files.set_process_limit(PROCESSES_WHILE_KILLING);
             spawn::kill_all_of(user);
         }
-        if run.main_end.is_none() {
+        // All of a process group at once; most programs never leave theirs. When the main process is gone its
+        // number is only the group's as long as one of ours is in it.
+        let own = std::process::id().cast_signed();
+        if run.main_end.is_none() || tree::is_any_in_group(&tree::descendants(own), run.main) {
             best_effort(killpg(Pid::from_raw(run.main), Signal::SIGKILL));
         }
-        tree::kill_descendants_of(std::process::id().cast_signed());
+        tree::kill_descendants_of(own);
     }
 
     /// What the control groups say about why a program ended.
