@@ -214,7 +214,7 @@ impl App {
         });
         let counts = pulse::pulse(&self.mirror, clock);
         bar(Panel::bottom("bottom bar"), theme::BOTTOM_BAR).show(ui, |ui| {
-            panels::bars::bottom_bar(ui, &self.state, counts.as_ref(), commands);
+            panels::bars::bottom_bar(ui, &self.state, &self.mirror, counts.as_ref(), commands);
         });
         if self.state.pane != Pane::Connect || self.mirror.identity.is_some() {
             bar(Panel::left("rail"), theme::RAIL).show(ui, |ui| panels::bars::rail(ui, self.state.pane, commands));

@@ -73,7 +73,8 @@ fn shown_output(state: &AppState) -> Option<ProgramId> {
 /// Does `command`, if it can be done now.
 pub fn handle(state: &mut AppState, command: Command, means: &Means<'_>) {
     if let Err(why) = command.enabled(&situation(state, means.mirror)) {
-        state.say(format!("{}: {why}", command.words().label.trim_end_matches('…')));
+        let what = command.words().label;
+        state.fail(&UserError::new(ErrorCode::RequestInvalid, format!("{}: {why}", what.trim_end_matches('…'))));
         return;
     }
     match command {
@@ -87,7 +88,7 @@ pub fn handle(state: &mut AppState, command: Command, means: &Means<'_>) {
         | Command::Filter(_)
         | Command::OpenOutput
         | Command::Why
-        | Command::FindInOutput => navigate(state, command),
+        | Command::FindInOutput => navigate(state, command, means.mirror),
         Command::Theme(_) | Command::ZoomIn | Command::ZoomOut | Command::ZoomReset => look(state, &command, means.ctx),
         Command::StartHere
         | Command::SwitchMaster
@@ -125,7 +126,7 @@ pub fn handle(state: &mut AppState, command: Command, means: &Means<'_>) {
     }
 }
 
-fn navigate(state: &mut AppState, command: Command) {
+fn navigate(state: &mut AppState, command: Command, mirror: &Mirror) {
     match command {
         Command::Show(pane) => {
             state.pane = pane;
@@ -172,7 +173,8 @@ fn navigate(state: &mut AppState, command: Command) {
             }
             state.detail.program = target;
             if command == Command::OpenOutput {
-                state.detail.tab = DetailTab::Output;
+                let row = target.and_then(|id| mirror.program(id));
+                state.detail.tab = row.map_or(DetailTab::Output, |row| DetailTab::best_for(row));
             }
         }
         Command::FindInOutput => {

@@ -18,7 +18,11 @@ use std::{
     cell::RefCell,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
 /// Masters that are remembered.
@@ -26,7 +30,9 @@ const KNOWN_MAX: usize = 20;
 
 /// A real session.
 pub struct LiveBackend {
-    live: Live,
+    live: Arc<Live>,
+    /// Answers that are awaited.
+    open: Arc<AtomicUsize>,
     /// Where logins are remembered; none remembers nothing.
     folder: Option<PathBuf>,
     /// The pair on this computer; ends with the window.
@@ -37,19 +43,38 @@ pub struct LiveBackend {
 }
 
 impl LiveBackend {
-    /// Starts the session's thread; `wake` is called when something changed.
+    /// Starts the session's thread; `wake` is called when something changed that a person can see.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Result<Self, UserError> {
         let folder =
             client::context::folder().inspect_err(|error| tracing::warn!(%error, "logins are not remembered")).ok();
-        Ok(Self {
-            live: Live::start(ClientKind::Gui, wake)?,
-            folder,
-            here: Arc::default(),
-            started: Arc::default(),
-            connected_to: RefCell::default(),
+        // One is enough: who wakes sees all that has changed until then.
+        let (news, told) = mpsc::sync_channel(1);
+        let live = Arc::new(Live::start(ClientKind::Gui, move || {
+            // Full: the waker is about to look anyway. Closed: the window is closing.
+            news.try_send(()).ok();
+        })?);
+        let open = Arc::new(AtomicUsize::new(0));
+        let waker = Waker { live: Arc::downgrade(&live), open: Arc::clone(&open), shown: Arc::default() };
+        std::thread::Builder::new().name("ruche-wake".to_owned()).spawn(move || waker.run(&told, &wake)).map_err(
+            |error| UserError::new(ErrorCode::Internal, format!("the waking thread cannot be started: {error}")),
+        )?;
+        Ok(Self { live, open, folder, here: Arc::default(), started: Arc::default(), connected_to: RefCell::default() })
+    }
+
+    /// An answer that counts as awaited until it is there or nobody wants it any more.
+    fn counted<T>(&self, mut poll: impl FnMut() -> Option<Result<T, UserError>> + 'static) -> Asked<T> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let mut count = Some(Count(Arc::clone(&self.open)));
+        Asked::new(move || {
+            let answer = poll();
+            if answer.is_some() {
+                count = None;
+            }
+            let _waits = &count;
+            answer
         })
     }
 
@@ -87,6 +112,40 @@ impl LiveBackend {
     }
 }
 
+/// One awaited answer.
+struct Count(Arc<AtomicUsize>);
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Looks at what the session says is new, and wakes the window only for what can be seen: the session also
+/// says every two seconds that the master is still there, and painting that would never let the machine rest.
+struct Waker {
+    live: Weak<Live>,
+    open: Arc<AtomicUsize>,
+    shown: Arc<Mirror>,
+}
+
+impl Waker {
+    fn run(mut self, told: &mpsc::Receiver<()>, wake: &dyn Fn()) {
+        while told.recv().is_ok() {
+            let Some(live) = self.live.upgrade() else { return };
+            let newest = live.mirror();
+            drop(live);
+            let mut same = (*newest).clone();
+            same.heard_at = self.shown.heard_at;
+            let changed = same != *self.shown;
+            self.shown = newest;
+            if changed || self.open.load(Ordering::Relaxed) > 0 {
+                wake();
+            }
+        }
+    }
+}
+
 /// When the context in this folder was written.
 fn written(folder: &Path) -> std::time::SystemTime {
     std::fs::metadata(folder.join("context.toml"))
@@ -101,12 +160,12 @@ impl Backend for LiveBackend {
 
     fn request(&self, request: Request) -> Asked<Reply> {
         let mut answer = self.live.request(request);
-        Asked::new(move || answer.poll())
+        self.counted(move || answer.poll())
     }
 
     fn submit(&self, spec: ProgramSpec, count: u32) -> Asked<Vec<ProgramId>> {
         let mut answer = self.live.submit(spec, count);
-        Asked::new(move || answer.poll().map(|result| result.map(|submitted| submitted.ids)))
+        self.counted(move || answer.poll().map(|result| result.map(|submitted| submitted.ids)))
     }
 
     fn show_history(&self, window: &HistoryWindow) {

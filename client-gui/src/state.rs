@@ -129,6 +129,15 @@ impl DetailTab {
     /// Every tab, in order.
     pub const ALL: [Self; 4] = [Self::Output, Self::Errors, Self::Compile, Self::Use];
 
+    /// The tab that says most about this program: what the compiler said when it refused it.
+    #[must_use]
+    pub fn best_for(program: &common::view::ProgramView) -> Self {
+        match program.outcome {
+            Some(common::Outcome::CompileError { .. }) => Self::Compile,
+            _ => Self::Output,
+        }
+    }
+
     /// Its word.
     #[must_use]
     pub const fn word(self) -> &'static str {

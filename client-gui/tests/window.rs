@@ -383,3 +383,15 @@ fn every_pane_can_be_read_in_every_size_and_theme() {
         }
     }
 }
+
+#[test]
+fn e11_the_editor_keeps_the_indentation() {
+    let mut harness = window(&demo(), (1_280.0, 800.0));
+    keys(&mut harness, Modifiers::COMMAND, Key::T);
+    for (text, key) in [("if x:", Key::Enter), ("a()", Key::Enter), ("b()", Key::Tab), ("c()", Key::Enter)] {
+        harness.event(egui::Event::Text(text.into()));
+        harness.run_steps(2);
+        keys(&mut harness, Modifiers::NONE, key);
+    }
+    assert_eq!(harness.state().state.submit.tab().unwrap().text, "if x:\n    a()\n    b()    c()\n    ");
+}

@@ -175,7 +175,13 @@ pub(crate) fn rail(ui: &mut Ui, open: Pane, commands: &mut Commands) {
 }
 
 /// The pulse.
-pub(crate) fn bottom_bar(ui: &mut Ui, state: &AppState, pulse: Option<&Pulse>, commands: &mut Commands) {
+pub(crate) fn bottom_bar(
+    ui: &mut Ui,
+    state: &AppState,
+    mirror: &Mirror,
+    pulse: Option<&Pulse>,
+    commands: &mut Commands,
+) {
     let t = tokens(ui);
     let bar = ui.max_rect();
     widgets::line_above(ui, bar);
@@ -190,6 +196,11 @@ pub(crate) fn bottom_bar(ui: &mut Ui, state: &AppState, pulse: Option<&Pulse>, c
     ui.set_opacity(1.0);
     if state.toast.is_some() {
         toast(ui, Rect::from_min_max(bar.min + vec2(13.0, 0.0), pos2(right - 20.0, bar.bottom())), state);
+        return;
+    }
+    if let Some(notice) = &mirror.notice {
+        let rect = Rect::from_min_max(bar.min + vec2(13.0, 0.0), pos2(right - 20.0, bar.bottom()));
+        notice_ui(ui, rect, &widgets::shown(notice));
         return;
     }
     let mut x = bar.left() + 13.0;
@@ -258,6 +269,16 @@ fn pulse_right(ui: &Ui, bar: Rect, pulse: &Pulse) -> f32 {
         x = text(x, &pulse.policy, t.muted) - 18.0;
     }
     x + 18.0
+}
+
+/// What the master tells everybody, such as that it is stopping.
+fn notice_ui(ui: &mut Ui, rect: Rect, notice: &str) {
+    let t = tokens(ui);
+    let end = widgets::paint_elided(ui.painter(), rect, notice, fonts::small(), t.lost);
+    let area = Rect::from_min_max(rect.min, pos2(end, rect.bottom()));
+    let response = ui.interact(area, ui.scope_id().with("notice"), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(Role::Status, true, notice));
+    response.on_hover_text(notice);
 }
 
 fn toast(ui: &mut Ui, rect: Rect, state: &AppState) {

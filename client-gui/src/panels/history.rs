@@ -336,23 +336,32 @@ fn click(
         }
         state.pivot = Some(index);
     } else {
-        select_one(ui, state, detail, index, program);
+        select_one(ui, mirror, state, detail, (index, program));
     }
     if double {
         commands.send(Command::OpenOutput);
     }
 }
 
-fn select_one(ui: &Ui, state: &mut HistoryState, detail: &mut DetailState, index: u64, program: common::ProgramId) {
+fn select_one(
+    ui: &Ui,
+    mirror: &Mirror,
+    state: &mut HistoryState,
+    detail: &mut DetailState,
+    (index, program): (u64, common::ProgramId),
+) {
     state.selected = [program].into();
     state.pivot = Some(index);
     state.cursor = Some((index, program));
     if detail.program != Some(program) {
         detail.program = Some(program);
         detail.view.restart();
-        if detail.tab == DetailTab::Compile || detail.tab == DetailTab::Errors {
-            detail.tab = DetailTab::Output;
-        }
+        detail.tab = match detail.tab {
+            DetailTab::Use => DetailTab::Use,
+            DetailTab::Output | DetailTab::Errors | DetailTab::Compile => {
+                mirror.history.by_id(program).map_or(DetailTab::Output, |row| DetailTab::best_for(row))
+            }
+        };
     }
     // In a narrow window the pane would cover the list: there only a double click opens it.
     if ui.ctx().content_rect().width() >= theme::NARROW {
@@ -400,7 +409,7 @@ fn keys(
             select_range(mirror, state, to, hidden);
             state.cursor = Some((to, row.id));
         } else {
-            select_one(ui, state, detail, to, row.id);
+            select_one(ui, mirror, state, detail, (to, row.id));
         }
     }
     let (enter, escape) = ui.input_mut(|input| {

@@ -83,7 +83,7 @@ fn verdict(program: &ProgramView, why: Option<&Explanation>, clock: &Clock) -> (
             let waits = match why {
                 Some(why) => why.sentence.clone(),
                 None if program.last_line.is_empty() => "It waits for a slot.".to_owned(),
-                None => program.last_line.clone(),
+                None => format!("It waits: {}.", program.last_line.trim_end_matches('.')),
             };
             let ahead = match why.and_then(|why| why.ahead) {
                 Some(0) => " It is the next.".to_owned(),

@@ -98,12 +98,13 @@ fn time(program: &ProgramView, clock: &Clock) -> String {
 /// A length of time in few characters: `4 ms`, `0.4 s`, `41 s`, `2:10`.
 #[must_use]
 pub fn short(length: Duration) -> String {
+    // Cut, not rounded, as everywhere: 1.85 s is never 1.9 s here and 1.8 s there.
     match length.as_millis() {
         millis @ 0..=99 => format!("{millis} ms"),
-        millis @ 100..=9_949 => format!("{}.{} s", (millis + 50) / 1_000, (millis + 50) % 1_000 / 100),
-        millis @ 9_950..=59_499 => format!("{} s", (millis + 500) / 1_000),
+        millis @ 100..=9_999 => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
+        millis @ 10_000..=59_999 => format!("{} s", millis / 1_000),
         millis => {
-            let seconds = (millis + 500) / 1_000;
+            let seconds = millis / 1_000;
             let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
             if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
         }
@@ -229,11 +230,12 @@ mod tests {
         for (millis, text) in [
             (4, "4 ms"),
             (310, "0.3 s"),
-            (960, "1.0 s"),
-            (3_210, "3.2 s"),
-            (9_960, "10 s"),
+            (960, "0.9 s"),
+            (3_290, "3.2 s"),
+            (9_960, "9.9 s"),
+            (10_000, "10 s"),
             (41_000, "41 s"),
-            (59_600, "1:00"),
+            (59_600, "59 s"),
             (130_000, "2:10"),
             (3_730_000, "1:02:10"),
         ] {

@@ -8,7 +8,6 @@ use crate::{
 use egui::{
     Align2, Color32, Event, FontId, Id, Key, Modifiers, Rect, TextEdit, TextFormat, Ui,
     text::{CCursor, LayoutJob},
-    text_selection::CCursorRange,
     vec2,
 };
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -39,7 +38,8 @@ pub(crate) fn editor(ui: &mut Ui, rect: Rect, edited: Edited<'_>) -> bool {
     let t = tokens(ui);
     let Edited { id, text, language, coloured, hint, focus } = edited;
     ui.painter().rect_filled(rect, 0.0, t.bg);
-    let mut changed = indent(ui, id, text, language);
+    indent(ui, id, text, language);
+    let mut changed = false;
     let dark = ui.visuals().dark_mode;
     let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
     let char_width = ui.fonts_mut(|fonts| fonts.glyph_width(&fonts::mono(), '0'));
@@ -124,47 +124,35 @@ fn mono() -> FontId {
     fonts::mono()
 }
 
-/// Tab indents, Enter keeps the indentation: done here, because the toolkit's editor inserts a tab character
-/// and begins each line at its edge. Gives whether the text changed.
-fn indent(ui: &Ui, id: Id, text: &mut String, language: &str) -> bool {
+/// Tab indents, Enter keeps the indentation: the toolkit's editor inserts a tab character and begins each line
+/// at its edge. The keys become pastes, so that they keep their place among what is typed in one frame.
+fn indent(ui: &Ui, id: Id, text: &str, language: &str) {
     if !ui.memory(|memory| memory.has_focus(id)) {
-        return false;
+        return;
     }
-    let unit = if matches!(language, "Go") { "\t" } else { "    " };
-    let Some(mut state) = TextEdit::load_state(ui.ctx(), id) else { return false };
-    let Some(range) = state.cursor.char_range() else { return false };
-    let (from, to) = {
-        let (a, b) = (char_index(range.primary), char_index(range.secondary));
-        (a.min(b), a.max(b))
-    };
-    let (tab, enter) = ui.input_mut(|input| {
-        let plain = |event: &Event, wanted: Key| {
-            matches!(event, Event::Key { key, pressed: true, modifiers, .. } if *key == wanted && *modifiers == Modifiers::NONE)
-        };
-        let tab = input.events.iter().any(|event| plain(event, Key::Tab));
-        let enter = input.events.iter().any(|event| plain(event, Key::Enter));
-        if tab || enter {
-            input.events.retain(|event| !plain(event, Key::Tab) && !plain(event, Key::Enter));
+    let unit = if language == "Go" { "\t" } else { "    " };
+    let cursor = TextEdit::load_state(ui.ctx(), id)
+        .and_then(|state| state.cursor.char_range())
+        .map_or(0, |range| char_index(range.primary).min(char_index(range.secondary)));
+    ui.input_mut(|input| {
+        for event in &mut input.events {
+            let Event::Key { key, pressed: true, modifiers: Modifiers::NONE, .. } = event else { continue };
+            if *key == Key::Tab {
+                *event = Event::Paste(unit.to_owned());
+            } else if *key == Key::Enter {
+                *event = Event::Paste(format!("\n{}", blank_after(text, cursor, unit)));
+            }
         }
-        (tab, enter)
     });
-    let insert = if tab {
-        unit.to_owned()
-    } else if enter {
-        let before = byte_at(text, from);
-        let line = &text[text[..before].rfind('\n').map_or(0, |at| at + 1)..before];
-        let blank: String = line.chars().take_while(|c| *c == ' ' || *c == '\t').collect();
-        let opens = line.trim_end().ends_with(['{', ':', '(', '[']);
-        format!("\n{blank}{}", if opens { unit } else { "" })
-    } else {
-        return false;
-    };
-    let (start, end) = (byte_at(text, from), byte_at(text, to));
-    text.replace_range(start..end, &insert);
-    let cursor = CCursor::new(from + insert.chars().count());
-    state.cursor.set_char_range(Some(CCursorRange::one(cursor)));
-    TextEdit::store_state(ui.ctx(), id, state);
-    true
+}
+
+/// The indentation of the line after the one that `cursor` is in.
+fn blank_after(text: &str, cursor: usize, unit: &str) -> String {
+    let before = &text[..byte_at(text, cursor)];
+    let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+    let blank: String = line.chars().take_while(|c| *c == ' ' || *c == '\t').collect();
+    let opens = line.trim_end().ends_with(['{', ':', '(', '[']);
+    if opens { blank + unit } else { blank }
 }
 
 fn char_index(cursor: CCursor) -> usize {
