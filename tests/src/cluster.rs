@@ -280,9 +280,12 @@ impl Cluster {
     /// # Panics
     /// When it does not connect.
     pub fn slave(&mut self, name: &str, slots: u32) -> usize {
+        let data = self.path().join(name);
+        share_languages(&data, Share::Bring);
         let mut command = self.slave_command(name, &["--slots", &slots.to_string(), "--join", &self.join_string()]);
         let mut slave = Process::start(&mut command, self.path().join(format!("{name}.log")));
         slave.line("connected to ");
+        share_languages(&data, Share::Keep);
         self.slaves.push(slave);
         self.slaves.len() - 1
     }
@@ -296,6 +299,30 @@ impl Cluster {
         fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     }
+}
+
+enum Share {
+    Bring,
+    Keep,
+}
+
+/// What the first slave of a test run learned about this machine's languages serves the others:
+/// trying fourteen compilers and interpreters takes seconds, and most tests are not about that.
+fn share_languages(data: &Path, share: Share) {
+    let shared = binaries::path("test-languages.json");
+    let own = data.join("languages.json");
+    let (from, to) = match share {
+        Share::Bring => (&shared, &own),
+        Share::Keep => (&own, &shared),
+    };
+    if to.exists() || !from.exists() {
+        return;
+    }
+    let mut folder = fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(folder.recursive(true), 0o700).create(to.parent().unwrap()).unwrap();
+    // Tests run side by side: the file appears whole or not at all.
+    let beside = to.with_extension(format!("{}.new", uuid::Uuid::new_v4()));
+    fs::copy(from, &beside).and_then(|_| fs::rename(&beside, to)).unwrap();
 }
 
 impl Default for Cluster {
