@@ -8,7 +8,7 @@ use crate::{
     editing::Run,
     files::FileDialogs,
     panels,
-    state::{AppState, Dialog},
+    state::AppState,
     theme::{self, tokens},
     view_model::{Clock, pulse},
 };
@@ -87,6 +87,13 @@ impl App {
             self.state.submit.focus = true;
         }
         self.was_connected = connected;
+        if matches!(self.mirror.link, Link::Waiting { .. })
+            && let Some(trouble) = self.backend.trouble()
+        {
+            self.state.fail(&trouble);
+            self.state.connect.error = Some(trouble);
+            self.state.pane = Pane::Connect;
+        }
         changed |= self.follow_outputs();
         self.ask_about_programs();
         if changed {
@@ -379,16 +386,4 @@ impl eframe::App for App {
     fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
         visuals.panel_fill.to_normalized_gamma_f32()
     }
-}
-
-/// Whether the link says that a person is needed.
-#[must_use]
-pub fn needs_person(link: &Link) -> bool {
-    matches!(link, Link::Off | Link::Refused { .. })
-}
-
-/// The dialog that is open, for tests.
-#[must_use]
-pub fn open_dialog(app: &App) -> Option<&Dialog> {
-    app.state.dialog.as_ref()
 }

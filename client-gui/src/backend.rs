@@ -99,6 +99,10 @@ pub trait Backend {
     fn take_started(&self) -> bool {
         false
     }
+    /// What became of the pair on this computer, once it has ended by itself; said once.
+    fn trouble(&self) -> Option<UserError> {
+        None
+    }
     /// When something changes without the network saying so.
     fn changes_in(&self) -> Option<Duration> {
         None

@@ -305,12 +305,14 @@ impl Command {
     /// The shortcut as it is written: `Ctrl P`.
     #[must_use]
     pub fn keys(&self) -> String {
-        match self {
-            // These two are keys of the table, not shortcuts of the window.
-            Self::OpenOutput => "Enter".to_owned(),
-            Self::CloseDetail => "Esc".to_owned(),
-            _ => self.shortcut().map(|keys| written(&keys)).unwrap_or_default(),
+        // These two are keys of the table, not shortcuts of the window.
+        if *self == Self::OpenOutput {
+            return "Enter".to_owned();
         }
+        if *self == Self::CloseDetail {
+            return "Esc".to_owned();
+        }
+        self.shortcut().map(|keys| written(&keys)).unwrap_or_default()
     }
 
     /// Whether it can be done now; if not, why.
@@ -369,6 +371,7 @@ impl Command {
 }
 
 /// A shortcut as it is written: `Ctrl Shift X`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most keys are written as they are called")]
 fn written(keys: &KeyboardShortcut) -> String {
     let mut words = Vec::new();
     if keys.modifiers.command || keys.modifiers.ctrl {

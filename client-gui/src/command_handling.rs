@@ -126,6 +126,7 @@ pub fn handle(state: &mut AppState, command: Command, means: &Means<'_>) {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "`handle` lists every command and sends only its own here")]
 fn navigate(state: &mut AppState, command: Command, mirror: &Mirror) {
     match command {
         Command::Show(pane) => {
@@ -194,6 +195,7 @@ fn navigate(state: &mut AppState, command: Command, mirror: &Mirror) {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "`handle` lists every command and sends only its own here")]
 fn look(state: &mut AppState, command: &Command, ctx: &egui::Context) {
     match command {
         Command::Theme(choice) => {
@@ -209,6 +211,7 @@ fn look(state: &mut AppState, command: &Command, ctx: &egui::Context) {
     state.settings.save();
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "`handle` lists every command and sends only its own here")]
 fn session(state: &mut AppState, command: Command, backend: &dyn Backend) {
     state.connect.error = None;
     match command {
@@ -258,6 +261,7 @@ fn forget_programs(state: &mut AppState) {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "`handle` lists every command and sends only its own here")]
 fn write(state: &mut AppState, command: &Command, backend: &dyn Backend) {
     state.pane = Pane::Submit;
     match command {
@@ -283,6 +287,7 @@ fn write(state: &mut AppState, command: &Command, backend: &dyn Backend) {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "`handle` lists every command and sends only its own here")]
 fn file(state: &mut AppState, command: Command, means: &Means<'_>) {
     let choose = |state: &mut AppState, purpose: Purpose| {
         let asked = means.dialogs.choose(&purpose);
@@ -389,6 +394,7 @@ pub fn loaded(state: &mut AppState) {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "`handle` lists every command and sends only its own here")]
 fn program(state: &mut AppState, command: Command, means: &Means<'_>) {
     let targets = targets(state);
     let first = targets.first().copied();

@@ -268,6 +268,14 @@ impl Backend for LiveBackend {
         self.live.disconnect();
     }
 
+    fn trouble(&self) -> Option<UserError> {
+        // While the pair is being started its thread holds it.
+        let mut here = self.here.try_lock().ok()?;
+        let trouble = here.as_mut()?.trouble()?;
+        *here = None;
+        Some(trouble.with_hint("“Start on this computer” starts it again; what was acknowledged is kept"))
+    }
+
     fn take_started(&self) -> bool {
         let target = self.started.lock().unwrap_or_else(PoisonError::into_inner).take();
         match target {

@@ -123,7 +123,7 @@ fn lines_ui(ui: &mut Ui, (name, rect): (&str, Rect), parts: &[Part<'_>], count: 
     mark(ui, &background, rect, count, view);
     if view.follow {
         view.rows.height = rect.height();
-        view.rows.to_end(count, LINE);
+        view.rows.scroll_to_end(count, LINE);
     }
     let digits = count.to_string().len().max(2);
     let char_width = ui.fonts_mut(|fonts| fonts.glyph_width(&fonts::mono(), '0'));
@@ -210,7 +210,7 @@ fn keys(ui: &Ui, response: &egui::Response, count: u64, view: &mut OutputView, p
     if ui.input_mut(|input| input.consume_key(Modifiers::COMMAND, Key::A)) && count > 0 {
         view.marked = Some((0, count - 1));
     }
-    let copy = ui.input(|input| input.events.iter().any(|event| *event == egui::Event::Copy));
+    let copy = ui.input(|input| input.events.contains(&egui::Event::Copy));
     if copy && let Some(lines) = view.marked_lines() {
         let text: String =
             lines.filter_map(|index| locate(parts, index)).map(|(text, _, line)| text.line(line) + "\n").collect();

@@ -70,7 +70,11 @@ impl Clock {
     pub fn lasting(&self, at: Timestamp) -> String {
         let passed = self.now.since(at);
         // Whole seconds: tenths would change faster than anybody reads.
-        Duration::from_secs(passed.as_millis() / 1_000).to_string().replace("0 ms", "a moment")
+        match passed.as_millis() / 1_000 {
+            0 => "a moment".to_owned(),
+            seconds @ 1..=59 => format!("{seconds} s"),
+            seconds => Duration::from_secs(seconds).to_string(),
+        }
     }
 
     /// When what [`Clock::ago`] says of `at` changes next.
@@ -116,7 +120,7 @@ pub(crate) mod tests {
             assert_eq!((clock.ago(at), clock.exact(at), clock.running(at)), (ago.into(), exact.into(), running.into()));
         }
         assert_eq!(clock.lasting(before(11_520)), "3 h 12 min");
-        assert_eq!(clock.lasting(before(0)), "a moment");
+        assert_eq!((clock.lasting(before(0)), clock.lasting(before(5))), ("a moment".to_owned(), "5 s".to_owned()));
         assert_eq!(clock.ago(Timestamp(u64::MAX)), "just now", "a clock that runs ahead says nothing strange");
         assert_eq!(clock.exact(Timestamp(u64::MAX)), "");
     }

@@ -34,7 +34,7 @@ pub fn languages(mirror: &Mirror) -> Vec<LanguageEntry> {
         }
     }
     let mut entries: Vec<_> = counts.into_iter().map(|(name, slaves)| LanguageEntry { name, slaves }).collect();
-    entries.sort_by(|a, b| (a.slaves == 0, a.name.to_lowercase()).cmp(&(b.slaves == 0, b.name.to_lowercase())));
+    entries.sort_by_key(|entry| (entry.slaves == 0, entry.name.to_lowercase()));
     entries
 }
 

@@ -126,6 +126,7 @@ fn mono() -> FontId {
 
 /// Tab indents, Enter keeps the indentation: the toolkit's editor inserts a tab character and begins each line
 /// at its edge. The keys become pastes, so that they keep their place among what is typed in one frame.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other event is left to the toolkit's editor")]
 fn indent(ui: &Ui, id: Id, text: &str, language: &str) {
     if !ui.memory(|memory| memory.has_focus(id)) {
         return;
@@ -134,22 +135,29 @@ fn indent(ui: &Ui, id: Id, text: &str, language: &str) {
     let cursor = TextEdit::load_state(ui.ctx(), id)
         .and_then(|state| state.cursor.char_range())
         .map_or(0, |range| char_index(range.primary).min(char_index(range.secondary)));
+    let before = &text[..byte_at(text, cursor)];
+    let mut line = before[before.rfind('\n').map_or(0, |at| at + 1)..].to_owned();
     ui.input_mut(|input| {
         for event in &mut input.events {
-            let Event::Key { key, pressed: true, modifiers: Modifiers::NONE, .. } = event else { continue };
-            if *key == Key::Tab {
-                *event = Event::Paste(unit.to_owned());
-            } else if *key == Key::Enter {
-                *event = Event::Paste(format!("\n{}", blank_after(text, cursor, unit)));
+            match event {
+                // What is typed in the same frame belongs to the line too.
+                Event::Text(typed) => line.push_str(typed),
+                Event::Key { key: Key::Tab, pressed: true, modifiers: Modifiers::NONE, .. } => {
+                    line.push_str(unit);
+                    *event = Event::Paste(unit.to_owned());
+                }
+                Event::Key { key: Key::Enter, pressed: true, modifiers: Modifiers::NONE, .. } => {
+                    line = blank_after(&line, unit);
+                    *event = Event::Paste(format!("\n{line}"));
+                }
+                _ => {}
             }
         }
     });
 }
 
-/// The indentation of the line after the one that `cursor` is in.
-fn blank_after(text: &str, cursor: usize, unit: &str) -> String {
-    let before = &text[..byte_at(text, cursor)];
-    let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+/// The indentation of the line after `line`.
+fn blank_after(line: &str, unit: &str) -> String {
     let blank: String = line.chars().take_while(|c| *c == ' ' || *c == '\t').collect();
     let opens = line.trim_end().ends_with(['{', ':', '(', '[']);
     if opens { blank + unit } else { blank }

@@ -34,7 +34,7 @@ impl RowsState {
     }
 
     /// Scrolls to the last row.
-    pub(crate) fn to_end(&mut self, total: u64, row: f32) {
+    pub(crate) fn scroll_to_end(&mut self, total: u64, row: f32) {
         self.top = (total as f64 * f64::from(row) - f64::from(self.height)).max(0.0);
     }
 }
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(state.top, 252.0);
         state.reveal(30, 28.0);
         assert_eq!(state.top, 588.0);
-        state.to_end(1_000_000, 28.0);
+        state.scroll_to_end(1_000_000, 28.0);
         assert!(state.at_end(1_000_000, 28.0));
         state.reveal(999_998, 28.0);
         assert!(state.at_end(1_000_000, 28.0), "one row from the end is still in view");
