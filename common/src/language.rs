@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
 /// One language. In the command templates `{tool}` is the program that was found, `{source}` the
-/// source file's name, `{stem}` that name without its extension and `{program}` the compiled result.
+/// source file's name, `{stem}` that name without its extension, `{program}` the compiled result and
+/// `{memory}` the memory limit in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Language {

@@ -56,8 +56,11 @@ impl Steps {
                     (file_name.clone(), stem_of(file_name).to_owned())
                 };
                 let program = if stem == name { "a.out".to_owned() } else { stem.clone() };
+                let memory = assignment.spec.limits.memory.0.to_string();
+                let names =
+                    [("{source}", name.as_str()), ("{stem}", &stem), ("{program}", &program), ("{memory}", &memory)];
                 let fill = |template: &[String]| -> Vec<Vec<u8>> {
-                    template.iter().map(|part| fill_in(part, tool, &name, &stem, &program)).collect()
+                    template.iter().map(|part| fill_in(part, tool, &names)).collect()
                 };
                 let makes_program = language.compile.iter().any(|part| part.contains("{program}"));
                 Some(Self {
@@ -82,7 +85,7 @@ fn stem_of(file_name: &str) -> &str {
     file_name.rsplit_once('.').map_or(file_name, |(stem, _)| stem)
 }
 
-fn fill_in(part: &str, tool: &Path, source: &str, stem: &str, program: &str) -> Vec<u8> {
+fn fill_in(part: &str, tool: &Path, names: &[(&str, &str)]) -> Vec<u8> {
     if part == "{tool}" {
         return tool.as_os_str().as_bytes().to_vec();
     }
@@ -92,8 +95,7 @@ fn fill_in(part: &str, tool: &Path, source: &str, stem: &str, program: &str) -> 
     while let Some(start) = rest.find('{') {
         filled.push_str(&rest[..start]);
         rest = &rest[start..];
-        let known = [("{source}", source), ("{stem}", stem), ("{program}", program)];
-        match known.iter().find(|(name, _)| rest.starts_with(name)) {
+        match names.iter().find(|(name, _)| rest.starts_with(name)) {
             Some((name, value)) => {
                 filled.push_str(value);
                 rest = &rest[name.len()..];
@@ -210,14 +212,16 @@ mod tests {
     #[test]
     fn e12_templates_are_filled_in_once() {
         let tool = Path::new("/usr/bin/cc");
+        let names = [("{source}", "{stem}.c"), ("{stem}", "a"), ("{program}", "a"), ("{memory}", "9")];
         for (part, filled) in [
             ("{tool}", "/usr/bin/cc"),
             ("./{program}", "./a"),
             ("x{source}y{stem}", "x{stem}.cya"),
             ("{other}{", "{other}{"),
             ("-O2", "-O2"),
+            ("-m{memory}", "-m9"),
         ] {
-            assert_eq!(fill_in(part, tool, "{stem}.c", "a", "a"), filled.as_bytes(), "{part}");
+            assert_eq!(fill_in(part, tool, &names), filled.as_bytes(), "{part}");
         }
     }
 
