@@ -277,6 +277,11 @@ impl App {
                 .inner;
             self.window = Some(window);
         }
+        // Without the list nobody else takes Escape.
+        let free = ui.memory(|memory| memory.focused().is_none() && memory.top_modal_layer().is_none());
+        if list.is_none() && free && ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Escape)) {
+            commands.send(Command::CloseDetail);
+        }
         if let (Some(pane), Some(program)) = (pane, program) {
             ui.scope_builder(egui::UiBuilder::new().max_rect(pane).id_salt("detail"), |ui| {
                 ui.set_clip_rect(pane.intersect(ui.clip_rect()));

@@ -12,7 +12,7 @@ const EXAMPLES: &str = "Examples:
 
 /// The desktop window of Ruche.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "ruche-gui", version, about, after_help = EXAMPLES)]
+#[command(name = "ruche-gui", version, about = "The desktop window of Ruche", after_help = EXAMPLES)]
 pub struct Arguments {
     /// Start a master and a slave on this computer at once; they end with the window
     #[arg(long, conflicts_with_all = ["connect", "demo"])]

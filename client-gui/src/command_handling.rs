@@ -236,6 +236,7 @@ fn session(state: &mut AppState, command: Command, backend: &dyn Backend) {
         }
         Command::LogIn(login) => {
             state.connect.password.clear();
+            state.connect.confirmed = Some((login.address.clone(), login.pin.clone()));
             forget_programs(state);
             state.connect.error = backend.log_in(login).err();
         }

@@ -91,6 +91,8 @@ fn is_missing_library(text: &str) -> bool {
 
 /// Why there is no window, and what to do.
 fn lacking(error: &str) -> String {
+    // The toolkit names the line of its own source; people need what comes after it.
+    let error = if error.contains(".rs:") { error.rsplit_once(": ").map_or(error, |(_, what)| what) } else { error };
     let shown = ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"]
         .iter()
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));

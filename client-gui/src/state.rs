@@ -65,6 +65,8 @@ pub struct ConnectState {
     pub password: String,
     /// The pin that the master shows, waiting to be confirmed.
     pub pin: Option<String>,
+    /// The address and pin that the person has confirmed in this window.
+    pub confirmed: Option<(String, String)>,
     /// The pin is being asked for.
     pub asking_pin: bool,
     /// A master is being started here.
@@ -259,7 +261,7 @@ impl AppState {
     /// Says what went wrong in the line at the bottom.
     pub fn fail(&mut self, error: &UserError) {
         self.toast = Some(Toast {
-            text: crate::widgets::shown(&error.sentence),
+            text: crate::widgets::sentence(&error.sentence),
             details: error.to_string(),
             bad: true,
             until: Instant::now() + std::time::Duration::from_secs(12),

@@ -112,8 +112,8 @@ fn e7_in_a_narrow_window_the_double_click_replaces_the_list() {
     double_click(&mut harness, at);
     harness.get_by_label("Done hello.rs");
     assert_eq!(labels(&harness, Role::Row).len(), 0, "the list made room");
-    harness.get_by_label("Close details").click();
-    harness.run_steps(4);
+    harness.get_by_label("Close details");
+    keys(&mut harness, Modifiers::NONE, Key::Escape);
     assert!(!labels(&harness, Role::Row).is_empty());
 }
 
@@ -199,7 +199,7 @@ fn e9_a_refused_submit_says_why_in_place() {
     let mut harness = window(&demo(), (1_280.0, 800.0));
     harness.state_mut().state.submit.tab_mut().unwrap().memory = "much".into();
     keys(&mut harness, Modifiers::COMMAND, Key::Enter);
-    harness.get_by_label("memory: `much` is not a size; write for example 64K, 256M or 2G");
+    harness.get_by_label("Memory: `much` is not a size; write for example 64K, 256M or 2G");
     harness.get_by_label("E-SUBMIT-INVALID");
 }
 

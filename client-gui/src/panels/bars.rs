@@ -212,7 +212,7 @@ pub(crate) fn bottom_bar(
         (State::Waiting, pulse.waiting, "waiting", vec![State::Waiting]),
         (State::Failed, pulse.failed_today, "failed today", vec![State::Failed, State::Lost]),
     ] {
-        if x + 120.0 > right {
+        if x + 96.0 > right {
             break;
         }
         let filter = client::HistoryFilter { states: filter, ..client::HistoryFilter::default() };

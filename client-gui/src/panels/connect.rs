@@ -80,7 +80,7 @@ fn here(ui: &mut Ui, state: &ConnectState, commands: &mut Commands) {
     let words = if state.starting {
         if progress.is_empty() { "Starting…".to_owned() } else { shown(&progress) }
     } else {
-        "A master and a slave of your own; nothing to set up, they end with the window".to_owned()
+        "A master and a slave of your own, with nothing to set up".to_owned()
     };
     ui.label(egui::RichText::new(words).font(fonts::small()).color(if state.starting { t.run } else { t.muted }));
     ui.add_space(18.0);
@@ -100,8 +100,8 @@ fn error_ui(ui: &mut Ui, error: &UserError) {
         let line = |text: String, font, ink| {
             egui::Label::new(egui::RichText::new(text).font(font).color(ink)).selectable(true).wrap()
         };
-        ui.add(line(shown(&error.sentence), fonts::strong(), t.text));
-        ui.add(line(shown(&error.hint), fonts::text(), t.text));
+        ui.add(line(widgets::sentence(&error.sentence), fonts::strong(), t.text));
+        ui.add(line(widgets::sentence(&error.hint), fonts::text(), t.text));
         ui.add(line(shown(&error.code), fonts::mono_small(), t.muted));
     });
     let rect = response.response.rect;
@@ -167,6 +167,8 @@ fn form(ui: &mut Ui, mirror: &Mirror, known: &[Known], state: &mut ConnectState,
     let address = state.address.trim().to_owned();
     let complete = !address.is_empty() && !state.user.trim().is_empty() && !state.password.is_empty();
     let pinned = known.iter().find(|known| known.address == address).map(|known| known.pin.clone());
+    let confirmed = || state.confirmed.as_ref().filter(|(known, _)| *known == address).map(|(_, pin)| pin.clone());
+    let pinned = pinned.or_else(confirmed);
     if let Some(pin) = state.pin.clone() {
         pin_ui(ui, state, &pin, complete, commands);
         return;

@@ -222,7 +222,7 @@ fn body_ui(ui: &mut Ui, shown: &Shown<'_>, clock: &Clock, state: &mut DetailStat
     let trouble = parts.iter().find_map(|(text, _)| text.error());
     let complete = parts.iter().all(|(text, _)| text.is_complete());
     let empty = match (trouble, shown.program.state, complete) {
-        (Some(error), _, _) => widgets::shown(&error.sentence),
+        (Some(error), _, _) => widgets::sentence(&error.sentence),
         (None, State::Waiting, _) => "It has not started yet".to_owned(),
         (None, State::Running | State::Suspended, _) => "Nothing was printed so far".to_owned(),
         (None, _, true) => what.to_owned(),

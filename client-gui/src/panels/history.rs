@@ -63,7 +63,7 @@ fn tools_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, state: &mut HistoryState, 
         ui.spacing_mut().item_spacing.x = 6.0;
         commands.button(ui, Command::Show(crate::command::Pane::Submit), Look::Primary, false, 0.0);
         let field = widgets::field(ui, &mut state.typed, "Filter", "Filter", fonts::text(), false, filter_width);
-        filter_rect = Rect::from_min_size(field.rect.min - vec2(10.0, 6.0), vec2(filter_width, theme::CONTROL));
+        filter_rect = Rect::from_min_size(field.rect.min - vec2(10.0, 0.0), vec2(filter_width, theme::CONTROL));
         if std::mem::take(&mut state.focus_filter) {
             field.request_focus();
         }

@@ -207,6 +207,11 @@ fn keys(ui: &Ui, response: &egui::Response, count: u64, view: &mut OutputView, p
             view.follow = view.rows.at_end(count, LINE);
         }
     }
+    for (key, by) in [(Key::ArrowRight, 40.0), (Key::ArrowLeft, -40.0)] {
+        if ui.input_mut(|input| input.consume_key(Modifiers::NONE, key)) {
+            view.rows.left += by;
+        }
+    }
     if ui.input_mut(|input| input.consume_key(Modifiers::COMMAND, Key::A)) && count > 0 {
         view.marked = Some((0, count - 1));
     }

@@ -163,15 +163,14 @@ fn slots_ui(ui: &mut Ui, cell: Rect, row_rect: Rect, row: &SlaveRow, state: &mut
     let may = commands.can(&Command::SetSlots { slave: None, slots: 0 });
     egui::Popup::menu(&response).close_behavior(egui::PopupCloseBehavior::CloseOnClickOutside).gap(4.0).show(|ui| {
         ui.set_opacity(1.0);
-        slots_menu(ui, row, state, commands, may);
+        egui::Frame::new().inner_margin(8).show(ui, |ui| slots_menu(ui, row, state, commands, may));
     });
     response.on_hover_text("Programs that may run there at once; press to change");
 }
 
 fn slots_menu(ui: &mut Ui, row: &SlaveRow, state: &mut SlavesState, commands: &mut Commands, may: bool) {
     let t = tokens(ui);
-    ui.set_min_width(210.0);
-    ui.add_space(4.0);
+    ui.set_min_width(190.0);
     widgets::caption(ui, &format!("Slots of {}", row.name));
     if !may {
         ui.label(egui::RichText::new("Needs the role operator").font(fonts::text()).color(t.lost));

@@ -177,9 +177,12 @@ fn samples_menu(ui: &mut Ui, rect: Rect, commands: &mut Commands) {
 fn settings_ui(ui: &mut Ui, side: Rect, mirror: &Mirror, tab: &mut EditorTab, commands: &mut Commands) {
     let (fields, foot) = side.split_top_bottom_at_y(side.bottom() - 50.0);
     let inner = fields.shrink2(vec2(14.0, 0.0));
-    ui.scope_builder(egui::UiBuilder::new().max_rect(inner), |ui| {
+    // The scroll bar stands in the margin, not on the fields.
+    let scrolled = Rect::from_min_max(inner.min, pos2(fields.right() - 2.0, inner.bottom()));
+    ui.scope_builder(egui::UiBuilder::new().max_rect(scrolled), |ui| {
         ui.set_clip_rect(fields.intersect(ui.clip_rect()));
         egui::ScrollArea::vertical().id_salt("settings").auto_shrink(false).show(ui, |ui| {
+            ui.set_max_width(inner.width());
             ui.spacing_mut().item_spacing = vec2(10.0, 4.0);
             ui.add_space(12.0);
             language_ui(ui, mirror, tab);
@@ -378,8 +381,8 @@ fn result_ui(
         Run::None => {}
         Run::Submitting => result_words(ui, head, State::Waiting, "Submitting", ""),
         Run::Refused(error) => {
-            result_words(ui, head, State::Failed, "Not submitted", &shown(&error.sentence));
-            let lines = [shown(&error.sentence), format!("hint: {}", shown(&error.hint)), shown(&error.code)];
+            result_words(ui, head, State::Failed, "Not submitted", &widgets::sentence(&error.sentence));
+            let lines = [widgets::sentence(&error.sentence), widgets::sentence(&error.hint), shown(&error.code)];
             for (index, line) in lines.iter().enumerate() {
                 let at = Rect::from_min_size(
                     body.min + vec2(16.0, 10.0 + 22.0 * index as f32),

@@ -53,22 +53,20 @@ fn edit(ui: &mut Ui, text: &mut String, form: Form<'_>) -> Response {
     let name = form.name.to_owned();
     let line = inner;
     let hint = egui::RichText::new(form.hint).font(form.font.clone()).color(t.faint);
-    let output = ui
-        .scope_builder(egui::UiBuilder::new().max_rect(line), |ui| {
-            TextEdit::singleline(text)
-                .id_salt(("field", form.name))
-                .hint_text(hint)
-                .font(form.font)
-                .frame(egui::Frame::NONE)
-                .margin(Margin::ZERO)
-                .text_color(if enabled { t.text } else { t.faint })
-                .password(form.password)
-                .align(egui::Align2::LEFT_CENTER)
-                .min_size(line.size())
-                .desired_width(line.width())
-                .show(ui)
-        })
-        .inner;
+    // A child of its own: what follows stands after the frame, not after the text.
+    let mut inside = ui.new_child(egui::UiBuilder::new().max_rect(line).id_salt(("field", form.name)));
+    let output = TextEdit::singleline(text)
+        .id_salt("text")
+        .hint_text(hint)
+        .font(form.font)
+        .frame(egui::Frame::NONE)
+        .margin(Margin::ZERO)
+        .text_color(if enabled { t.text } else { t.faint })
+        .password(form.password)
+        .align(egui::Align2::LEFT_CENTER)
+        .min_size(line.size())
+        .desired_width(line.width())
+        .show(&mut inside);
     let response = output.response.response.accessible_name(name);
     let stroke = if form.wrong {
         Stroke::new(1.0, t.fail)

@@ -13,7 +13,7 @@ pub(crate) use field::{caption, choice, field, password_field};
 pub use rows::RowsState;
 pub(crate) use rows::rows;
 pub(crate) use tabs::{Tab, tab_strip};
-pub(crate) use text::{elided, paint_elided, paint_right, shown};
+pub(crate) use text::{elided, paint_elided, paint_right, sentence, shown};
 
 use crate::theme::{Tokens, tokens};
 use common::program::State;

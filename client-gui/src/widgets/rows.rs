@@ -66,6 +66,7 @@ pub(crate) fn rows(
     if let Some(top) = bar(ui, (id, name), rect, state.top, content) {
         state.top = top;
     }
+    across(ui, (id, name), rect, &mut state.left, width);
     let scrolled = before != (state.top, state.left);
     state.top = state.top.clamp(0.0, reach);
     state.left = state.left.clamp(0.0, reach_left);
@@ -82,6 +83,33 @@ pub(crate) fn rows(
     ui.set_clip_rect(clip);
     paint_bar(ui, rect, state.top, content, id);
     scrolled
+}
+
+/// The bar at the lower edge, where lines are wider than the list: painted and dragged.
+fn across(ui: &mut Ui, (id, name): (Id, &str), rect: Rect, left: &mut f32, width: f32) {
+    if width <= rect.width() + 0.5 || rect.height() < HANDLE_MIN {
+        return;
+    }
+    let track =
+        Rect::from_min_max(pos2(rect.left(), rect.bottom() - BAR - 2.0), pos2(rect.right() - BAR - 4.0, rect.bottom()));
+    let length = (rect.width() / width * track.width()).max(HANDLE_MIN);
+    let room = (track.width() - length).max(1.0);
+    let reach = width - rect.width();
+    let response = ui.interact(track, id.with("across"), Sense::click_and_drag());
+    let described = format!("Scroll {name} sideways");
+    response.widget_info(|| WidgetInfo::labeled(Role::ScrollBar, true, &described));
+    if let Some(pointer) = response.interact_pointer_pos() {
+        if response.dragged() {
+            *left += response.drag_delta().x / room * reach;
+        } else if response.clicked() {
+            *left = ((pointer.x - track.left() - length / 2.0) / room) * reach;
+        }
+    }
+    let t = tokens(ui);
+    let at = track.left() + (*left / reach).clamp(0.0, 1.0) * room;
+    let handle = Rect::from_min_size(pos2(at, track.top()), vec2(length, BAR));
+    let colour = if response.hovered() || response.dragged() { t.muted } else { t.border };
+    ui.painter().rect_filled(handle.shrink2(vec2(1.0, 1.0)), CornerRadius::same(4), colour);
 }
 
 fn handle(rect: Rect, top: f64, content: f64) -> Option<Rect> {

@@ -10,6 +10,18 @@ pub(crate) fn shown(text: &str) -> String {
     visible(text.as_bytes(), Lines::Escape)
 }
 
+/// An error's sentence, safe to show, as it stands alone: with a capital.
+#[must_use]
+pub(crate) fn sentence(text: &str) -> String {
+    let text = shown(text);
+    let mut chars = text.chars();
+    match chars.next() {
+        // A word of the command line keeps its case.
+        Some(first) if !text.starts_with("ruche") => first.to_uppercase().chain(chars).collect(),
+        _ => text,
+    }
+}
+
 /// One line, cut with `…` where it is wider than `width`.
 #[must_use]
 pub(crate) fn elided(painter: &Painter, text: &str, font: FontId, colour: Color32, width: f32) -> Arc<Galley> {
