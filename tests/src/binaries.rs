@@ -18,9 +18,14 @@ pub fn path(name: &str) -> PathBuf {
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        // target/debug/deps/NAME-HASH of this test: the programs are two levels up.
-        let test = std::env::current_exe().unwrap();
-        let folder = test.parent().unwrap().parent().unwrap().to_owned();
+        let own = std::env::current_exe().unwrap();
+        let beside = own.parent().unwrap();
+        if beside.file_name().is_none_or(|name| name != "deps") {
+            // The benchmark: built together with the programs that it measures.
+            return beside.to_owned();
+        }
+        // A test, in target/PROFILE/deps.
+        let folder = beside.parent().unwrap().to_owned();
         // The same packages and features as `cargo test --workspace`, so that nothing is compiled
         // twice; when all is built it costs a fraction of a second.
         let mut build = Command::new(env!("CARGO"));
