@@ -213,7 +213,7 @@ impl Command {
             Self::Stop => ("Stop…", "Ends the program; you are asked first"),
             Self::RunAgain => ("Run again", "The same program once more, under a new ID"),
             Self::EditAndRun => ("Edit and run…", "Opens its source, arguments and limits to change them"),
-            Self::CopyId => ("Copy ID", "For the command line, or for a colleague"),
+            Self::CopyId => ("Copy ID", "For the command line, or for a colleague; of several, one a line"),
             Self::SaveOutput => ("Save output…", "Writes all of the shown output to a file"),
             Self::CopyOutput => ("Copy output", "The marked lines, or all of them"),
             Self::FindInOutput => ("Find in output", "Search in the shown output"),
@@ -325,7 +325,8 @@ impl Command {
         let role = |least: Role, why| need(situation.role.is_some_and(|role| role >= least), why);
         let one = need(situation.selected.len() == 1, "select one program first");
         match self {
-            Self::OpenOutput | Self::Why | Self::CopyId => one,
+            Self::OpenOutput | Self::Why => one,
+            Self::CopyId => need(!situation.selected.is_empty(), "select a program first"),
             Self::EditAndRun => connected.and(one),
             Self::RunAgain => connected.and(one).and(role(Role::Submitter, "your role may only look")),
             Self::Stop => connected.and(role(Role::Submitter, "your role may only look")).and(need(

@@ -429,10 +429,12 @@ fn program(state: &mut AppState, command: Command, means: &Means<'_>) {
             }
         }
         Command::CopyId => {
-            if let Some(id) = first {
-                means.ctx.copy_text(id.to_string());
-                state.say(format!("Copied {id}"));
-            }
+            let ids: Vec<String> = targets.iter().map(ToString::to_string).collect();
+            means.ctx.copy_text(ids.join("\n"));
+            state.say(match ids.as_slice() {
+                [one] => format!("Copied {one}"),
+                several => format!("Copied {} IDs", several.len()),
+            });
         }
         Command::CopyOutput => copy_output(state, means),
         _ => {}

@@ -95,6 +95,7 @@ fn confirm(ui: &mut Ui, programs: &[(common::ProgramId, String, &'static str)], 
     title(ui, &one.map_or_else(|| format!("Stop {} programs?", count), |(_, name, _)| format!("Stop {name}?")));
     words(ui, "What they have printed so far is kept. They cannot be continued, only run again.");
     ui.add_space(8.0);
+    ui.spacing_mut().interact_size.y = 20.0;
     for (_, name, state) in programs.iter().take(LISTED) {
         ui.horizontal(|ui| {
             let (cell, _) = ui.allocate_exact_size(vec2(72.0, 20.0), Sense::hover());

@@ -85,7 +85,8 @@ fn verdict(program: &ProgramView, why: Option<&Explanation>, clock: &Clock) -> (
                 None if program.last_line.is_empty() => "It waits for a slot.".to_owned(),
                 None => format!("It waits: {}.", program.last_line.trim_end_matches('.')),
             };
-            let ahead = match why.and_then(|why| why.ahead) {
+            // The master's sentence may have said it already.
+            let ahead = match why.and_then(|why| why.ahead).filter(|_| !waits.contains("before it")) {
                 Some(0) => " It is the next.".to_owned(),
                 Some(1) => " One program comes before it.".to_owned(),
                 Some(ahead) => format!(" {} programs come before it.", super::grouped(ahead)),
