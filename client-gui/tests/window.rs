@@ -395,3 +395,46 @@ fn e11_the_editor_keeps_the_indentation() {
     }
     assert_eq!(harness.state().state.submit.tab().unwrap().text, "if x:\n    a()\n    b()    c()\n    ");
 }
+
+/// A file as the desktop hands it over.
+#[derive(Debug)]
+struct Dropped(std::path::PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.0).map_err(|error| error.to_string())
+    }
+}
+
+#[test]
+fn e1_a_file_dropped_on_the_window_opens_as_a_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = window(&demo(), (1_280.0, 800.0));
+    show(&mut harness, Pane::History);
+    let drop = |harness: &mut Harness<'_, App>, name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        harness.input_mut().dropped_files.push(std::sync::Arc::new(Dropped(path)));
+        harness.step();
+    };
+    let wait = |harness: &mut Harness<'_, App>, what: &dyn Fn(&App) -> bool| {
+        let began = std::time::Instant::now();
+        while !what(harness.state()) {
+            assert!(began.elapsed().as_secs() < 10, "the file is read on its own thread");
+            harness.step();
+        }
+    };
+    drop(&mut harness, "sum.rb", b"puts 1 + 1\n");
+    wait(&mut harness, &|app| app.state.submit.tab().is_some_and(|tab| tab.file_name == "sum.rb"));
+    let tab = harness.state().state.submit.tab().unwrap();
+    assert_eq!((tab.language.as_str(), tab.text.as_str()), ("Ruby", "puts 1 + 1\n"));
+    assert_eq!(harness.state().state.pane, Pane::Submit);
+    drop(&mut harness, "a.out", b"\x7fELF\0\0");
+    wait(&mut harness, &|app| app.state.toast.as_ref().is_some_and(|toast| toast.bad));
+    harness.run_steps(2);
+    harness.get_by_label_contains("a.out` is not a text file");
+}
