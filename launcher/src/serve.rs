@@ -114,16 +114,16 @@ impl Server {
                 self.keepers.insert(child.as_raw(), config);
                 Ok(())
             }
-            Err(error) => self.tell_ended(config.slot, format!("no process could be made for it: {error}")),
+            Err(error) => {
+                self.tell_ended(config.slot, format!("no process could be made for it: {error}"));
+                Ok(())
+            }
         }
     }
 
-    fn tell_ended(&self, slot: u32, reason: String) -> io::Result<()> {
-        match self.socket.send(&FromLauncher::KeeperEnded { slot, reason }, &[]) {
-            // The loop meets the closed socket next.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            result => result,
-        }
+    fn tell_ended(&self, slot: u32, reason: String) {
+        // When the agent is gone, the loop meets the closed socket next.
+        best_effort(self.socket.send(&FromLauncher::KeeperEnded { slot, reason }, &[]));
     }
 
     /// Takes note of keepers that ended, and ends what they left behind.
@@ -138,7 +138,7 @@ impl Server {
         for (config, reason) in ended {
             self.end_orphans(&config);
             remove_groups(&config);
-            self.tell_ended(config.slot, reason)?;
+            self.tell_ended(config.slot, reason);
         }
         Ok(())
     }

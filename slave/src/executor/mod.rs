@@ -43,6 +43,9 @@ use std::{
 
 /// Events of the kernel that one turn looks at.
 const KERNEL_EVENTS_PER_TURN: usize = 256;
+/// A program's pipes are watched only from then on: most short ones end sooner, and what they wrote is read
+/// at their end in one go. A pipe holds 64 KiB meanwhile.
+const WATCH_PIPES_AFTER: Duration = Duration::from_millis(2);
 /// How often a program's progress file is read.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -108,6 +111,8 @@ struct Slot {
     folder: SlotFolder,
     keeper: Keeper,
     attempt: Option<Attempt>,
+    /// When the pipes begin to be watched; none when they are.
+    watch_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -211,8 +216,8 @@ impl Executor {
 
     /// When [`Executor::turn`] must be called even if nothing is readable.
     #[must_use]
-    pub const fn next_deadline(&self) -> Option<Instant> {
-        self.progress_at
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.slots.iter().filter_map(|slot| slot.watch_at).chain(self.progress_at).min()
     }
 
     /// Starts an attempt in a free slot. What cannot be started ends at once, with an event that says why.
@@ -230,12 +235,11 @@ impl Executor {
         let Keeper::Present(keeper) = &slot.keeper else { return };
         match Attempt::start(assignment, language, &slot.folder, keeper, &mut self.context, now) {
             Ok(attempt) => {
+                let started = Instant::now();
                 slot.attempt = Some(attempt);
+                slot.watch_at = Some(started + WATCH_PIPES_AFTER);
                 self.by_key.insert(key, index);
-                self.progress_at.get_or_insert_with(|| Instant::now() + PROGRESS_INTERVAL);
-                if let Err(error) = self.watch_pipes(index) {
-                    self.stop(key, Stop::Failed(format!("The slave could not read its output: {error}.")));
-                }
+                self.progress_at.get_or_insert(started + PROGRESS_INTERVAL);
             }
             Err(outcome) => self.context.refuse(key, outcome, now),
         }
@@ -258,7 +262,8 @@ impl Executor {
         if !self.context.events.is_empty() {
             return Ok(std::mem::take(&mut self.context.events));
         }
-        let limit = timeout.try_into().map_err(io::Error::other)?;
+        let until_deadline = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let limit = until_deadline.map_or(timeout, |until| until.min(timeout)).try_into().map_err(io::Error::other)?;
         self.kernel_events.clear();
         let wait = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.kernel_events), Some(&limit));
         match wait {
@@ -279,6 +284,7 @@ impl Executor {
         if ready.contains(&LAUNCHER_TOKEN) {
             self.hear_launcher(&now)?;
         }
+        self.watch_due_pipes();
         self.read_progress();
         Ok(std::mem::take(&mut self.context.events))
     }
@@ -290,7 +296,7 @@ impl Executor {
             None => {
                 let number = u32::try_from(self.slots.len()).map_err(io::Error::other)?;
                 let folder = self.work.slot(number)?;
-                self.slots.push(Slot { number, folder, keeper: Keeper::None, attempt: None });
+                self.slots.push(Slot { number, folder, keeper: Keeper::None, attempt: None, watch_at: None });
                 self.slots.len() - 1
             }
         };
@@ -303,6 +309,20 @@ impl Executor {
             self.slots[index].keeper = Keeper::Present(socket);
         }
         Ok(index)
+    }
+
+    fn watch_due_pipes(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            if slot.watch_at.take_if(|at| now >= *at).is_none() {
+                continue;
+            }
+            let Some(key) = slot.attempt.as_ref().map(Attempt::key) else { continue };
+            if let Err(error) = self.watch_pipes(index) {
+                self.stop(key, Stop::Failed(format!("The slave could not read its output: {error}.")));
+            }
+        }
     }
 
     fn watch_pipes(&mut self, index: usize) -> io::Result<()> {
@@ -350,9 +370,11 @@ impl Executor {
         match attempt.step_ended(message, keeper, &slot.folder, &mut self.context, now) {
             Turn::GoesOn => {
                 slot.attempt = Some(attempt);
-                self.watch_pipes(index)
+                slot.watch_at = Some(Instant::now() + WATCH_PIPES_AFTER);
+                Ok(())
             }
             Turn::Ended => {
+                slot.watch_at = None;
                 self.by_key.remove(&attempt.key());
                 attempt.clean_up(&slot.folder, &self.context);
                 Ok(())
@@ -365,6 +387,7 @@ impl Executor {
             tracing::error!(slot, %reason, "a keeper ended unexpectedly");
             let Some(slot) = self.slots.get_mut(slot as usize) else { continue };
             slot.keeper = Keeper::None;
+            slot.watch_at = None;
             if let Some(mut attempt) = slot.attempt.take() {
                 self.by_key.remove(&attempt.key());
                 attempt.keeper_lost(&reason, &mut self.context, now());
