@@ -1,5 +1,5 @@
 //! The command line of `ruche-master`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is what people read in a terminal")]
+#![expect(clippy::print_stderr, reason = "this module is what people read in a terminal")]
 
 use crate::{
     admin::{AdminAnswer, AdminRequest, ask, check_name},

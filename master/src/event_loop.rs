@@ -39,6 +39,9 @@ const EVENTS_AT_ONCE_MAX: usize = 512;
 const RESERVE_BYTES: u64 = 24 << 20;
 /// How often the room on the disk is looked at while submits come.
 const ROOM_INTERVAL: Duration = Duration::from_millis(250);
+/// Least time between two commits while programs queue up: a commit costs as much as a small program, so
+/// that fewer and larger ones let more programs through. Slaves have what they need meanwhile.
+const BUSY_COMMIT_INTERVAL: Duration = Duration::from_millis(2);
 /// Pause before a batch that did not fit on the disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
@@ -89,6 +92,9 @@ struct EventLoop {
     done_to: mpsc::Sender<Committed>,
     /// A batch that did not fit on the disk, and when to try again.
     retry: Option<(Instant, Vec<Record>)>,
+    last_commit: Instant,
+    /// When the gathered batch may be committed.
+    commit_at: Option<Instant>,
     room_checked: Option<Instant>,
     room: bool,
     stopping: bool,
@@ -110,6 +116,8 @@ pub(crate) async fn run(parts: Parts) -> Result<(), UserError> {
         done,
         done_to,
         retry: None,
+        last_commit: Instant::now(),
+        commit_at: None,
         room_checked: None,
         room: true,
         stopping: false,
@@ -184,7 +192,7 @@ impl EventLoop {
     fn deadline(&self) -> Option<Instant> {
         let core = self.parts.core.next_deadline().map(|(at, _)| Instant::now() + at.since(clock::boot_now()).to_std());
         let retry = self.retry.as_ref().map(|(at, _)| *at);
-        core.into_iter().chain(retry).min()
+        core.into_iter().chain(retry).chain(self.commit_at).min()
     }
 
     fn take(&mut self, input: Input) {
@@ -281,7 +289,13 @@ impl EventLoop {
             }
             return;
         }
+        self.commit_at = None;
         if self.in_flight.is_some() || self.pending.is_empty() {
+            return;
+        }
+        let earliest = self.last_commit + BUSY_COMMIT_INTERVAL.to_std();
+        if self.parts.core.is_busy() && !self.stopping && earliest > Instant::now() {
+            self.commit_at = Some(earliest);
             return;
         }
         let mut records = Vec::new();
@@ -297,6 +311,7 @@ impl EventLoop {
             // Everything before is synced: nothing to wait for.
             return self.perform(actions);
         }
+        self.last_commit = Instant::now();
         let mark = self.parts.core.mark();
         self.in_flight = Some(InFlight { actions, mark });
         self.commit(records);

@@ -99,8 +99,7 @@ async fn e4_three_retries_are_four_starts_and_no_more() {
 async fn e4_a_program_is_cancelled_in_each_state() {
     let master = Master::start().await;
     let mut client = master.client("submitter").await;
-    let mut cancel = async |client: &mut Client, id| match client.ask(Request::Cancel { ids: vec![id] }).await.unwrap()
-    {
+    let cancel = async |client: &mut Client, id| match client.ask(Request::Cancel { ids: vec![id] }).await.unwrap() {
         Reply::Cancelled { mut results } => results.remove(0),
         other => panic!("{other:?}"),
     };

@@ -46,6 +46,8 @@ pub struct Scheduler {
     roomy: BTreeSet<SlaveId>,
     surplus: BTreeSet<SlaveId>,
     excess: BTreeSet<SlaveId>,
+    /// Slaves on which programs ended since the last round.
+    ended: BTreeSet<SlaveId>,
     withdrawing: u32,
     changed: bool,
 }
@@ -129,6 +131,15 @@ impl Scheduler {
         self.change_one(slave, |slave| slave.started(program));
     }
 
+    /// A program ended on a slave, which holds it no longer.
+    pub fn ended(&mut self, program: u64, slave: SlaveId) {
+        self.ended.insert(slave);
+        self.change_one(slave, |slave| {
+            slave.note_end();
+            slave.release(program);
+        });
+    }
+
     /// A slave holds a program no longer.
     pub fn release(&mut self, program: u64, slave: SlaveId) {
         self.change_one(slave, |slave| slave.release(program));
@@ -167,6 +178,9 @@ impl Scheduler {
     pub fn round(&mut self) -> Vec<Decision> {
         let mut decisions = Vec::new();
         if std::mem::take(&mut self.changed) {
+            for slave in std::mem::take(&mut self.ended) {
+                self.change_one(slave, SlaveSlots::adapt);
+            }
             self.place(Room::Slot, &mut decisions);
             self.place(Room::Ahead, &mut decisions);
             self.take_back_excess(&mut decisions);

@@ -6,9 +6,8 @@ use std::{
     sync::Arc,
 };
 
-/// Programs sent ahead of the slots, at least: a slot that becomes free during a round trip and a
-/// commit finds the next program there. Short programs take less time than both together.
-const AHEAD_MIN: u32 = 6;
+/// Programs sent ahead of the slots, at least: a slot that becomes free finds the next program there.
+const AHEAD_MIN: u32 = 2;
 /// Programs sent ahead of the slots, at most.
 const AHEAD_MAX: u32 = 64;
 
@@ -55,6 +54,10 @@ pub struct SlaveSlots {
     held: BTreeMap<u64, Held>,
     sent: BTreeSet<(u64, u64)>,
     withdrawing: u32,
+    /// Programs that ended since the last round.
+    ended: u32,
+    /// Programs sent ahead, as many as it takes.
+    ahead: u32,
     /// When it was given a program last, in the scheduler's count: ties go to who waited longest.
     pub(crate) turn: u64,
 }
@@ -71,6 +74,8 @@ impl SlaveSlots {
             held: BTreeMap::new(),
             sent: BTreeSet::new(),
             withdrawing: 0,
+            ended: 0,
+            ahead: AHEAD_MIN,
             turn: 0,
         }
     }
@@ -99,13 +104,20 @@ impl SlaveSlots {
         self.slots > 0 && self.assigned() < self.slots.saturating_add(self.ahead_max())
     }
 
-    const fn ahead_max(&self) -> u32 {
-        match self.slots {
-            0 => 0,
-            slots if slots < AHEAD_MIN => AHEAD_MIN,
-            slots if slots > AHEAD_MAX => AHEAD_MAX,
-            slots => slots,
-        }
+    fn ahead_max(&self) -> u32 {
+        if self.slots == 0 { 0 } else { self.ahead.max(self.slots).min(AHEAD_MAX) }
+    }
+
+    /// Sends further ahead what ends quickly: twice what ended between two rounds, which takes a round
+    /// trip and a commit. Long programs bring it back to the least.
+    pub(crate) fn adapt(&mut self) {
+        let ended = std::mem::take(&mut self.ended);
+        let calmer = self.ahead.saturating_sub(self.ahead.div_ceil(8));
+        self.ahead = ended.saturating_mul(2).max(calmer).clamp(AHEAD_MIN, AHEAD_MAX);
+    }
+
+    pub(crate) fn note_end(&mut self) {
+        self.ended = self.ended.saturating_add(1);
     }
 
     /// How full it is, comparable between slaves of different sizes.

@@ -126,6 +126,9 @@ impl Core {
             self.scheduler.dequeue(sequence, &Requirement::of(&program.body.spec));
         }
         let slave = program.slave();
+        if let (Some(slave), true) = (slave, end.usage.is_some()) {
+            self.scheduler.ended(sequence, slave);
+        }
         self.leave_slave(sequence, program.key(), slave);
         let earliest = program.started_at().unwrap_or(program.submitted_at);
         end.started_at =

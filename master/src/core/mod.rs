@@ -142,6 +142,11 @@ impl Core {
         std::mem::take(&mut self.actions)
     }
 
+    /// Whether programs wait in the queue: then what counts is how many get through, and batches may grow.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.scheduler.queue().is_empty()
+    }
+
     /// Closes a batch of records; [`Event::Committed`] with this number says that all are synced.
     pub(crate) fn mark(&mut self) -> u64 {
         self.mark += 1;
