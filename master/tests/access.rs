@@ -1,5 +1,7 @@
 //! Who gets in, and what each may see and do.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a message that does not fit fails the test")]
+
 mod support;
 
 use common::{

@@ -1,5 +1,7 @@
 //! The main path and its variations, with real TLS, a real store and a slave that does what the test says.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a message that does not fit fails the test")]
+
 mod support;
 
 use common::{

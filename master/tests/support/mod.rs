@@ -1,6 +1,6 @@
 //! A master in this process, clients, and slaves that do what a test says.
 #![allow(dead_code, reason = "each test file uses a part")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test that cannot go on has failed")]
 
 use common::{
     AttemptKey, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, UserError, Work,
