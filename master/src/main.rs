@@ -2,12 +2,13 @@
 #![expect(clippy::print_stderr, reason = "a failed command says why")]
 
 use clap::Parser;
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("RUCHE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     match master::execute(master::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

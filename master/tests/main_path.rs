@@ -174,7 +174,7 @@ async fn e9_a_language_that_nobody_has_fails_at_once_and_says_who_has_what() {
     let _slave = master.slave("s1", 1).await;
     for id in [early, client.submit(source("Kotlin")).await] {
         let Outcome::NotSupported { detail } = client.ended(id).await else { panic!() };
-        assert!(detail.contains("kotlin") && detail.contains("Python (s1)"), "{detail}");
+        assert!(detail.contains("`Kotlin`") && detail.contains("Python (s1)"), "{detail}");
     }
 }
 

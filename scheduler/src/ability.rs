@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 /// What a program needs of a slave. Programs with equal needs wait in one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Requirement {
-    /// The language of its source, in lower case; none for a command.
+    /// The language of its source as the submit names it; its case does not matter. None for a command.
     pub language: Option<Arc<str>>,
     /// The only slave that may run it, by name.
     pub slave: Option<Arc<str>>,
@@ -17,10 +17,7 @@ impl Requirement {
     /// What a submitted program needs.
     #[must_use]
     pub fn of(spec: &ProgramSpec) -> Self {
-        Self {
-            language: spec.language().map(|name| name.to_lowercase().into()),
-            slave: spec.slave.as_deref().map(Into::into),
-        }
+        Self { language: spec.language().map(Into::into), slave: spec.slave.as_deref().map(Into::into) }
     }
 }
 
@@ -62,10 +59,7 @@ fn named_slave(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
 }
 
 fn has_language(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
-    need.language
-        .as_ref()
-        .filter(|name| !slave.languages.contains(&***name))
-        .map(|name| Refusal::Language(name.clone()))
+    need.language.as_ref().filter(|name| !slave.has_language(name)).map(|name| Refusal::Language(name.clone()))
 }
 
 fn is_there(_: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {

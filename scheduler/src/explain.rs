@@ -26,7 +26,8 @@ impl Scheduler {
                     None if slave.free() > 0 => format!("has {} of {} slots free", slave.free(), slave.slots),
                     None => {
                         let unstarted = slave.assigned().saturating_sub(slave.slots);
-                        format!("all {} slots are taken, {unstarted} programs wait there", slave.slots)
+                        let waiting = if unstarted == 0 { String::new() } else { format!("; {unstarted} wait there") };
+                        format!("{0} of {0} slots are in use{waiting}", slave.slots)
                     }
                 };
                 reasons.push(SlaveReason { slave: slave.name.to_string(), able: refusal.is_none(), reason });
@@ -40,8 +41,9 @@ impl Scheduler {
                 (None, Some(language)) => format!("No slave that is there now can run `{language}`."),
                 (None, None) => "No slave that is there now can take it.".to_owned(),
             },
+            (_, 1, 0) => format!("All slots of the only slave that can run it are in use; {ahead} wait before it."),
             (_, able, 0) => {
-                format!("All slots of the {able} slaves that can run it are taken; {ahead} programs come before it.")
+                format!("All slots of the {able} slaves that can run it are in use; {ahead} wait before it.")
             }
             _ => "A slot is free; it starts in a moment.".to_owned(),
         };

@@ -45,7 +45,7 @@ struct Held {
 pub struct SlaveSlots {
     /// Its name.
     pub name: Arc<str>,
-    /// The languages that it has, in lower case.
+    /// The languages that it has.
     pub languages: BTreeSet<String>,
     /// Programs that may run there at once.
     pub slots: u32,
@@ -68,7 +68,7 @@ impl SlaveSlots {
     pub fn new(name: Arc<str>, languages: impl IntoIterator<Item = String>, slots: u32) -> Self {
         Self {
             name,
-            languages: languages.into_iter().map(|language| language.to_lowercase()).collect(),
+            languages: languages.into_iter().collect(),
             slots,
             presence: Presence::Connected,
             held: BTreeMap::new(),
@@ -78,6 +78,12 @@ impl SlaveSlots {
             ahead: AHEAD_MIN,
             turn: 0,
         }
+    }
+
+    /// Whether it has the language, in any case: a slave has a dozen, and most are named exactly.
+    #[must_use]
+    pub(crate) fn has_language(&self, name: &str) -> bool {
+        self.languages.contains(name) || self.languages.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
     /// Programs that it holds, started or not.

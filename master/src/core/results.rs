@@ -99,7 +99,8 @@ impl Core {
         {
             // Control overtakes bulk: the output before it is still on its way.
             run.finished = Some(Box::new(finished));
-            return;
+            // Its slot is free already, and the slave may have started another there.
+            return self.scheduler.release(sequence, slave);
         }
         self.complete(link, sequence, finished);
     }

@@ -382,7 +382,7 @@ impl Core {
     /// Why no slave of this fleet will run a program with these needs; none when one may.
     pub(super) fn impossible(&self, need: &Requirement) -> Option<String> {
         let language = need.language.as_deref()?;
-        let has = |slave: &Slave| slave.languages.iter().any(|offer| offer.name.to_lowercase() == language);
+        let has = |slave: &Slave| slave.languages.iter().any(|offer| offer.name.eq_ignore_ascii_case(language));
         if !self.slaves.values().any(|slave| slave.link.is_some()) {
             return None;
         }
