@@ -26,10 +26,10 @@ fn folder() -> &'static Path {
         }
         // A test, in target/PROFILE/deps.
         let folder = beside.parent().unwrap().to_owned();
-        // The same packages and features as `cargo test --workspace`, so that nothing is compiled
-        // twice; when all is built it costs a fraction of a second.
+        // The same targets, and so the same features, as `cargo xtask check`: nothing is compiled twice,
+        // and when all is built it costs a fraction of a second.
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(workspace());
+        build.args(["build", "--quiet", "--workspace", "--all-targets"]).current_dir(workspace());
         if folder.file_name().is_some_and(|name| name != "debug") {
             build.arg("--profile").arg(folder.file_name().unwrap());
         }
