@@ -20,8 +20,8 @@ pub enum Awaited {
     Why(ProgramId, Asked<Reply>),
     /// The stop of these, by name.
     Stop(Vec<String>, Asked<Reply>),
-    /// Another run of this program, and the new one's ID.
-    Again(String, Asked<Reply>),
+    /// Another run of these programs.
+    Again(Again),
     /// Something that is done or not: the sentence for when it is.
     Done(String, Asked<Reply>),
     /// The submit of this tab.
@@ -32,6 +32,34 @@ pub enum Awaited {
     Start(Asked<()>),
     /// A file was written: its name.
     Saved(Asked<String>),
+}
+
+/// Further runs on their way: told together, once all are answered.
+#[derive(Debug)]
+pub struct Again {
+    /// The programs by name.
+    pub names: Vec<String>,
+    /// What is not answered yet.
+    pub open: Vec<Asked<Reply>>,
+    /// The first refusal, and how many there were.
+    pub refused: Option<(UserError, usize)>,
+}
+
+impl Again {
+    /// Whether all is answered.
+    fn poll(&mut self) -> bool {
+        let refused = &mut self.refused;
+        self.open.retain_mut(|asked| match asked.poll() {
+            None => true,
+            Some(answer) => {
+                if let Err(error) = answer {
+                    refused.get_or_insert((error, 0)).1 += 1;
+                }
+                false
+            }
+        });
+        self.open.is_empty()
+    }
 }
 
 /// Takes what has arrived. Gives whether anything did.
@@ -77,11 +105,18 @@ fn one(state: &mut AppState, backend: &dyn Backend, awaited: &mut Awaited) -> bo
                 Err(error) => state.fail(&error),
             }
         }
-        Awaited::Again(name, asked) => {
-            let Some(answer) = asked.poll() else { return false };
-            match answer {
-                Ok(_) => state.say(format!("{name} runs again")),
-                Err(error) => state.fail(&error),
+        Awaited::Again(again) => {
+            if !again.poll() {
+                return false;
+            }
+            match (again.refused.take(), again.names.as_slice()) {
+                (None, [name]) => state.say(format!("{name} runs again")),
+                (None, names) => state.say(format!("{} programs run again", names.len())),
+                (Some((error, _)), [_]) => state.fail(&error),
+                (Some((error, refused)), names) => {
+                    let sentence = format!("{refused} of {} do not run again: {}", names.len(), error.sentence);
+                    state.fail(&UserError { sentence, ..error });
+                }
             }
         }
         Awaited::Done(sentence, asked) => {

@@ -2,9 +2,12 @@
 
 use crate::{backend::Login, theme::Choice};
 use client::HistoryFilter;
-use common::{ProgramId, program::State, session::Role, units::Duration, view::Policy};
+use common::{ProgramId, program::State, session::Role, view::Policy};
 use egui::{Key, KeyboardShortcut, Modifiers};
 use std::path::PathBuf;
+
+/// Programs that are run again at once: more is a slip of the hand.
+pub const AGAIN_MAX: usize = 100;
 
 /// A pane of the rail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,7 +39,7 @@ pub enum Command {
     Why,
     /// Stop the selected programs, after asking.
     Stop,
-    /// Run the selected program once more.
+    /// Run the selected programs once more.
     RunAgain,
     /// Open the selected program's source in the submit pane.
     EditAndRun,
@@ -180,8 +183,6 @@ impl Command {
         list.extend([
             Self::AddSlave,
             Self::SetPolicy(Policy::Fifo),
-            Self::SetPolicy(Policy::RoundRobin { quantum: Duration::from_secs(10) }),
-            Self::SetPolicy(Policy::Priority),
             Self::Theme(Choice::System),
             Self::Theme(Choice::Dark),
             Self::Theme(Choice::Light),
@@ -211,7 +212,7 @@ impl Command {
             Self::OpenOutput => ("Show output", "Its output and the slave that ran it"),
             Self::Why => ("Why?", "Why it waits, slave by slave, or how it ended"),
             Self::Stop => ("Stop…", "Ends the program; you are asked first"),
-            Self::RunAgain => ("Run again", "The same program once more, under a new ID"),
+            Self::RunAgain => ("Run again", "The same programs once more, under new IDs"),
             Self::EditAndRun => ("Edit and run…", "Opens its source, arguments and limits to change them"),
             Self::CopyId => ("Copy ID", "For the command line, or for a colleague; of several, one a line"),
             Self::SaveOutput => ("Save output…", "Writes all of the shown output to a file"),
@@ -328,7 +329,10 @@ impl Command {
             Self::OpenOutput | Self::Why => one,
             Self::CopyId => need(!situation.selected.is_empty(), "select a program first"),
             Self::EditAndRun => connected.and(one),
-            Self::RunAgain => connected.and(one).and(role(Role::Submitter, "your role may only look")),
+            Self::RunAgain => connected
+                .and(need(!situation.selected.is_empty(), "select a program first"))
+                .and(need(situation.selected.len() <= AGAIN_MAX, "select at most 100 programs"))
+                .and(role(Role::Submitter, "your role may only look")),
             Self::Stop => connected.and(role(Role::Submitter, "your role may only look")).and(need(
                 situation.selected.iter().any(|state| !state.is_final()),
                 "select programs that run or wait first",

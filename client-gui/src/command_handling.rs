@@ -1,7 +1,7 @@
 //! The one place where a command changes something.
 
 use crate::{
-    answers::Awaited,
+    answers::{Again, Awaited},
     backend::Backend,
     command::{Command, Pane, Situation},
     editing::{Run, Stdin},
@@ -416,9 +416,15 @@ fn program(state: &mut AppState, command: Command, means: &Means<'_>) {
             state.awaited.push(Awaited::Stop(names, means.backend.request(Request::Cancel { ids })));
         }
         Command::RunAgain => {
-            let Some(row) = first.and_then(|id| means.mirror.program(id)) else { return };
-            let request = Request::Again { id: row.id, new_id: client::submit::new_id() };
-            state.awaited.push(Awaited::Again(history::name(row), means.backend.request(request)));
+            let rows: Vec<_> = targets.iter().filter_map(|id| means.mirror.program(*id)).collect();
+            let again = |row: &&Arc<ProgramView>| {
+                means.backend.request(Request::Again { id: row.id, new_id: client::submit::new_id() })
+            };
+            state.awaited.push(Awaited::Again(Again {
+                names: rows.iter().map(|row| history::name(row)).collect(),
+                open: rows.iter().map(again).collect(),
+                refused: None,
+            }));
         }
         Command::EditAndRun => {
             let Some(id) = first else { return };

@@ -15,6 +15,8 @@ struct Thing {
     label: String,
     value: String,
     disabled: bool,
+    /// Whether it has the keyboard.
+    focused: bool,
     /// Left, top, right, bottom in points of the window.
     bounds: [f64; 4],
 }
@@ -44,7 +46,12 @@ impl egui::Plugin for Describe {
 
     fn output_hook(&mut self, ctx: &egui::Context, output: &mut egui::FullOutput) {
         let Some(update) = &output.platform_output.accesskit_update else { return };
-        let things: Vec<_> = update.nodes.iter().filter_map(|(_, node)| describe(node)).collect();
+        let things: Vec<_> = update
+            .nodes
+            .iter()
+            .filter_map(|(id, node)| describe(node, *id == update.focus))
+            .chain([whole(ctx.content_rect())])
+            .collect();
         let Ok(text) = serde_json::to_vec(&things) else { return };
         ctx.enable_accesskit();
         if text == self.last {
@@ -58,13 +65,26 @@ impl egui::Plugin for Describe {
     }
 }
 
-fn describe(node: &Node) -> Option<Thing> {
+/// The window itself: how large the picture is that the others belong to.
+fn whole(rect: egui::Rect) -> Thing {
+    Thing {
+        role: "Window".to_owned(),
+        label: String::new(),
+        value: String::new(),
+        disabled: false,
+        focused: false,
+        bounds: [rect.left(), rect.top(), rect.right(), rect.bottom()].map(f64::from),
+    }
+}
+
+fn describe(node: &Node, focused: bool) -> Option<Thing> {
     let bounds = node.bounds()?;
     Some(Thing {
         role: format!("{:?}", node.role()),
         label: node.label().unwrap_or_default().to_owned(),
         value: node.value().unwrap_or_default().to_owned(),
         disabled: node.is_disabled(),
+        focused,
         bounds: [bounds.x0, bounds.y0, bounds.x1, bounds.y1],
     })
 }

@@ -11,6 +11,7 @@ pub mod backend;
 pub mod command;
 pub mod command_handling;
 pub mod demo;
+pub mod describe;
 pub mod editing;
 pub mod files;
 pub mod fonts;

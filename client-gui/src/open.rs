@@ -7,6 +7,7 @@ use crate::{
     command::Command,
     command_handling,
     demo::Demo,
+    describe::Describe,
     files::Portal,
     live::LiveBackend,
     settings::Settings,
@@ -113,6 +114,9 @@ fn open(
     settings: Settings,
 ) -> Result<App, Box<dyn std::error::Error + Send + Sync>> {
     theme::install(&cc.egui_ctx, settings.theme);
+    if let Some(describe) = Describe::from_environment() {
+        cc.egui_ctx.add_plugin(describe);
+    }
     cc.egui_ctx.set_zoom_factor(settings.zoom_percent as f32 / 100.0);
     let backend: Rc<dyn Backend> = if arguments.demo {
         Rc::new(Demo::new())

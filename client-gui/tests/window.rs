@@ -185,13 +185,26 @@ fn e11_an_old_program_is_edited_and_run_again() {
 }
 
 #[test]
+fn e11_several_programs_are_run_again_at_once() {
+    let mut harness = window(&demo(), (1_440.0, 860.0));
+    show(&mut harness, Pane::History);
+    harness.get_by_label_contains("Failed, sort_students.py").click();
+    harness.run_steps(4);
+    keys(&mut harness, Modifiers::SHIFT, Key::ArrowDown);
+    keys(&mut harness, Modifiers::COMMAND, Key::R);
+    harness.get_by_label("2 programs run again");
+    harness.get_by_label("History, 1204333 programs");
+    harness.get_by_label_contains("Running, sort_students.py");
+}
+
+#[test]
 fn e9_why_a_program_waits_is_told_slave_by_slave() {
     let mut harness = window(&demo(), (1_440.0, 860.0));
     show(&mut harness, Pane::History);
-    harness.get_by_label_contains("Waiting, train_small.py").click();
+    harness.get_by_label_contains("Waiting, simulate.tcl").click();
     harness.run_steps(8);
-    harness.get_by_label("pc-02: 4 of 4 slots in use");
-    harness.get_by_label("pc-05: unreachable for 7 min");
+    harness.get_by_label("pc-02: 4 of 4 slots are in use");
+    harness.get_by_label("pc-05: does not have the language `Tcl`");
 }
 
 #[test]
@@ -241,7 +254,7 @@ fn e8_slaves_and_clients_are_listed() {
     show(&mut harness, Pane::Slaves);
     harness.get_by_label("pc-02, Connected for 3 h 12 min, 4 of 4 slots");
     harness.get_by_label_contains("pc-05, Unreachable");
-    harness.get_by_label_contains("Unreachable; 1 program marked lost");
+    harness.get_by_label_contains("connection lost; it held 1 programs");
     keys(&mut harness, Modifiers::COMMAND, Key::Num4);
     harness.get_by_label("bob, submitter, Command line, 5 running, 27 waiting");
 }

@@ -157,7 +157,7 @@ impl Script {
                     && progress.percent != frame as f32
                 {
                     progress.percent = frame as f32;
-                    program.last_line = format!("frame {frame} of 100 written");
+                    progress.text = format!("frame {frame} of 100 written");
                     let text: String = (1..=frame).map(|frame| format!("frame {frame} of 100 written\n")).collect();
                     program.output_bytes = text.len() as u64;
                     self.outputs.insert(program.id, Output { stdout: text, ..Output::default() });
@@ -245,9 +245,10 @@ impl Script {
                 self.set_slots(slave.as_deref(), *slots);
                 Ok(Reply::Ok)
             }
+            Request::SetPolicy(Policy::Fifo) => Ok(Reply::Ok),
             Request::SetPolicy(policy) => {
-                self.set_policy(*policy);
-                Ok(Reply::Ok)
+                let sentence = format!("this release does not have the policy `{}`", policy.word());
+                Err(UserError::new(ErrorCode::PolicyUnavailable, sentence))
             }
             Request::Slaves => Ok(Reply::Slaves(self.mirror.slaves.values().map(|slave| (**slave).clone()).collect())),
             Request::Clients => {
@@ -306,7 +307,7 @@ impl Script {
     fn set_slots(&mut self, name: Option<&str>, slots: u32) {
         let slaves: Vec<_> = self.mirror.slaves.values().map(|slave| (**slave).clone()).collect();
         for mut slave in slaves.into_iter().filter(|slave| name.is_none_or(|name| slave.name == name)) {
-            let text = format!("Set slots of {} from {} to {slots}", slave.name, slave.slots);
+            let text = format!("set `{}` to at most {slots} programs at once", slave.name);
             slave.slots = slots;
             self.mirror.apply(Change::Slave(Box::new(slave)));
             self.event("alice", text);
@@ -315,13 +316,6 @@ impl Script {
             let there = self.mirror.slaves.values().filter(|slave| slave.state == SlaveState::Connected);
             summary.slots = there.map(|slave| slave.slots).sum();
         }
-    }
-
-    fn set_policy(&mut self, policy: Policy) {
-        if let Some(summary) = &mut self.mirror.summary {
-            summary.policy = policy;
-        }
-        self.event("alice", format!("Set the policy to {}", policy.word()));
     }
 
     fn event(&mut self, subject: &str, text: String) {
@@ -371,14 +365,14 @@ fn why(program: &ProgramView) -> Explanation {
     }
     let reason = |slave: &str, able, reason: &str| SlaveReason { slave: slave.into(), able, reason: reason.into() };
     Explanation {
-        sentence: "Every slave with Python is full.".to_owned(),
-        ahead: Some(0),
+        sentence: "All slots of the only slave that can run it are in use; 12 wait before it.".to_owned(),
+        ahead: Some(12),
         slaves: vec![
-            reason("pc-02", true, "4 of 4 slots in use"),
-            reason("pc-03", false, "offers Python 3.11, 3.12 is asked for"),
-            reason("pc-04", true, "3 of 4 slots in use, the last is kept for erin's turn"),
-            reason("pc-07", true, "3 of 4 slots in use, memory too low for 2 GiB"),
-            reason("pc-05", false, "unreachable for 7 min"),
+            reason("pc-02", true, "4 of 4 slots are in use"),
+            reason("pc-03", false, "does not have the language `Tcl`"),
+            reason("pc-04", false, "does not have the language `Tcl`"),
+            reason("pc-05", false, "does not have the language `Tcl`"),
+            reason("pc-07", false, "does not have the language `Tcl`"),
         ],
     }
 }

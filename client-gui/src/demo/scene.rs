@@ -21,20 +21,20 @@ pub const TOTAL: u64 = 1_204_331;
 type Row = (State, &'static str, &'static str, &'static str, &'static str, u64, u64, &'static str);
 
 const ROWS: &[Row] = {
-    use State::{Done, Failed, Lost, Running, Suspended, Waiting};
+    use State::{Done, Failed, Lost, Running, Waiting};
     &[
-        (Running, "render_frames.py", "Python", "pc-07", "alice", 12, 0, "frame 41 of 100 written"),
-        (Running, "matmul_bench.c", "C", "pc-02", "bob", 19, 0, "iteration 1204, residual 3.1e-7"),
+        (Running, "render_frames.py", "Python", "pc-07", "alice", 12, 0, ""),
+        (Running, "matmul_bench.c", "C", "pc-02", "bob", 19, 0, ""),
         (Failed, "sort_students.py", "Python", "pc-07", "alice", 72, 3_200, "MemoryError"),
-        (Waiting, "train_small.py", "Python", "", "dave", 78, 0, "every slave with Python 3.12 is full"),
+        (Waiting, "simulate.tcl", "Tcl", "", "dave", 78, 0, ""),
         (Done, "hello.rs", "Rust", "pc-03", "carol", 95, 400, "Hello from pc-03"),
         (Done, "calcul_prime 1000000", "", "pc-04", "alice", 125, 1_900, "78498 primes, largest 999983"),
-        (Suspended, "long_simulation.sh", "Bash", "pc-02", "erin", 190, 0, "step 7310"),
-        (Failed, "TriRapide.java", "Java", "pc-03", "bob", 200, 900, "TriRapide.java:14: ';' expected"),
+        (Running, "long_simulation.sh", "Bash", "pc-02", "erin", 190, 0, ""),
+        (Failed, "TriRapide.java", "Java", "pc-03", "bob", 200, 900, "TriRapide.java:14: error: ';' expected"),
         (Done, "wordcount.go", "Go", "pc-04", "erin", 260, 200, "18,220 words"),
         (Done, "backup.sh", "Bash", "pc-02", "alice", 310, 41_000, "312 files copied"),
-        (Lost, "gather_logs.sh", "Bash", "pc-05", "dave", 425, 0, "slave unreachable since 14:02:11"),
-        (Done, "plot.R", "R", "pc-07", "carol", 490, 2_200, "wrote plot.png"),
+        (Lost, "gather_logs.sh", "Bash", "pc-05", "dave", 425, 0, ""),
+        (Done, "plot.py", "Python", "pc-07", "carol", 490, 2_200, "wrote plot.png"),
         (Done, "quick.lua", "Lua", "pc-03", "bob", 550, 80, "ok"),
         (Done, "fib.rb", "Ruby", "pc-04", "erin", 605, 300, "832040"),
         (Done, "index.php", "PHP", "pc-04", "erin", 670, 200, "OK"),
@@ -95,7 +95,7 @@ fn outcome(row: &Row) -> Option<Outcome> {
         }),
         State::Cancelled => Some(Outcome::Cancelled { by: "alice".to_owned() }),
         State::Lost => Some(Outcome::Lost {
-            detail: "Its slave pc-05 was lost while it ran. Whether it ended is not known.".to_owned(),
+            detail: "Lost: the slave `pc-05` has been away for longer than its lease. Whether it ended is not known.".to_owned(),
         }),
     }
 }
@@ -126,8 +126,8 @@ fn program(now: Timestamp, sequence: u64, row: &Row) -> ProgramView {
         index: 0,
         copies: 1,
         progress: match name {
-            "render_frames.py" => Some(Progress { percent: 41.0, text: String::new() }),
-            "long_simulation.sh" => Some(Progress { percent: 73.0, text: String::new() }),
+            "render_frames.py" => Some(Progress { percent: 41.0, text: "frame 41 of 100 written".to_owned() }),
+            "long_simulation.sh" => Some(Progress { percent: 73.0, text: "step 7310 of 10000".to_owned() }),
             _ => None,
         },
         submitted_at: ago(now, seconds + 1),
@@ -212,14 +212,14 @@ fn slave(now: Timestamp, number: u32, name: &str, slots: (u32, u32), languages: 
             .collect(),
         isolation: Isolation {
             summary: match name {
-                "pc-07" => "plain: time and size limits only".to_owned(),
-                "pc-04" => "full: cgroup v1, namespaces, own user".to_owned(),
-                _ => "full: cgroup v2, namespaces, own user".to_owned(),
+                "pc-07" => "the slave's own user, memory by watching, processes by watching".to_owned(),
+                "pc-04" => "a user for each slot, memory by cgroup v1, processes by cgroup".to_owned(),
+                _ => "a user for each slot, memory by cgroup v2, processes by cgroup".to_owned(),
             },
             memory_by_cgroup: !plain,
             own_user: !plain,
         },
-        machine: "Debian 12, 4 processors".to_owned(),
+        machine: "Linux 6.1.0-18-amd64, 4 CPUs".to_owned(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
@@ -264,15 +264,15 @@ pub fn mirror(now: Timestamp) -> Mirror {
             slots: 15,
             slaves: 4,
             clients: 3,
-            policy: Policy::RoundRobin { quantum: Duration::from_secs(10) },
+            policy: Policy::Fifo,
         }),
         ..Mirror::default()
     };
     mirror.set_slaves(vec![
-        slave(now, 0, "pc-02", (4, 4), &["Bash", "C", "C++", "Go", "Perl", "Python", "R", "Tcl"]),
+        slave(now, 0, "pc-02", (4, 4), &["Bash", "C", "C++", "Go", "Perl", "Python", "Tcl"]),
         slave(now, 1, "pc-03", (1, 3), &["C", "Java", "Lua", "Python", "Rust"]),
         slave(now, 2, "pc-04", (3, 4), &["Go", "JavaScript", "PHP", "Python", "Ruby"]),
-        slave(now, 3, "pc-07", (3, 4), &["C", "Python", "R"]),
+        slave(now, 3, "pc-07", (3, 4), &["C", "Python"]),
         slave(now, 4, "pc-05", (0, 4), &["Bash", "Python"]),
     ]);
     mirror.set_clients(vec![
@@ -282,11 +282,11 @@ pub fn mirror(now: Timestamp) -> Mirror {
     ]);
     mirror.set_events(
         [
-            (193, "pc-07", "Took 3 programs from the queue; every slot but one is in use"),
-            (413, "pc-05", "Unreachable; 1 program marked lost (retry 0)"),
-            (624, "pc-04", "Connected again after 4 s; 3 programs kept running"),
-            (1_744, "alice", "Set slots of pc-04 from 2 to 4"),
-            (9_400, "alice", "Logged in from 10.0.7.21"),
+            (413, "pc-05", "connection lost; it held 1 programs"),
+            (624, "pc-04", "connected from 10.0.4.14:51220"),
+            (628, "pc-04", "connection lost; it held 3 programs"),
+            (1_744, "alice", "set `pc-04` to at most 4 programs at once"),
+            (11_480, "pc-05", "enrolled as slave 019a71c4-8f3e-7b1c-9a44-0d5e21c776f0"),
         ]
         .map(|(seconds, subject, text)| Event {
             at: ago(now, seconds),

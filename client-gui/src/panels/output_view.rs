@@ -133,6 +133,9 @@ fn lines_ui(ui: &mut Ui, (name, rect): (&str, Rect), parts: &[Part<'_>], count: 
     let marked = view.marked_lines();
     let needle = view.search.as_ref().map(|search| search.typed.to_lowercase()).filter(|typed| !typed.is_empty());
     let current = view.search.as_ref().and_then(|search| search.hits.get(search.at)).copied();
+    // A screen reader reads the lines that are in view.
+    let read = ui.ctx().has_accesskit_node(background.id);
+    let mut visible = String::new();
     let scrolled = widgets::rows(ui, (id, name), rect, &mut view.rows, (count, LINE, width), |ui, index, row| {
         let Some((text, colour, line)) = locate(parts, index) else { return };
         let full = Rect::from_x_y_ranges(rect.x_range(), row.y_range());
@@ -141,12 +144,18 @@ fn lines_ui(ui: &mut Ui, (name, rect): (&str, Rect), parts: &[Part<'_>], count: 
         } else if current == Some(index) {
             ui.painter().rect_filled(full, CornerRadius::ZERO, t.sel);
         }
-        let job = line_job(&text.line(line), needle.as_deref(), colour, t);
+        let line = text.line(line);
+        if read {
+            visible.push_str(&line);
+            visible.push('\n');
+        }
+        let job = line_job(&line, needle.as_deref(), colour, t);
         let galley = ui.painter().layout_job(job);
         ui.painter().galley(pos2(row.left() + gutter, row.center().y - galley.size().y / 2.0), galley, colour);
         let number = Rect::from_min_size(row.min, vec2(gutter - 12.0, LINE));
         widgets::paint_right(ui.painter(), number, &(index + 1).to_string(), fonts::mono(), t.faint);
     });
+    ui.ctx().accesskit_node_builder(background.id, |node| node.set_value(visible));
     if scrolled {
         view.follow = view.rows.at_end(count, LINE);
     }
