@@ -76,6 +76,14 @@ pub struct EditorTab {
     pub priority: String,
     /// As typed.
     pub retry: String,
+    /// As typed.
+    pub output: String,
+    /// As typed.
+    pub file_size: String,
+    /// `NAME=value` as typed, in words as a shell would read them.
+    pub environment: String,
+    /// Whether the settings that few need are shown.
+    pub more: bool,
     /// The only slave that may run it.
     pub slave: Option<String>,
     /// What became of the last run.
@@ -199,6 +207,10 @@ impl EditorTab {
             copies: "1".to_owned(),
             priority: limits::PRIORITY_DEFAULT.to_string(),
             retry: "0".to_owned(),
+            output: limits::OUTPUT_DEFAULT.to_string(),
+            file_size: limits::FILE_SIZE_DEFAULT.to_string(),
+            environment: String::new(),
+            more: false,
             slave: None,
             run: Run::None,
             view: OutputView::default(),
@@ -234,6 +246,14 @@ impl EditorTab {
         tab.processes = spec.limits.processes.to_string();
         tab.priority = spec.priority.to_string();
         tab.retry = spec.retry.to_string();
+        tab.output = spec.limits.output.to_string();
+        tab.file_size = spec.limits.file_size.to_string();
+        let variable = |(name, value): &(RawText, RawText)| {
+            arguments::join([format!("{}={}", name.to_lossy(), value.to_lossy()).as_str()])
+        };
+        tab.environment = spec.environment.iter().map(variable).collect::<Vec<_>>().join("\n");
+        let usual = (limits::OUTPUT_DEFAULT, limits::FILE_SIZE_DEFAULT);
+        tab.more = !spec.environment.is_empty() || (spec.limits.output, spec.limits.file_size) != usual;
         tab.slave.clone_from(&spec.slave);
         tab
     }
@@ -304,8 +324,13 @@ impl EditorTab {
             "" => None,
             text => Some(length(text).ok_or_else(|| refuse(wrong("CPU time", text)))?),
         };
-        spec.limits.memory =
-            self.memory.trim().parse::<ByteSize>().map_err(|error| refuse(format!("memory: {error}")))?;
+        let size = |what: &str, text: &str| {
+            text.trim().parse::<ByteSize>().map_err(|error| refuse(format!("{what}: {error}")))
+        };
+        spec.limits.memory = size("memory", &self.memory)?;
+        spec.limits.output = size("output limit", &self.output)?;
+        spec.limits.file_size = size("file size limit", &self.file_size)?;
+        spec.environment = variables(&self.environment).map_err(refuse)?;
         spec.limits.processes = number("processes", &self.processes)?;
         spec.priority = number("priority", &self.priority)?;
         spec.retry = number("retries", &self.retry)?;
@@ -325,6 +350,9 @@ impl EditorTab {
             "Wall time" => length(&self.wall_time).is_none(),
             "CPU time" => !self.cpu_time.trim().is_empty() && length(&self.cpu_time).is_none(),
             "Memory" => self.memory.trim().parse::<ByteSize>().is_err(),
+            "Output limit" => self.output.trim().parse::<ByteSize>().is_err(),
+            "File size limit" => self.file_size.trim().parse::<ByteSize>().is_err(),
+            "Environment" => variables(&self.environment).is_err(),
             "Processes" => number::<u32>("", &self.processes).is_err(),
             "Copies" => number::<u32>("", &self.copies).is_err(),
             "Priority" => number::<u8>("", &self.priority).map_or(true, |value| value > limits::PRIORITY_MAX),
@@ -348,6 +376,19 @@ fn length(text: &str) -> Option<Duration> {
         total = Duration(total.0.checked_add(format!("{number}{unit}").parse::<Duration>().ok()?.0)?);
     }
     (!words.is_empty()).then_some(total)
+}
+
+/// The variables that `text` sets; else what is wrong with it.
+fn variables(text: &str) -> Result<Vec<(RawText, RawText)>, String> {
+    let words = arguments::split(text).map_err(|why| format!("the environment cannot be read: {why}"))?;
+    let variable = |word: String| match word.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => {
+            let word = crate::widgets::shown(&word);
+            Err(format!("the environment has `{word}`; write NAME=value, with quotes around a value with spaces"))
+        }
+    };
+    words.into_iter().map(variable).collect()
 }
 
 fn wrong(what: &str, text: &str) -> String {
@@ -374,12 +415,17 @@ mod tests {
         (tab.wall_time, tab.cpu_time, tab.memory) = ("2 min 10 s".into(), "30s".into(), "256 MiB".into());
         (tab.copies, tab.retry, tab.priority) = ("3".into(), "2".into(), "70".into());
         tab.slave = Some("pc-03".to_owned());
+        (tab.output, tab.file_size) = ("1 MiB".into(), "2 GiB".into());
+        tab.environment = "GREETING='hi there'\nEMPTY=\n\"LINES=a\nb\"".to_owned();
         let (spec, copies) = tab.spec().unwrap();
         assert_eq!((spec.name.as_str(), spec.language(), copies), ("primes.py", Some("Python"), 3));
         assert_eq!(spec.arguments, [RawText::from("1000"), RawText::from("two words")]);
         assert_eq!(spec.limits.wall_time, Duration::from_secs(130));
         assert_eq!(spec.limits.cpu_time, Some(Duration::from_secs(30)));
         assert_eq!(spec.limits.memory, ByteSize(256 << 20));
+        assert_eq!((spec.limits.output, spec.limits.file_size), (ByteSize(1 << 20), ByteSize(2 << 30)));
+        let variables = [("GREETING", "hi there"), ("EMPTY", ""), ("LINES", "a\nb")];
+        assert_eq!(spec.environment, variables.map(|(name, value)| (name.into(), value.into())));
         assert_eq!((spec.retry, spec.priority, spec.slave.as_deref()), (2, 70, Some("pc-03")));
         state.add_spec(&spec);
         let (again, _) = state.tab().unwrap().spec().unwrap();
@@ -406,6 +452,10 @@ mod tests {
             ("processes", |tab| tab.processes = "-1".into()),
             ("priority", |tab| tab.priority = "300".into()),
             ("copies", |tab| tab.copies = "0".into()),
+            ("output limit", |tab| tab.output = "lots".into()),
+            ("file size limit", |tab| tab.file_size = String::new()),
+            ("environment", |tab| tab.environment = "NAME=two words".into()),
+            ("environment", |tab| tab.environment = "=x".into()),
             ("arguments", |tab| tab.arguments = "\"".into()),
         ] {
             let mut tab = EditorTab::new("a.py".into(), "print(1)".into(), "Python".into());

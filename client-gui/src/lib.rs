@@ -1,6 +1,6 @@
 //! The desktop window `ruche-gui`: submit programs, follow them, see who runs them.
 //!
-//! Mirror → [`view_model`] → `panels` → [`command`]; [`command_handling`] is the one place where a command
+//! Mirror → [`view_model`] → `panels` → [`mod@command`]; [`command_handling`] is the one place where a command
 //! changes something. The interface's thread never waits.
 
 pub mod answers;

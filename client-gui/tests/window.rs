@@ -185,6 +185,22 @@ fn e11_an_old_program_is_edited_and_run_again() {
 }
 
 #[test]
+fn e5_environment_and_limits_of_output_are_one_press_away() {
+    let mut harness = window(&demo(), (1_280.0, 800.0));
+    assert!(harness.query_by_label("Output limit").is_none());
+    harness.get_by_label("More…").click();
+    harness.run_steps(4);
+    harness.get_by_role_and_label(Role::TextInput, "File size limit");
+    harness.get_by_role_and_label(Role::MultilineTextInput, "Environment").click();
+    harness.run_steps(2);
+    harness.event(egui::Event::Text("GREETING=hello".into()));
+    harness.run_steps(2);
+    let (spec, _) = harness.state().state.submit.tab().unwrap().spec().unwrap();
+    assert_eq!(spec.environment, [("GREETING".into(), "hello".into())]);
+    harness.get_by_label("Less");
+}
+
+#[test]
 fn e11_several_programs_are_run_again_at_once() {
     let mut harness = window(&demo(), (1_440.0, 860.0));
     show(&mut harness, Pane::History);
@@ -254,7 +270,7 @@ fn e8_slaves_and_clients_are_listed() {
     show(&mut harness, Pane::Slaves);
     harness.get_by_label("pc-02, Connected for 3 h 12 min, 4 of 4 slots");
     harness.get_by_label_contains("pc-05, Unreachable");
-    harness.get_by_label_contains("connection lost; it held 1 programs");
+    harness.get_by_label_contains("connection lost; it held 2 programs");
     keys(&mut harness, Modifiers::COMMAND, Key::Num4);
     harness.get_by_label("bob, submitter, Command line, 5 running, 27 waiting");
 }

@@ -282,7 +282,7 @@ pub fn mirror(now: Timestamp) -> Mirror {
     ]);
     mirror.set_events(
         [
-            (413, "pc-05", "connection lost; it held 1 programs"),
+            (413, "pc-05", "connection lost; it held 2 programs"),
             (624, "pc-04", "connected from 10.0.4.14:51220"),
             (628, "pc-04", "connection lost; it held 3 programs"),
             (1_744, "alice", "set `pc-04` to at most 4 programs at once"),

@@ -10,4 +10,5 @@ pub mod output_view;
 pub(crate) mod palette;
 pub(crate) mod slaves;
 pub(crate) mod submit;
+mod submit_settings;
 pub(crate) mod table;

@@ -211,7 +211,7 @@ fn events_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, events: &[EventRow]) {
     if events.is_empty() || rect.height() < 40.0 {
         return;
     }
-    let title = Rect::from_min_size(rect.min + vec2(12.0, 8.0), vec2(rect.width(), 34.0));
+    let title = Rect::from_min_size(rect.min + vec2(8.0, 8.0), vec2(rect.width(), 34.0));
     widgets::paint_elided(ui.painter(), title, "Recent events", fonts::heading(), t.muted);
     let list = Rect::from_min_max(pos2(rect.left(), title.bottom()), rect.max);
     let id = ui.scope_id().with("events");
