@@ -198,12 +198,12 @@ fn where_ui(ui: &mut Ui, mirror: &Mirror, tab: &mut EditorTab) {
 /// What few programs need: out of sight until somebody asks for it.
 fn more_ui(ui: &mut Ui, tab: &mut EditorTab) {
     let words = if tab.more { "Less" } else { "More…" };
-    let button = ui.horizontal(|ui| {
-        // Its word stands under the other words; its margin is only seen under the pointer.
-        ui.add_space(-8.0);
-        widgets::show_button(ui, words, "", Look::Quiet, 0.0)
-    });
-    if button.inner.on_hover_text("Variables of its environment, and limits of what it writes").clicked() {
+    // Its word stands under the other words; its margin is only seen under the pointer. A child of its own:
+    // what follows is not moved.
+    let (row, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL), Sense::hover());
+    let mut inside = ui.new_child(egui::UiBuilder::new().max_rect(row.translate(vec2(-8.0, 0.0))).id_salt("more"));
+    let button = widgets::show_button(&mut inside, words, "", Look::Quiet, 0.0);
+    if button.on_hover_text("Variables of its environment, and limits of what it writes").clicked() {
         tab.more = !tab.more;
     }
     if !tab.more {
