@@ -281,11 +281,13 @@ impl Cluster {
     /// When it does not connect.
     pub fn slave(&mut self, name: &str, slots: u32) -> usize {
         let data = self.path().join(name);
-        share_languages(&data, Share::Bring);
+        // The lock, if the first slave has to learn the languages, is held until it has.
+        let learning = bring_languages(&data);
         let mut command = self.slave_command(name, &["--slots", &slots.to_string(), "--join", &self.join_string()]);
         let mut slave = Process::start(&mut command, self.path().join(format!("{name}.log")));
         slave.line("connected to ");
-        share_languages(&data, Share::Keep);
+        keep_languages(&data);
+        drop(learning);
         self.slaves.push(slave);
         self.slaves.len() - 1
     }
@@ -301,26 +303,38 @@ impl Cluster {
     }
 }
 
-enum Share {
-    Bring,
-    Keep,
-}
-
 /// What the first slave of a test run learned about this machine's languages serves the others:
 /// trying fourteen compilers and interpreters takes seconds, and most tests are not about that.
-fn share_languages(data: &Path, share: Share) {
+///
+/// Gives a lock when nobody has learned them yet: whoever holds it learns, all others wait for it.
+fn bring_languages(data: &Path) -> Option<fs::File> {
     let shared = binaries::path("test-languages.json");
-    let own = data.join("languages.json");
-    let (from, to) = match share {
-        Share::Bring => (&shared, &own),
-        Share::Keep => (&own, &shared),
+    let lock = if shared.exists() {
+        None
+    } else {
+        let lock = fs::File::create(shared.with_extension("lock")).unwrap();
+        lock.lock().unwrap();
+        Some(lock)
     };
-    if to.exists() || !from.exists() {
-        return;
+    if !shared.exists() {
+        return lock;
     }
+    copy_whole(&shared, &data.join("languages.json"));
+    None
+}
+
+/// Keeps what this slave knows for the next ones; it differs when the machine has changed since.
+fn keep_languages(data: &Path) {
+    let (own, shared) = (data.join("languages.json"), binaries::path("test-languages.json"));
+    if own.exists() && fs::read(&own).unwrap() != fs::read(&shared).unwrap_or_default() {
+        copy_whole(&own, &shared);
+    }
+}
+
+/// Tests run side by side: the file appears whole or not at all.
+fn copy_whole(from: &Path, to: &Path) {
     let mut folder = fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(folder.recursive(true), 0o700).create(to.parent().unwrap()).unwrap();
-    // Tests run side by side: the file appears whole or not at all.
     let beside = to.with_extension(format!("{}.new", uuid::Uuid::new_v4()));
     fs::copy(from, &beside).and_then(|_| fs::rename(&beside, to)).unwrap();
 }
