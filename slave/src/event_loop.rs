@@ -19,6 +19,9 @@ use transport::{Backoff, Connection, Sender, SlaveIdentity, clock};
 
 /// Above this much waiting to be written, no more output is put into the connection.
 const BULK_QUEUED_BYTES_MAX: usize = 4 << 20;
+/// Turns of the executor before the connection has its turn again, so that a program that writes without
+/// pause keeps nobody from hearing of this slave.
+const TURNS_AT_ONCE_MAX: usize = 16;
 /// Bytes of tails in one report of finished programs.
 const FINISHED_BYTES_MAX: usize = 256 << 10;
 
@@ -113,6 +116,7 @@ impl<A: Announce> Slave<A> {
             UserError::new(common::ErrorCode::Internal, format!("programs cannot be run any more: {error}"))
         };
         let readable = self.executor.descriptor().map_err(internal)?;
+        let mut more = false;
         while !self.leaving {
             let woken = {
                 let deadline = self.deadline();
@@ -125,9 +129,12 @@ impl<A: Announce> Slave<A> {
                         Woken::Executor
                     }
                     woken = link => woken,
+                    // Everything else, the connection's own tasks too, comes first once.
+                    () = tokio::task::yield_now(), if more => Woken::Executor,
                     () = sleep_until(deadline) => Woken::Deadline,
                 }
             };
+            let looks = more || matches!(woken, Woken::Executor | Woken::Deadline);
             match woken {
                 Woken::Executor => {}
                 Woken::Message(result) => self.message(result)?,
@@ -136,7 +143,10 @@ impl<A: Announce> Slave<A> {
                 Woken::Deadline => self.handle([Event::Tick]),
                 Woken::Asked(Ask::Stop) => self.asked_to_stop(),
             }
-            self.turn_executor().map_err(internal)?;
+            // What was ordered ends at once when it cannot be started; else only a wake brings something new.
+            if looks || !self.executor.is_idle() {
+                more = self.turn_executor().map_err(internal)?;
+            }
         }
         self.leave().await.map_err(internal)
     }
@@ -158,12 +168,12 @@ impl<A: Announce> Slave<A> {
         [core, self.executor.next_deadline()].into_iter().flatten().min()
     }
 
-    /// Handles all that the executor has, as often as handling brings something new.
-    fn turn_executor(&mut self) -> std::io::Result<()> {
-        loop {
+    /// Handles what the executor has, up to a share; true when there may be more.
+    fn turn_executor(&mut self) -> std::io::Result<bool> {
+        for _ in 0..TURNS_AT_ONCE_MAX {
             let turn = self.executor.turn(Duration::ZERO, clock::now)?;
             if turn.is_empty() && self.executor.is_idle() {
-                return Ok(());
+                return Ok(false);
             }
             self.handle(turn.into_iter().map(|event| match event {
                 ExecutorEvent::Output { key, stream, end } => Event::Output { key, stream, end },
@@ -171,6 +181,7 @@ impl<A: Announce> Slave<A> {
                 ExecutorEvent::Ended(end) => Event::Ended(end),
             }));
         }
+        Ok(true)
     }
 
     fn asked_to_stop(&mut self) {

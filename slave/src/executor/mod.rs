@@ -208,10 +208,10 @@ impl Executor {
         sys::watch(self.epoll.try_clone()?)
     }
 
-    /// Whether the last turn found nothing to do.
+    /// Whether the last turn found nothing to do, and nothing has happened since then.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
-        self.idle
+        self.idle && self.context.events.is_empty()
     }
 
     /// When [`Executor::turn`] must be called even if nothing is readable.

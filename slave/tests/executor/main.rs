@@ -9,4 +9,5 @@ mod ends;
 mod examples;
 mod kit;
 mod limits;
+mod link;
 mod surroundings;
