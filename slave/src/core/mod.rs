@@ -181,10 +181,12 @@ impl Core {
     fn assign(&mut self, assignments: Vec<Assignment>) {
         let mut refused = Vec::new();
         for assignment in assignments {
-            if self.knows(assignment.key) {
+            let discarded = self.running.get(&assignment.key).is_some_and(|running| running.discarded);
+            if self.knows(assignment.key) && !discarded {
                 continue;
             }
-            if self.stopping.is_some() || self.waiting.len() >= WAITING_MAX {
+            // Of one that is being killed nothing will be told, so it must not be waited for.
+            if discarded || self.stopping.is_some() || self.waiting.len() >= WAITING_MAX {
                 refused.push(assignment.key);
             } else {
                 self.waiting.push_back(assignment);
@@ -315,12 +317,13 @@ impl Core {
 
     fn tick(&mut self, now: Now) {
         if self.cut_off_since.is_some_and(|since| now.boot >= since.plus(self.lease)) {
-            // The master gives these up soon and may start them elsewhere. What ended stays to be told.
+            // The master gives these up soon and may start them elsewhere.
             self.cut_off_since = None;
             self.waiting.clear();
-            for key in self.running.keys().copied().collect::<Vec<_>>() {
-                self.discard(key);
-            }
+            // What may have been started is told when it has ended: only the master knows whether its start
+            // was ever heard of, and must not take it for one that never started.
+            let running = self.running.iter().filter(|(_, running)| !running.discarded);
+            self.actions.extend(running.map(|(key, _)| Action::Stop(*key, Stop::LeaseEnded)));
         }
         if self.registered && self.flush_at.is_some_and(|at| now.boot >= at) {
             self.flush(now);

@@ -210,19 +210,43 @@ fn e13_output_on_its_way_is_sent_again_after_a_cut() {
 }
 
 #[test]
-fn p3_a_slave_that_is_cut_off_for_longer_than_its_lease_stops_its_programs_and_tells_nothing_of_them() {
+fn p3_what_was_started_is_ended_with_the_lease_and_told_at_the_next_connection() {
     let mut bench = Bench::connected(1);
-    bench.event(assign(1..3));
+    bench.event(assign(1..4));
     bench.actions.clear();
     bench.event(Event::Disconnected);
+    bench.ended(1);
+    // Its start cannot be told, so the master believes that it was only sent.
+    bench.expect_start(2);
     bench.after(limits::LEASE_SLAVE.as_millis() - 1);
     bench.nothing_more();
     bench.after(1);
-    assert_eq!(bench.next(), Action::Stop(key(1), Stop::Discarded));
+    assert_eq!(bench.next(), Action::Stop(key(2), Stop::LeaseEnded));
     bench.nothing_more();
+    let (waiting, running, finished) = bench.core.holdings();
+    assert_eq!((waiting, finished), (vec![], vec![key(1)]), "what never started is given up");
+    assert_eq!(running.len(), 1, "it is told of while it is being ended");
+    bench.ended(2);
+    bench.nothing_more();
+    assert_eq!(bench.core.holdings(), (vec![], vec![], vec![key(1), key(2)]));
+    bench.register(1);
+    bench.expect_finished(1);
+    bench.expect_finished(2);
+    bench.nothing_more();
+}
+
+#[test]
+fn p2_an_assignment_of_what_is_being_discarded_is_given_back() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..2));
+    bench.actions.clear();
+    bench.order(Order::Discard(vec![key(1)]));
+    assert_eq!(bench.next(), Action::Stop(key(1), Stop::Discarded));
+    bench.event(assign(1..2));
+    assert_eq!(bench.next(), Action::Report(Report::Withdrawn(vec![key(1)])));
     bench.ended(1);
     assert_eq!(bench.next(), Action::Forget(key(1)));
-    assert_eq!(bench.core.holdings(), (vec![], vec![], vec![]));
+    bench.nothing_more();
 }
 
 #[test]

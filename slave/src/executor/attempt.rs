@@ -174,7 +174,7 @@ impl Attempt {
     pub(super) fn stop(&mut self, stop: Stop, keeper: &Socket) {
         let order = match &stop {
             Stop::Cancelled { .. } => ToKeeper::Cancel { grace: limits::CANCEL_GRACE },
-            Stop::Discarded | Stop::SlaveStops | Stop::Failed(_) | Stop::Output => ToKeeper::Kill,
+            Stop::Discarded | Stop::LeaseEnded | Stop::SlaveStops | Stop::Failed(_) | Stop::Output => ToKeeper::Kill,
         };
         let again_harder = matches!(self.stop, Some(Stop::Cancelled { .. })) && !matches!(stop, Stop::Cancelled { .. });
         if self.stop.is_some() && !again_harder {

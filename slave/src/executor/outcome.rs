@@ -21,6 +21,8 @@ pub enum Stop {
     },
     /// Its result is not wanted any more.
     Discarded,
+    /// The slave was cut off from the master for so long that the master gives it up.
+    LeaseEnded,
     /// The slave stops and the grace period is over.
     SlaveStops,
     /// The slave cannot go on with it, for this reason.
@@ -60,6 +62,9 @@ fn of_stop(stop: &Stop, limits: &ResourceLimits, ended: &Ended) -> Outcome {
     match stop {
         Stop::Cancelled { by } => Outcome::Cancelled { by: by.clone() },
         Stop::Discarded => Outcome::Lost { detail: "Its place was taken by another attempt.".to_owned() },
+        Stop::LeaseEnded => Outcome::Lost {
+            detail: "The slave was cut off from the master for longer than its lease; it was ended.".to_owned(),
+        },
         Stop::SlaveStops => {
             Outcome::Lost { detail: "The slave was stopped while it ran; it was given time to end first.".to_owned() }
         }
