@@ -14,6 +14,8 @@ binaries=${CARGO_TARGET_DIR:-target}/release
 units=$destdir/etc/systemd/system
 programs="ruche-master ruche-slave ruche ruche-gui"
 
+# A folder for a package is made first: what does not exist yet is writable to nobody.
+if [ -n "$destdir" ]; then mkdir -p "$destdir"; fi
 if [ ! -w "${destdir:-/}" ] && [ "$(id -u)" != 0 ]; then
     echo "install: needs root to write below ${destdir:-}$prefix; run: sudo PREFIX=$prefix packaging/install.sh" >&2
     exit 1
@@ -63,6 +65,6 @@ install: done. On the master's host:
   echo 'OPTIONS=--listen 0.0.0.0:7420' >/etc/ruche/master.env
   systemctl enable --now ruche-master
 On each slave's host, with a join string from the master:
-  ruche-slave run --data /var/lib/ruche-slave --join STRING   (once, until it says "connected"; then Ctrl-C)
+  RUCHE_JOIN=STRING ruche-slave run --data /var/lib/ruche-slave   (once, until it says "connected"; then Ctrl-C)
   systemctl enable --now ruche-slave
 END

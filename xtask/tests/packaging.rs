@@ -28,9 +28,15 @@ fn m5_the_scripts_are_read_by_a_plain_shell() {
 }
 
 #[test]
-fn s12_each_program_has_a_manual_page() {
+fn s12_each_program_has_a_manual_page_with_its_commands_and_refers_to_no_other() {
     for (binary, _) in man::BINARIES {
         let page = read(&format!("packaging/man/{binary}.1"));
-        assert!(page.contains(".TH ") && page.contains("NAME"), "{binary}: no manual page; run `cargo xtask man`");
+        for part in [&format!(".TH {binary} 1"), ".SH NAME", ".SH SYNOPSIS"] {
+            assert!(page.contains(part), "{binary}: no `{part}`; run `cargo xtask man`");
+        }
+        assert!(!page.contains(&format!("{}\\-run(1)", binary.replace('-', "\\-"))), "{binary} refers to no page");
+        if binary != "ruche-gui" {
+            assert!(page.contains(".SH RUCHE"), "{binary}: its commands have no section; run `cargo xtask man`");
+        }
     }
 }
