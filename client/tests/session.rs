@@ -46,9 +46,13 @@ impl Master {
 
     /// Accepts one client and lets it in; gives what it logged in with.
     async fn accept(&self) -> (Connection, Command) {
-        let mut connection = self.listener.accept().await.handshake().await.unwrap();
-        let Message::Command(Command::Hello(_)) = connection.receiver.next().await.unwrap() else { panic!("a hello") };
-        let Message::Command(login) = connection.receiver.next().await.unwrap() else { panic!("a login") };
+        let accepted = async { self.listener.accept().await.handshake().await };
+        let mut connection = soon("a client", accepted).await.unwrap();
+        let hello = soon("a hello", connection.receiver.next()).await.unwrap();
+        assert!(matches!(hello, Message::Command(Command::Hello(_))), "a hello, not {hello:?}");
+        let Message::Command(login) = soon("a login", connection.receiver.next()).await.unwrap() else {
+            panic!("a login")
+        };
         connection
             .sender
             .send_all([
@@ -70,7 +74,7 @@ impl Master {
         let target = self.target();
         let login = password();
         let connect = Client::connect(&target, ClientKind::Cli, &login);
-        let (client, (connection, _)) = tokio::join!(connect, self.accept());
+        let (client, (connection, _)) = soon("the login", async { tokio::join!(connect, self.accept()) }).await;
         (client.unwrap().0, connection)
     }
 }
@@ -87,8 +91,14 @@ fn spec() -> ProgramSpec {
     ProgramSpec::new("true", Work::Command { command: "true".into() })
 }
 
+/// Fails, rather than hangs, when what is awaited never comes.
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let Ok(done) = tokio::time::timeout(DEADLINE, work).await else { panic!("waited in vain for {what}") };
+    done
+}
+
 async fn next_request(connection: &mut Connection) -> (RequestId, Request) {
-    match connection.receiver.next().await.unwrap() {
+    match soon("a request", connection.receiver.next()).await.unwrap() {
         Message::Command(Command::Request { id, request }) => (id, request),
         other => panic!("a request, not {other:?}"),
     }
@@ -119,8 +129,8 @@ async fn e2_many_requests_are_open_at_once_and_each_gets_its_own_answer() {
     // In the other order, and with an error.
     answer(&connection, second, Ok(Reply::Summary(Summary::default())));
     answer(&connection, first, Err(UserError::new(ErrorCode::NotAllowed, "no")));
-    assert_eq!(summary.await.and_then(reply::summary), Ok(Summary::default()));
-    assert!(slaves.await.unwrap_err().is(ErrorCode::NotAllowed));
+    assert_eq!(soon("the summary", summary).await.and_then(reply::summary), Ok(Summary::default()));
+    assert!(soon("the slaves", slaves).await.unwrap_err().is(ErrorCode::NotAllowed));
 }
 
 #[tokio::test]
@@ -133,7 +143,7 @@ async fn e13_a_lost_connection_answers_every_open_request() {
     }
     drop(connection);
     for pending in open {
-        assert!(pending.await.unwrap_err().is(ErrorCode::ConnectionLost));
+        assert!(soon("an answer", pending).await.unwrap_err().is(ErrorCode::ConnectionLost));
     }
     assert!(client.lost().is_some());
     assert!(client.request(Request::Slaves).await.unwrap_err().is(ErrorCode::ConnectionLost));
@@ -146,8 +156,8 @@ async fn e10_a_wrong_pin_and_a_refused_login_are_told_by_name() {
     let wrong = Target { pin: other.authority.pin(), ..master.target() };
     let login = password();
     let connect = Client::connect(&wrong, ClientKind::Cli, &login);
-    let (client, handshake) =
-        tokio::join!(connect, async { master.listener.accept().await.handshake().await.map(drop) });
+    let accept = async { master.listener.accept().await.handshake().await.map(drop) };
+    let (client, handshake) = soon("a failed handshake", async { tokio::join!(connect, accept) }).await;
     assert!(client.map(drop).unwrap_err().is(ErrorCode::PinWrong));
     assert!(handshake.is_err(), "nothing was sent");
 
@@ -159,7 +169,7 @@ async fn e10_a_wrong_pin_and_a_refused_login_are_told_by_name() {
         connection.receiver.next().await.unwrap();
         connection.sender.refuse(UserError::new(ErrorCode::LoginWrong, "wrong")).await;
     };
-    let (client, ()) = tokio::join!(connect, refuse);
+    let (client, ()) = soon("a refused login", async { tokio::join!(connect, refuse) }).await;
     assert!(client.map(drop).unwrap_err().is(ErrorCode::LoginWrong));
 }
 
@@ -175,7 +185,7 @@ async fn e13_a_submit_goes_on_over_the_next_connection_with_the_same_ids() {
         next_request(&mut connection).await;
         drop(connection);
     };
-    let (lost, ()) = tokio::join!(submission.send(&client, |_| {}), first);
+    let (lost, ()) = soon("the first end", async { tokio::join!(submission.send(&client, |_| {}), first) }).await;
     assert!(lost.unwrap_err().is(ErrorCode::ConnectionLost));
     assert_eq!(submission.acknowledged(), 4_096);
 
@@ -191,13 +201,17 @@ async fn e13_a_submit_goes_on_over_the_next_connection_with_the_same_ids() {
         assert_eq!((rest, first_index, copies), (ids[4_096..].to_vec(), 4_096, 5_000));
         answer(&connection, id, Ok(Reply::Submitted { sequences: (4_097..=5_000).collect() }));
     };
-    let (sent, ()) = tokio::join!(submission.send(&client, |_| {}), second);
+    let (sent, ()) = soon("the second end", async { tokio::join!(submission.send(&client, |_| {}), second) }).await;
     assert_eq!(sent, Ok(()));
     assert_eq!(submission.sequences(), (1..=5_000).collect::<Vec<u64>>());
 }
 
 /// Answers what a session asks for itself until it asks for something else.
 async fn next_of_window(connection: &mut Connection) -> (RequestId, Request) {
+    soon("a request of the window", asked_by_window(connection)).await
+}
+
+async fn asked_by_window(connection: &mut Connection) -> (RequestId, Request) {
     loop {
         let (id, request) = next_request(connection).await;
         let reply = match &request {
@@ -238,12 +252,13 @@ async fn e13_the_window_reconnects_by_itself_and_no_answer_is_lost() {
     live.connect(LiveTarget { target: master.target(), credentials: password(), remember_in: None });
     let (mut connection, login) = master.accept().await;
     assert!(matches!(login, Command::Login { .. }));
+    // Only from here on is a request sent: before, it is refused, since the answer to the login is on its way.
+    until("it is connected", || live.mirror().link == Link::Connected).await;
     let mut submit = live.submit(spec(), 2);
     let mut open = live.request(Request::Why { id: client::submit::new_id() });
     let requests = [next_of_window(&mut connection).await.1, next_of_window(&mut connection).await.1];
     let before = requests.iter().find_map(submitted_ids).expect("a submit");
     assert!(requests.iter().any(|request| matches!(request, Request::Why { .. })));
-    until("it is connected", || live.mirror().link == Link::Connected).await;
     live.show_history(&HistoryWindow { first: 0, rows: 30, ..HistoryWindow::default() });
     drop(connection);
 
@@ -280,7 +295,7 @@ async fn e13_the_window_reconnects_by_itself_and_no_answer_is_lost() {
     until("the refusal is shown", || matches!(live.mirror().link, Link::Refused { .. })).await;
     live.disconnect();
     until("it is off", || live.mirror().link == Link::Off).await;
-    tokio::task::spawn_blocking(move || drop(live)).await.unwrap();
+    soon("the session to end", tokio::task::spawn_blocking(move || drop(live))).await.unwrap();
 }
 
 /// Waits for an answer without holding the test's runtime up.
@@ -290,6 +305,13 @@ trait WaitOffTheRuntime {
 
 impl WaitOffTheRuntime for client::Answer {
     async fn wait_off_the_runtime(self) -> Result<Reply, UserError> {
-        tokio::task::spawn_blocking(|| self.wait()).await.unwrap()
+        let mut answer = self;
+        let mut end = None;
+        until("the answer is here", || {
+            end = end.take().or_else(|| answer.poll());
+            end.is_some()
+        })
+        .await;
+        end.unwrap()
     }
 }
