@@ -34,6 +34,12 @@ type Totals = BTreeMap<(i64, i64), i64>;
 
 impl SqliteStore {
     pub(super) fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        let mut first_was: HashMap<u64, State> = HashMap::new();
+        for record in records {
+            if let Record::Moved(moved) = record {
+                first_was.entry(moved.sequence).or_insert(moved.was);
+            }
+        }
         let last: HashMap<u64, usize> = records
             .iter()
             .enumerate()
@@ -49,7 +55,8 @@ impl SqliteStore {
             .collect();
         let transaction = self.connection.transaction()?;
         let mut keys = Keys { owners: &mut self.owners, slaves: &mut self.slaves, added: Vec::new() };
-        let result = write_all(&transaction, &mut keys, records, &last).and_then(|()| Ok(transaction.commit()?));
+        let steps = Steps { first_was, last };
+        let result = write_all(&transaction, &mut keys, records, &steps).and_then(|()| Ok(transaction.commit()?));
         if result.is_err() {
             // The transaction is undone, and with it the owners that it added.
             for name in std::mem::take(&mut keys.added) {
@@ -58,6 +65,12 @@ impl SqliteStore {
         }
         result
     }
+}
+
+/// What a batch does to each program: where it was before, and which record is the last one.
+struct Steps {
+    first_was: HashMap<u64, State>,
+    last: HashMap<u64, usize>,
 }
 
 struct Keys<'a> {
@@ -94,7 +107,7 @@ fn write_all(
     transaction: &Transaction<'_>,
     keys: &mut Keys<'_>,
     records: &[Record],
-    last: &HashMap<u64, usize>,
+    steps: &Steps,
 ) -> Result<(), StoreError> {
     let mut totals = Totals::new();
     for (place, record) in records.iter().enumerate() {
@@ -111,8 +124,9 @@ fn write_all(
                 let owner = keys.owner(transaction, &moved.user)?;
                 count(&mut totals, owner, moved.was, moved.state);
                 // Only the last of several steps in one batch is worth a write.
-                if last.get(&moved.sequence) == Some(&place) {
-                    move_on(transaction, keys, moved)?;
+                if steps.last.get(&moved.sequence) == Some(&place) {
+                    let was = steps.first_was.get(&moved.sequence).copied().unwrap_or(moved.was);
+                    move_on(transaction, keys, moved, was)?;
                 }
             }
             Record::Ended(ended) => {
@@ -171,10 +185,11 @@ fn insert(
     Ok(())
 }
 
-fn move_on(transaction: &Transaction<'_>, keys: &mut Keys<'_>, moved: &Moved) -> Result<(), StoreError> {
+/// Writes where a program is; `was` is its state in the file.
+fn move_on(transaction: &Transaction<'_>, keys: &mut Keys<'_>, moved: &Moved, was: State) -> Result<(), StoreError> {
     let slave = keys.slave(transaction, moved.slave)?;
     let started_at = moved.started_at.map(|at| signed(at.0));
-    if moved.was == moved.state {
+    if was == moved.state {
         // The state's indexes stay as they are.
         let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, cancel_by = ?5 WHERE sequence = ?1";
         let row = params![signed(moved.sequence), moved.attempt, slave, started_at, moved.cancel_by.as_deref()];

@@ -9,6 +9,8 @@ pub(crate) mod open;
 pub(crate) mod query;
 pub(crate) mod record;
 mod schema;
+#[cfg(test)]
+mod tests;
 pub(crate) mod worker;
 
 pub(crate) use accounts::Accounts;
