@@ -6,13 +6,14 @@
 use crate::{
     core::{
         Core,
-        action::Action,
+        action::{Action, Then},
         event::{Event, Joined, LinkId, Now},
     },
     outputs::{Chunk, Outputs},
     store::{
         Record, StoreError,
         history::Reader,
+        query::Answer,
         worker::{Readers, Writer},
     },
 };
@@ -202,18 +203,21 @@ impl EventLoop {
                     let status = common::message::Status::Reply { id, result: Err(full()) };
                     return self.send_client(client, status.into());
                 }
-                let known = if let Request::Submit { ids, .. } = &*request {
-                    self.known(ids)
-                } else if let Request::Again { new_id, .. } = &*request {
-                    self.known(&[*new_id])
-                } else {
-                    Ok(Vec::new())
-                };
-                match known {
+                let ids = self.parts.core.ids_to_look_up(client, &request);
+                match self.known(ids) {
                     Ok(known) => Event::Request { client, id, request, known, guard },
                     Err(error) => {
                         let status = common::message::Status::Reply { id, result: Err(error.into()) };
                         return self.send_client(client, status.into());
+                    }
+                }
+            }
+            Input::Event(Event::Answered { client, id, then: then @ Then::Again(new_id), answer, known: _ }) => {
+                // Only now: since the request, another one may have used the ID.
+                match self.known(&[new_id]) {
+                    Ok(known) => Event::Answered { client, id, then, answer, known },
+                    Err(error) => {
+                        Event::Answered { client, id, then, answer: Answer::Failed(error.into()), known: Vec::new() }
                     }
                 }
             }
@@ -253,6 +257,9 @@ impl EventLoop {
 
     /// What the store knows of IDs that a client submits; also looks whether there is room.
     fn known(&mut self, ids: &[common::ProgramId]) -> Result<Vec<crate::store::query::KnownProgram>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         self.look_at_room();
         self.parts.lookup.known(ids)
     }
@@ -403,7 +410,7 @@ impl EventLoop {
         let inputs = self.parts.inputs.clone();
         let answered = Box::new(move |answer| {
             // The loop may have ended.
-            drop(inputs.blocking_send(Input::Event(Event::Answered { client, id, then, answer })));
+            drop(inputs.blocking_send(Input::Event(Event::Answered { client, id, then, answer, known: Vec::new() })));
         });
         if self.parts.readers.ask(query, answered).is_err() {
             let error = UserError::new(ErrorCode::Busy, "too many questions about the history wait");

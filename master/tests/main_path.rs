@@ -57,6 +57,32 @@ async fn e1_a_repeated_submit_is_harmless_and_another_body_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e1_a_repeated_again_is_harmless_and_a_used_id_is_refused() {
+    let master = Master::start().await;
+    let mut client = master.client("submitter").await;
+    let mut slave = master.slave("s1", 1).await;
+    let id = client.submit(command("first")).await;
+    let key = slave.assignment().await.key;
+    slave.finish(key, GOOD, b"");
+    client.ended(id).await;
+    let again = Request::Again { id, new_id: new_id() };
+    let first = client.ask(again.clone()).await.unwrap();
+    let key = slave.assignment().await.key;
+    slave.finish(key, GOOD, b"");
+    client.ended(key.program).await;
+    // Both have ended and are committed: only the store knows them.
+    client.page(HistoryQuery { limit: 9, ..HistoryQuery::default() }).await;
+    client.submit(command("other")).await;
+    assert_eq!(client.ask(again).await.unwrap(), first);
+    let other = client.submit(source("Python")).await;
+    for new_id in [id, other] {
+        let error = client.ask(Request::Again { id, new_id }).await.unwrap_err();
+        assert!(error.is(ErrorCode::ProgramConflict), "{error}");
+    }
+    client.show(id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e7_output_streams_to_a_follower_and_is_complete_at_the_end() {
     let master = Master::start().await;
     let mut client = master.client("submitter").await;

@@ -168,6 +168,10 @@ impl Core {
                 self.end_without_report(sequence, Outcome::NotSupported { detail: detail.clone() });
             }
         }
+        // Those that ended at once could not tell that they were the last to need it.
+        if Arc::strong_count(&body) == 1 {
+            self.bodies_bytes = self.bodies_bytes.saturating_sub(bytes);
+        }
     }
 }
 
@@ -180,6 +184,6 @@ fn canonical_language(spec: &mut ProgramSpec) {
     }
 }
 
-fn conflict(id: ProgramId) -> UserError {
+pub(super) fn conflict(id: ProgramId) -> UserError {
     UserError::new(ErrorCode::ProgramConflict, format!("another program was submitted as {id}"))
 }

@@ -61,7 +61,14 @@ pub(crate) enum Event {
         guard: Guard,
     },
     /// A reading thread answered.
-    Answered { client: ClientId, id: RequestId, then: Then, answer: Answer },
+    Answered {
+        client: ClientId,
+        id: RequestId,
+        then: Then,
+        answer: Answer,
+        /// What the store knows of the ID that a copy shall have.
+        known: Vec<KnownProgram>,
+    },
     /// A slave was enrolled; another may have lost its name to it.
     SlaveEnrolled { id: SlaveId, name: String, retired: Option<SlaveId> },
     /// A slave told what it is and holds.

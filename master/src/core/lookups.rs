@@ -1,7 +1,7 @@
 //! Answers of the reading threads, checked and passed on to whoever asked.
 
 use super::{Core, accept::Submit, action::Then};
-use crate::store::query::Answer;
+use crate::store::query::{Answer, KnownProgram};
 use common::{
     ClientId, ErrorCode, UserError,
     message::{Reply, RequestId},
@@ -9,7 +9,14 @@ use common::{
 };
 
 impl Core {
-    pub(super) fn answered(&mut self, client: ClientId, id: RequestId, then: Then, answer: Answer) {
+    pub(super) fn answered(
+        &mut self,
+        client: ClientId,
+        id: RequestId,
+        then: Then,
+        answer: Answer,
+        known: &[KnownProgram],
+    ) {
         if !self.clients.contains_key(&client) {
             return;
         }
@@ -32,7 +39,7 @@ impl Core {
             (Then::Again(new_id), Answer::Spec(found)) => match found {
                 Some(found) if self.may_see(client, &found.1) => {
                     let spec = found.0;
-                    self.accept(client, Submit { ids: vec![new_id], first_index: 0, copies: 1, spec }, &[])
+                    self.accept(client, Submit { ids: vec![new_id], first_index: 0, copies: 1, spec }, known)
                 }
                 Some(_) | None => Err(not_found()),
             },
@@ -45,6 +52,8 @@ impl Core {
             (Then::Wait(ids), Answer::Outcomes(ended)) => return self.wait(client, id, ids, &ended),
             (Then::Cancel(ids), Answer::Outcomes(ended)) => Ok(self.cancel(client, &ids, &ended)),
             (then, answer) => {
+                // Not the answer itself: it may hold a program's environment.
+                let answer = std::mem::discriminant(&answer);
                 tracing::error!(?then, ?answer, "an answer does not fit its question");
                 Err(UserError::new(ErrorCode::Internal, "the history gave an answer that does not fit"))
             }

@@ -108,7 +108,7 @@ impl Core {
                 self.request(client, id, *request, &known);
                 drop(guard);
             }
-            Event::Answered { client, id, then, answer } => self.answered(client, id, then, answer),
+            Event::Answered { client, id, then, answer, known } => self.answered(client, id, then, answer, &known),
             Event::SlaveEnrolled { id, name, retired } => self.slave_enrolled(id, name, retired),
             Event::SlaveRegistered { link, slave, address, registration } => {
                 self.slave_registered(link, slave, address, *registration);
@@ -218,6 +218,9 @@ impl Core {
         for state in [State::Waiting, State::Running] {
             assert_eq!(self.totals.get(&state).copied().unwrap_or(0), alive(state), "{state} in the summary");
         }
+        let bodies: BTreeMap<u64, usize> =
+            self.programs.values().map(|program| (program.body.key, program.body.bytes)).collect();
+        assert_eq!(self.bodies_bytes, bodies.values().sum::<usize>(), "bytes of bodies");
         self.waiters.check(|sequence| self.programs.contains_key(&sequence));
     }
 }

@@ -54,6 +54,7 @@ impl Core {
                 Some(result) => result.map(|sequence| self.spec_of(sequence)).unwrap_or_else(Err),
                 None => return self.ask(client, id, Query::Spec(program), Then::Spec),
             },
+            Request::Again { id: program, new_id } if program == new_id => Err(super::accept::conflict(new_id)),
             Request::Again { id: program, new_id } => match self.alive(client, program) {
                 Some(Ok(sequence)) => match self.spec_of(sequence) {
                     Ok(Reply::Spec(spec)) => {
@@ -101,6 +102,20 @@ impl Core {
             Request::Logout => Ok(Reply::Ok),
         };
         self.reply(client, id, result);
+    }
+
+    /// The new IDs of a request that the store must be asked for: none when it will be refused anyway, so
+    /// that nobody makes the master read much for nothing.
+    pub(crate) fn ids_to_look_up<'a>(&self, client: ClientId, request: &'a Request) -> &'a [ProgramId] {
+        let ids = if let Request::Submit { ids, .. } = request {
+            ids.as_slice()
+        } else if let Request::Again { new_id, .. } = request {
+            std::slice::from_ref(new_id)
+        } else {
+            &[]
+        };
+        let allowed = self.clients.get(&client).is_some_and(|asker| permission::check(asker.role, request).is_ok());
+        if allowed && ids.len() <= COPIES_PER_REQUEST_MAX { ids } else { &[] }
     }
 
     fn client_views(&self, asker: ClientId) -> Vec<common::view::ClientView> {

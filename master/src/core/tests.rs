@@ -8,7 +8,7 @@ use super::{
 use crate::store::{Record, load::Recovered};
 use common::{
     AttemptKey, ClientId, Duration, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, Work,
-    limits::{DELTA_ROWS_MAX, PROGRAMS_ALIVE_MAX},
+    limits::{COPIES_PER_REQUEST_MAX, DELTA_ROWS_MAX, PROGRAMS_ALIVE_MAX},
     message::{Change, Order, Registration, Reply, Report, Request, RequestId, Status},
     session::Role,
     units::BootTime,
@@ -218,4 +218,35 @@ fn e9_overload_is_refused_by_name_and_nothing_is_kept_of_it() {
     let [Action::ToClient(_, Status::Reply { result: Err(error), .. })] = told.as_slice() else { panic!("{told:?}") };
     assert!(error.is(common::ErrorCode::Stopping));
     bench.assert_no_more_actions();
+}
+
+#[test]
+fn e9_programs_that_end_at_once_leave_no_bytes_behind() {
+    let mut bench = Bench::new();
+    bench.slave(1);
+    let work = Work::Source { language: "Nothing".into(), file_name: "a.x".into(), text: b"xxxxxxxx"[..].into() };
+    let spec = Box::new(ProgramSpec::new("p", work));
+    let ids = vec![ProgramId(Uuid::from_u128(1)), ProgramId(Uuid::from_u128(2))];
+    // The invariants count the bytes.
+    bench.request(Request::Submit { ids, first_index: 0, copies: 2, spec });
+    let ended = bench.records().iter().filter(|record| matches!(record, Record::Ended(_))).count();
+    assert_eq!(ended, 2);
+}
+
+#[test]
+fn e9_only_ids_of_a_request_that_may_be_accepted_are_looked_up() {
+    let mut bench = Bench::new();
+    let viewer = ClientId(Uuid::from_u128(8));
+    bench.join(viewer, Role::Viewer);
+    let submit = |count: usize| {
+        let spec = Box::new(ProgramSpec::new("p", Work::Command { command: "true".into() }));
+        let ids = (0..count as u128).map(|number| ProgramId(Uuid::from_u128(number))).collect();
+        Request::Submit { ids, first_index: 0, copies: 1, spec }
+    };
+    assert_eq!(bench.core.ids_to_look_up(CLIENT, &submit(3)).len(), 3);
+    assert_eq!(bench.core.ids_to_look_up(viewer, &submit(3)), []);
+    assert_eq!(bench.core.ids_to_look_up(CLIENT, &submit(COPIES_PER_REQUEST_MAX + 1)), []);
+    let id = ProgramId(Uuid::nil());
+    assert_eq!(bench.core.ids_to_look_up(CLIENT, &Request::Again { id, new_id: id }), [id]);
+    assert_eq!(bench.core.ids_to_look_up(viewer, &Request::Again { id, new_id: id }), []);
 }
