@@ -6,6 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Where the list stands, from the root.
 pub const PATH: &str = "docs/requirements.md";
+/// What the list says of a goal that this release does not have.
+const LATER: &str = "later";
+/// What it says of one that this release has a part of.
+const IN_PART: &str = "in part";
 
 /// Prints every requirement with the number of its tests.
 ///
@@ -13,36 +17,59 @@ pub const PATH: &str = "docs/requirements.md";
 /// When the list or a source cannot be read.
 pub fn run() -> anyhow::Result<()> {
     let known = known()?;
-    let mut count: BTreeMap<&str, usize> = known.iter().map(|(id, _)| (id.as_str(), 0)).collect();
+    let mut count: BTreeMap<&str, usize> = known.iter().map(|row| (row.id.as_str(), 0)).collect();
     let tests = text_files()?.iter().flat_map(test_names).collect::<Vec<_>>();
     for id in tests.iter().filter_map(|name| id_of(name)) {
         if let Some(number) = count.get_mut(id.as_str()) {
             *number += 1;
         }
     }
-    for (id, title) in &known {
-        println!("{:>4} {:>3} {title}", id, count[id.as_str()]);
+    for Requirement { id, words, place } in &known {
+        let extent = if place == LATER {
+            " (later)"
+        } else if place.contains(IN_PART) {
+            " (in part)"
+        } else {
+            ""
+        };
+        println!("{id:>4} {:>3} {words}{extent}", count[id.as_str()]);
     }
-    let without = known.iter().filter(|(id, _)| count[id.as_str()] == 0).map(|(id, _)| id.as_str()).collect::<Vec<_>>();
-    println!("\n{} of {} have a test; without: {}", known.len() - without.len(), known.len(), without.join(" "));
+    let later = known.iter().filter(|row| row.place == LATER).map(|row| row.id.as_str()).collect::<Vec<_>>();
+    let without = known.iter().filter(|row| row.place != LATER && count[row.id.as_str()] == 0);
+    let without = without.map(|row| row.id.as_str()).collect::<Vec<_>>();
+    let present = known.len() - later.len();
+    println!("\nOf {present} in this release {} have a test of their name.", present - without.len());
+    println!("Without: {}", without.join(" "));
+    println!("Later: {}", later.join(" "));
     Ok(())
 }
 
-/// The requirements in the list's order: identifier and words.
+/// One row of the list.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// The identifier, as `E5`.
+    pub id: String,
+    /// What is asked for.
+    pub words: String,
+    /// Where it is done, or that it is not yet.
+    pub place: String,
+}
+
+/// The requirements in the list's order.
 ///
 /// # Errors
 /// When the list cannot be read or is empty.
-pub fn known() -> anyhow::Result<Vec<(String, String)>> {
+pub fn known() -> anyhow::Result<Vec<Requirement>> {
     let text = std::fs::read_to_string(root().join(PATH)).with_context(|| format!("cannot read {PATH}"))?;
     let known: Vec<_> = text.lines().filter_map(row).collect();
     ensure!(!known.is_empty(), "{PATH} lists no requirement");
     Ok(known)
 }
 
-fn row(line: &str) -> Option<(String, String)> {
+fn row(line: &str) -> Option<Requirement> {
     let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
-    let (id, words) = (cells.next()?, cells.next()?);
-    is_id(id).then(|| (id.to_owned(), words.to_owned()))
+    let (id, words, place) = (cells.next()?, cells.next()?, cells.next()?);
+    is_id(id).then(|| Requirement { id: id.to_owned(), words: words.to_owned(), place: place.to_owned() })
 }
 
 fn is_id(text: &str) -> bool {
@@ -84,7 +111,7 @@ pub fn test_names(file: &TextFile) -> Vec<String> {
 /// # Errors
 /// When the list cannot be read.
 pub fn unknown_ids(files: &[TextFile]) -> anyhow::Result<Vec<String>> {
-    let known: BTreeSet<_> = known()?.into_iter().map(|(id, _)| id).collect();
+    let known: BTreeSet<_> = known()?.into_iter().map(|row| row.id).collect();
     Ok(files
         .iter()
         .flat_map(|file| test_names(file).into_iter().map(move |name| (file, name)))
