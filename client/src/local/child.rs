@@ -39,16 +39,21 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Starts it with `--until-stdin-closes` added; what it writes on standard error is appended to `log`.
+    /// `secret` is a variable for its environment, which, unlike the arguments, other users cannot read.
     pub(super) fn start(
         name: &'static str,
         program: &Path,
         arguments: &[OsString],
+        secret: Option<(&str, &str)>,
         log: &Path,
     ) -> Result<Self, UserError> {
         let (log_file, log_start) = open_log(log)?;
         let mut child = Command::new(program)
             .args(arguments)
             .arg("--until-stdin-closes")
+            // The caller's own is for a slave that he starts himself.
+            .env_remove("RUCHE_JOIN")
+            .envs(secret)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log_file)
@@ -249,7 +254,8 @@ mod tests {
 
     fn shell(script: &str, folder: &Path) -> Daemon {
         let arguments = ["-c".into(), script.into()];
-        Daemon::start("the shell", Path::new("/bin/sh"), &arguments, &folder.join("sh.log")).unwrap()
+        Daemon::start("the shell", Path::new("/bin/sh"), &arguments, Some(("SECRET", "hidden")), &folder.join("sh.log"))
+            .unwrap()
     }
 
     #[test]
@@ -269,7 +275,8 @@ mod tests {
     #[test]
     fn a_child_ends_when_its_standard_input_closes() {
         let folder = tempfile::tempdir().unwrap();
-        let mut daemon = shell("echo hello; echo ready at 1.2.3.4:5 as x; cat", folder.path());
+        let mut daemon =
+            shell("echo hello; test \"$SECRET\" = hidden && echo ready at 1.2.3.4:5 as x; cat", folder.path());
         assert_eq!(daemon.wait_for_line("ready at ", Duration::from_secs(20)), Ok("1.2.3.4:5".to_owned()));
         assert_eq!(daemon.ended(), None);
         assert!(daemon.stop(Duration::from_secs(20)).is_some_and(|status| status.success()));

@@ -17,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use transport::SlaveIdentity;
 
 /// Time for the master to make its keys and listen.
 const MASTER_START: Duration = Duration::from_secs(30);
@@ -26,6 +27,8 @@ const SLAVE_START: Duration = Duration::from_secs(120);
 const COMMAND_TIME: Duration = Duration::from_secs(30);
 /// Time for a child to stop by itself before it is killed.
 const STOP_TIME: Duration = Duration::from_secs(10);
+/// How long a join string is good: the slave uses it at once, after it has tried the languages.
+const JOIN_TTL: &str = "5m";
 /// Bytes of a log file from which a new one is begun.
 const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Where the master listened the last time.
@@ -107,10 +110,25 @@ impl Local {
             UserError::new(ErrorCode::Internal, format!("`ruche-master pin` printed no pin: {error}"))
         })?;
         progress("Trying the languages of this machine…");
-        let join = administration.output(&["join-string", "--host", &address])?;
-        let slave = start_slave(&slave_program, options, &join)?;
+        let target = Target { address, pin };
+        let data = folder.join("slave");
+        // None is made for a slave that knows its master: it would lie about unused until it runs out.
+        let join = if needs_to_join(&data, &target) {
+            Some(administration.output(&[
+                "join-string",
+                "--host",
+                &target.address,
+                "--ttl",
+                JOIN_TTL,
+                "--uses",
+                "1",
+            ])?)
+        } else {
+            None
+        };
+        let slave = start_slave(&slave_program, options, data, join.as_deref())?;
         progress("Ready.");
-        Ok(Self { target: Target { address, pin }, user, password, folder: folder.clone(), slave, master })
+        Ok(Self { target, user, password, folder: folder.clone(), slave, master })
     }
 
     /// Where the master listens, and its pin.
@@ -155,7 +173,7 @@ impl Drop for Local {
 fn start_master(program: &Path, data: &Path, folder: &Path) -> Result<(Daemon, String), UserError> {
     let start = |listen: &str| -> Result<_, UserError> {
         let arguments = ["serve".into(), "--data".into(), data.into(), "--listen".into(), listen.into()];
-        let mut daemon = Daemon::start("the master", program, &arguments, &folder.join("master.log"))?;
+        let mut daemon = Daemon::start("the master", program, &arguments, None, &folder.join("master.log"))?;
         let line = daemon.wait_for_line("listening on ", MASTER_START)?;
         Ok((daemon, line))
     };
@@ -173,13 +191,28 @@ fn start_master(program: &Path, data: &Path, folder: &Path) -> Result<(Daemon, S
     Ok((daemon, address))
 }
 
-fn start_slave(program: &Path, options: &Options, join: &str) -> Result<Daemon, UserError> {
-    let data = options.folder.join("slave");
-    let mut arguments = vec!["run".into(), "--data".into(), data.into_os_string(), "--join".into(), join.into()];
+/// Whether the slave of this folder has to be told how to reach this master.
+fn needs_to_join(data: &Path, target: &Target) -> bool {
+    match SlaveIdentity::load(data) {
+        Ok(Some(identity)) => identity.address() != target.address || identity.pin() != target.pin,
+        Ok(None) => true,
+        // The slave explains what is wrong with its own files.
+        Err(_) => false,
+    }
+}
+
+fn start_slave(program: &Path, options: &Options, data: PathBuf, join: Option<&str>) -> Result<Daemon, UserError> {
+    let mut arguments = vec!["run".into(), "--data".into(), data.into_os_string()];
     if let Some(slots) = options.slots {
         arguments.extend(["--slots".into(), slots.to_string().into()]);
     }
-    let mut slave = Daemon::start("the slave", program, &arguments, &options.folder.join("slave.log"))?;
+    let mut slave = Daemon::start(
+        "the slave",
+        program,
+        &arguments,
+        join.map(|join| ("RUCHE_JOIN", join)),
+        &options.folder.join("slave.log"),
+    )?;
     slave.wait_for_line("connected to ", SLAVE_START).map_err(|error| locked(error, &options.folder))?;
     Ok(slave)
 }
@@ -256,6 +289,23 @@ mod tests {
         let (one, other) = (random_password().unwrap(), random_password().unwrap());
         assert_ne!(one, other);
         assert_eq!(one.0.len(), 32);
+    }
+
+    #[test]
+    fn e10_a_join_string_is_made_only_for_a_slave_that_does_not_know_its_master() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = transport::Authority::load_or_create(&folder.path().join("master")).unwrap();
+        let target = Target { address: "127.0.0.1:7420".into(), pin: authority.pin() };
+        let data = folder.path().join("slave");
+        fs::create_dir(&data).unwrap();
+        assert!(needs_to_join(&data, &target), "it has no identity");
+        let key = transport::EnrolmentKey::generate().unwrap();
+        let id = common::SlaveId(uuid::Uuid::from_u128(1));
+        let chain = authority.issue_slave(&key.request_der(), id, common::Duration::from_secs(3_600)).unwrap();
+        let identity = key.complete(id, "here".into(), chain, target.address.clone(), target.pin).unwrap();
+        identity.save(&data).unwrap();
+        assert!(!needs_to_join(&data, &target), "it knows this master");
+        assert!(needs_to_join(&data, &Target { address: "127.0.0.1:7421".into(), ..target }), "the master has moved");
     }
 
     #[test]
