@@ -12,14 +12,9 @@ impl Sender {
         // The window may have stopped waiting, which is its right.
         drop(self.0.send(result));
     }
-
-    /// Whether nobody waits for the answer any more.
-    pub(super) fn is_unwanted(&self) -> bool {
-        self.0.is_closed()
-    }
 }
 
-/// An answer that comes later. Dropping it means that nobody wants it any more.
+/// An answer that comes later. Dropping it means that nobody wants it any more; the request is sent all the same.
 #[derive(Debug)]
 pub struct Answer(Option<oneshot::Receiver<Result<Reply, UserError>>>);
 

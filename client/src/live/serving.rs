@@ -12,7 +12,7 @@ use crate::{
 use common::{
     ProgramId, UserError,
     limits::PAGE_ROWS_MAX,
-    message::{Reply, Request},
+    message::{Change, Reply, Request},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
@@ -25,6 +25,8 @@ const PAGE_RETRY: Duration = Duration::from_secs(2);
 const PAGE_ROWS_MIN: u32 = 200;
 /// The counts are asked for this often, so that the age of the data never shows more on a quiet master.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(2);
+/// Least time between two questions for all pinned programs, while one burst follows the other.
+const PINNED_INTERVAL: Duration = Duration::from_secs(1);
 /// Events that are asked for at the beginning.
 const EVENTS_AT_START: u32 = 200;
 
@@ -44,6 +46,10 @@ struct Serving {
     client: Client,
     asked: JoinSet<(Asked, Result<Reply, UserError>)>,
     pinned: BTreeSet<ProgramId>,
+    /// Pinned programs may have changed without a word.
+    pinned_stale: bool,
+    /// Not before this are the pinned programs asked for again.
+    pinned_after: Instant,
     page_open: bool,
     page_after: Instant,
     summary_at: Instant,
@@ -71,6 +77,19 @@ impl Serving {
             self.ask(Asked::Pinned(*id), Request::Show { id: *id });
         }
         self.pinned.clone_from(wanted);
+    }
+
+    /// Asks for every pinned program again, after a burst whose rows were not told.
+    fn ask_pinned_again(&mut self) {
+        self.pinned_stale = false;
+        self.pinned_after = Instant::now() + PINNED_INTERVAL;
+        let pinned = std::mem::take(&mut self.pinned);
+        self.ask_pinned(&pinned);
+    }
+
+    /// When to ask for the pinned programs again.
+    fn pinned_due(&self) -> Option<Instant> {
+        self.pinned_stale.then_some(self.pinned_after)
     }
 
     /// Asks for the visible page when it is needed and not on its way.
@@ -121,7 +140,7 @@ impl Serving {
 impl Session {
     /// Serves the window over this connection until it ends.
     pub(super) async fn serve(&mut self, client: Client, mut news: mpsc::Receiver<News>) -> Served {
-        self.view.mirror.identity = Some(client.identity().clone());
+        self.view.mirror.begin_session(client.identity().clone());
         self.view.mirror.history.invalidate();
         self.view.mirror.notice = None;
         self.view.set_link(Link::Connected);
@@ -131,6 +150,8 @@ impl Session {
             client,
             asked: JoinSet::new(),
             pinned: BTreeSet::new(),
+            pinned_stale: false,
+            pinned_after: now,
             page_open: false,
             page_after: now,
             summary_at: now + SUMMARY_INTERVAL,
@@ -148,9 +169,13 @@ impl Session {
             serving.ask_page(&self.view.mirror);
             let due = self.view.due();
             let page_due = serving.page_due(&self.view.mirror);
+            let pinned_due = serving.pinned_due();
             tokio::select! {
                 told = news.recv() => match told {
-                    Some(told) => self.take_news(told),
+                    Some(told) => {
+                        serving.pinned_stale |= is_burst(&told);
+                        self.take_news(told);
+                    }
                     None => return Served::Lost(serving.client.lost().unwrap_or_else(|| lost("the connection ended"))),
                 },
                 Some(done) = serving.asked.join_next() => {
@@ -175,6 +200,7 @@ impl Session {
                     serving.ask(Asked::Summary, Request::Summary);
                 }
                 () = until(page_due) => {}
+                () = until(pinned_due) => serving.ask_pinned_again(),
                 () = until(due) => {
                     self.view.mirror.heard_at = Some(serving.client.heard_at());
                     self.view.publish();
@@ -201,7 +227,6 @@ impl Session {
 
     fn order(&self, order: Order, client: &Client) {
         match order {
-            Order::Request(_, sender) if sender.is_unwanted() => {}
             Order::Request(request, sender) => {
                 let pending = client.request(*request);
                 let signal = Arc::clone(&self.signal);
@@ -210,6 +235,11 @@ impl Session {
             Order::Submit(job) => self.start_submit(job),
         }
     }
+}
+
+/// Whether rows changed that were not told one by one.
+fn is_burst(news: &News) -> bool {
+    matches!(news, News::Changes(changes) if changes.contains(&Change::ManyPrograms))
 }
 
 async fn answer_later(pending: crate::connection::Pending, sender: answer::Sender, signal: Arc<tokio::sync::Notify>) {

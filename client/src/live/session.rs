@@ -30,6 +30,8 @@ pub(super) fn run(
             let inbox = Inbox { orders, wishes, signal: Arc::clone(&signal) };
             let current = watch::Sender::new(Current::default());
             runtime.block_on(Session { kind, inbox, view, signal, current, token: None }.run());
+            // A name lookup under way may hold a thread for long, and the window waits for this one.
+            runtime.shutdown_background();
         }
         Err(error) => {
             let reason = UserError::new(ErrorCode::Internal, format!("the session cannot be started: {error}"));
@@ -245,7 +247,10 @@ impl Session {
     }
 }
 
-/// Whether only a person can help: trying again would be refused again, or slow the next login down.
+/// Whether only a person can help: trying again would be refused again, or slow the next login down. A
+/// wrong pin stays wrong until a person has compared the new one.
 fn is_refusal(error: &UserError) -> bool {
-    [ErrorCode::LoginWrong, ErrorCode::LoginNeeded, ErrorCode::NotAllowed].iter().any(|code| error.is(*code))
+    [ErrorCode::LoginWrong, ErrorCode::LoginNeeded, ErrorCode::NotAllowed, ErrorCode::PinWrong]
+        .iter()
+        .any(|code| error.is(*code))
 }

@@ -157,14 +157,17 @@ impl History {
         if generation < self.filtered {
             return;
         }
-        let may_have_moved = self.total != Some(total) || generation > self.fresh;
-        if may_have_moved && !self.window.filter.is_empty() {
-            // Under a filter a row may have left from the middle, which moves the rank of every newer one.
-            // Without one the history only grows, and ranks hold.
+        let changed_unseen = generation > self.fresh;
+        // Under a filter a row may have left from the middle, which moves the rank of every newer one.
+        // Without one the history only grows, and ranks hold.
+        let filtered = !self.window.filter.is_empty();
+        if changed_unseen || (filtered && self.total != Some(total)) {
             self.rows.clear();
             self.ranks.clear();
         }
-        self.total = Some(total);
+        // A slow page may have counted before the newest program was told, which must not hide that one.
+        let known = self.total.filter(|_| !filtered && !changed_unseen).unwrap_or(0);
+        self.total = Some(known.max(total));
         self.fresh = self.fresh.max(generation);
         for (offset, row) in (0_u64..).zip(rows) {
             let Some(rank) = total.checked_sub(skip.saturating_add(offset).saturating_add(1)) else { break };

@@ -94,6 +94,20 @@ impl Mirror {
         names.into_iter().collect()
     }
 
+    /// A session begins. What another user, or the same one with another role, was shown is forgotten: this
+    /// one may not be allowed to see it.
+    pub fn begin_session(&mut self, identity: Identity) {
+        let who = |identity: &Identity| (identity.user.clone(), identity.role);
+        if self.identity.as_ref().is_some_and(|before| who(before) != who(&identity)) {
+            let window = self.history.window().clone();
+            let link = self.link.clone();
+            let address = std::mem::take(&mut self.address);
+            *self = Self { link, link_since: self.link_since, address, ..Self::default() };
+            self.history.show(window);
+        }
+        self.identity = Some(identity);
+    }
+
     /// Takes in one change. Repeating it changes nothing more.
     pub fn apply(&mut self, change: Change) {
         match change {
@@ -143,6 +157,10 @@ impl Mirror {
     /// Takes in a row that was asked for by ID, if it is still pinned or shown.
     pub fn set_pinned(&mut self, row: ProgramView) {
         let row = Arc::new(row);
+        // A change that was told meanwhile is newer than the answer.
+        if self.pinned.get(&row.id).is_some_and(|known| !history::is_newer(&row, known)) {
+            return;
+        }
         if self.pinned.len() < PINNED_MAX || self.pinned.contains_key(&row.id) {
             self.pinned.insert(row.id, row);
         }

@@ -190,3 +190,57 @@ fn e8_counts_slaves_and_clients_follow_and_repeats_do_no_harm() {
     }
     assert_eq!(mirror.events.len(), EVENTS_MAX);
 }
+
+#[test]
+fn e6_rows_that_changed_unseen_are_not_shown_as_they_were() {
+    let mut mirror = Mirror::default();
+    mirror.history.show(HistoryWindow { first: 0, rows: 30, ..HistoryWindow::default() });
+    let running = (0..300).map(|position| row(300 - position, State::Running)).collect();
+    mirror.history.set_page(0, running, 300, mirror.history.generation());
+    assert_eq!(mirror.history.row(250).map(|row| row.state), Some(State::Running));
+    mirror.apply(Change::ManyPrograms);
+    mirror.history.set_page(0, page(0, 200, 300), 300, mirror.history.generation());
+    assert_eq!(mirror.history.row(150).map(|row| row.state), Some(State::Done));
+    assert_eq!(mirror.history.row(250), None);
+    mirror.history.show(HistoryWindow { first: 240, rows: 30, ..HistoryWindow::default() });
+    assert!(mirror.history.needs_page(), "scrolling asks for what is not known any more");
+}
+
+#[test]
+fn e6_a_page_that_counted_too_early_hides_no_new_program() {
+    let mut mirror = mirror(0, 100, 100);
+    let asked = mirror.history.generation();
+    mirror.apply(change(101, State::Waiting));
+    mirror.history.set_page(0, page(0, 100, 100), 100, asked);
+    mirror.apply(change(102, State::Waiting));
+    let newest = |position| mirror.history.row(position).map(|row| row.sequence);
+    assert_eq!((mirror.history.total(), newest(0), newest(1), newest(2)), (Some(102), Some(102), Some(101), Some(100)));
+}
+
+#[test]
+fn e7_a_pinned_program_is_never_taken_back_by_a_late_answer() {
+    let mut mirror = mirror(0, 1, 5);
+    mirror.set_pinned(row(2, State::Done));
+    mirror.set_pinned(row(2, State::Running));
+    assert_eq!(mirror.program(row(2, State::Done).id).map(|row| row.state), Some(State::Done));
+}
+
+#[test]
+fn e10_another_user_does_not_see_what_the_one_before_was_shown() {
+    let who = |user: &str, role| Identity {
+        client: ClientId(Uuid::from_u128(9)),
+        user: user.into(),
+        role,
+        master: "m".into(),
+        release: "0".into(),
+    };
+    let mut mirror = mirror(0, 3, 3);
+    mirror.begin_session(who("alice", common::session::Role::Admin));
+    mirror.set_pinned(row(2, State::Running));
+    mirror.begin_session(who("alice", common::session::Role::Admin));
+    assert_eq!((mirror.history.total(), mirror.pinned.len()), (Some(3), 1), "a reconnection forgets nothing");
+    mirror.begin_session(who("bob", common::session::Role::Submitter));
+    assert_eq!((mirror.history.total(), mirror.pinned.len(), shown(&mirror).len()), (None, 0, 0));
+    assert_eq!(mirror.history.window().rows, 3);
+    assert_eq!(mirror.identity.map(|identity| identity.user), Some("bob".into()));
+}
