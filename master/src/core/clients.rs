@@ -50,9 +50,9 @@ impl Core {
     }
 
     pub(super) fn client_left(&mut self, id: ClientId) {
-        if self.clients.remove(&id).is_some() {
+        if let Some(client) = self.clients.remove(&id) {
             self.waiters.forget(id);
-            self.watch.client_left(id);
+            self.watch.client_left(id, client.user);
         }
     }
 
@@ -62,7 +62,7 @@ impl Core {
             self.client_left(id);
             self.actions.push(Action::CutClient(id, why.clone()));
         }
-        self.log(user, why.sentence.clone());
+        self.log(user, capital(&why.sentence));
     }
 
     pub(super) fn stop(&mut self) {
@@ -73,7 +73,7 @@ impl Core {
         for client in self.clients.keys() {
             self.actions.push(Action::AlertClient(*client, Alert::Stopping { grace }));
         }
-        self.log("master", "stops; what runs goes on at the slaves".to_owned());
+        self.log("master", "The master stops; what runs goes on at the slaves.".to_owned());
     }
 
     pub(super) fn reply(&mut self, client: ClientId, id: RequestId, result: Result<Reply, UserError>) {
@@ -89,4 +89,10 @@ impl Core {
             self.watch.client(id);
         }
     }
+}
+
+/// A sentence for people begins with a capital letter; sentences of errors are parts of longer ones.
+fn capital(sentence: &str) -> String {
+    let mut rest = sentence.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }

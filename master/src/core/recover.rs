@@ -62,6 +62,7 @@ impl Core {
             }
         }
         let mut bodies: HashMap<u64, Arc<Body>> = HashMap::new();
+        let mut stranded = Vec::new();
         for row in recovered.alive {
             let bytes = weight(&row.spec);
             let body = bodies.entry(row.spec_key).or_insert_with(|| {
@@ -81,9 +82,12 @@ impl Core {
                 state: ProgramState::Waiting,
             };
             let need = Requirement::of(&program.body.spec);
-            match row.slave.filter(|slave| core.slaves.contains_key(slave)) {
+            match row.slave {
                 None => core.scheduler.enqueue(row.sequence, &need),
                 Some(slave) => {
+                    if !core.slaves.contains_key(&slave) {
+                        stranded.push(row.sequence);
+                    }
                     core.scheduler.hold(row.sequence, need, slave);
                     program.state = ProgramState::Sent { slave };
                     if row.state == State::Running {
@@ -103,6 +107,11 @@ impl Core {
             }
             core.by_id.insert(program.id, row.sequence);
             core.programs.insert(row.sequence, program);
+        }
+        drop(bodies);
+        // Their slave gave up its name: whether they ran will never be known.
+        for sequence in stranded {
+            core.lose(sequence, "gave up its name to another machine");
         }
         core
     }

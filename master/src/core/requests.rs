@@ -40,7 +40,10 @@ impl Core {
                 return self.ask(client, id, query, Then::Page);
             }
             Request::Events { limit, before } => {
-                return self.ask(client, id, Query::Events { limit, before }, Then::Events);
+                // As with programs: who may not see everything sees only what concerns himself.
+                let own = !permission::sees(role, &user, "");
+                let query = Query::Events { limit, before, subject: own.then_some(user) };
+                return self.ask(client, id, query, Then::Events);
             }
             Request::Show { id: program } => match self.live_view(client, program) {
                 Some(result) => result.map(|view| Reply::Program(Box::new(view))),

@@ -42,7 +42,7 @@ impl Core {
                     let name = slave.name.clone();
                     self.scheduler.set_presence(id, Presence::Draining);
                     self.watch.slave(id);
-                    self.log(&name, "finishes what it has and takes nothing new".to_owned());
+                    self.log(&name, "Finishes what it has and takes nothing new.".to_owned());
                 }
             }
         }

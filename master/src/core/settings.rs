@@ -55,7 +55,7 @@ impl Core {
                     self.record(Record::Setting { name: format!("{SLOTS_OF}{name}"), value: None });
                 }
                 self.record(Record::Setting { name: SLOTS.to_owned(), value });
-                self.log(by, format!("set every slave to at most {slots} programs at once"));
+                self.log(by, format!("Set every slave to at most {slots} programs at once."));
             }
             Some(name) => {
                 if !self.enrolled.contains_key(&name) {
@@ -63,7 +63,7 @@ impl Core {
                     return Err(UserError::new(ErrorCode::SlaveUnknown, sentence));
                 }
                 self.record(Record::Setting { name: format!("{SLOTS_OF}{name}"), value });
-                self.log(by, format!("set `{name}` to at most {slots} programs at once"));
+                self.log(by, format!("Set `{name}` to at most {slots} programs at once."));
                 self.slots_set.each.insert(name, slots);
             }
         }

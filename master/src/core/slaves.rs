@@ -93,10 +93,26 @@ impl Core {
     pub(super) fn slave_enrolled(&mut self, id: SlaveId, name: String, retired: Option<SlaveId>) {
         if let Some(retired) = retired {
             self.enrolled.retain(|_, other| *other != retired);
-            self.forget_slave(retired);
+            self.retire(retired);
         }
-        self.log(&name, format!("enrolled as slave {id}"));
+        self.log(&name, format!("Enrolled as slave {id}."));
         self.enrolled.insert(name, id);
+    }
+
+    /// A slave that gave up its name. It may have come back just before that was decided: what it holds
+    /// is lost, and it is told that it is known no more.
+    fn retire(&mut self, id: SlaveId) {
+        let held: Vec<u64> =
+            self.slaves.get(&id).map(|slave| slave.attempts.values().copied().collect()).unwrap_or_default();
+        for sequence in held {
+            self.lose(sequence, "gave up its name to another machine");
+        }
+        if let Some(link) = self.slaves.get_mut(&id).and_then(|slave| slave.link.take()) {
+            self.links.remove(&link);
+            self.orders.remove(&link);
+            self.actions.push(Action::CutSlave(link, Some(unknown_slave())));
+        }
+        self.forget_slave(id);
     }
 
     fn forget_slave(&mut self, id: SlaveId) {
@@ -122,8 +138,7 @@ impl Core {
 
     pub(super) fn slave_registered(&mut self, link: LinkId, id: SlaveId, address: String, told: Registration) {
         let Some(name) = self.enrolled.iter().find(|(_, other)| **other == id).map(|(name, _)| name.clone()) else {
-            let error = UserError::new(ErrorCode::IdentityRefused, "this master does not know this slave any more");
-            return self.actions.push(Action::CutSlave(link, Some(error)));
+            return self.actions.push(Action::CutSlave(link, Some(unknown_slave())));
         };
         if self.slaves.len() >= SLAVES_MAX && !self.slaves.contains_key(&id) {
             let sentence = format!("{SLAVES_MAX} slaves are connected already");
@@ -151,7 +166,7 @@ impl Core {
             slots: slave.offered,
             at: self.now.wall,
         })));
-        self.log(&slave.name.clone(), format!("connected from {}", slave.address));
+        self.log(&slave.name.clone(), format!("Connected from {}.", slave.address));
         self.add_slave(id, slave);
         self.links.insert(link, id);
         self.watch.slave(id);
@@ -259,7 +274,7 @@ impl Core {
         self.scheduler.set_presence(id, Presence::Unreachable);
         self.set_lease(id, Some(self.now.boot.plus(self.settings.lease)));
         self.watch.slave(id);
-        self.log(&name, format!("connection lost; it held {held} programs"));
+        self.log(&name, format!("Connection lost; it held {held} programs."));
     }
 
     /// Ends the leases that are over.
@@ -284,7 +299,7 @@ impl Core {
     }
 
     /// An attempt is gone and how it ended is not known.
-    fn lose(&mut self, sequence: u64, why: &str) {
+    pub(super) fn lose(&mut self, sequence: u64, why: &str) {
         let Some(program) = self.programs.get(&sequence) else { return };
         let slave = program.slave().and_then(|id| self.slaves.get(&id)).map(|slave| slave.name.clone());
         let slave = slave.unwrap_or_else(|| "?".into());
@@ -414,6 +429,10 @@ impl Core {
         }
         shorten(&format!("Slaves offer {}.", offers.join(", ")), 1_024)
     }
+}
+
+fn unknown_slave() -> UserError {
+    UserError::new(ErrorCode::IdentityRefused, "this master does not know this slave any more")
 }
 
 /// A slave as it tells of itself, cut to its bounds.

@@ -5,11 +5,15 @@ use super::{
     action::Action,
     event::{Event, Guard, Joined, LinkId, Now},
 };
-use crate::store::{Record, load::Recovered};
+use crate::store::{
+    Record,
+    load::{AliveRow, Recovered},
+};
 use common::{
     AttemptKey, ClientId, Duration, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, Work,
     limits::{COPIES_PER_REQUEST_MAX, DELTA_ROWS_MAX, PROGRAMS_ALIVE_MAX},
     message::{Change, Order, Registration, Reply, Report, Request, RequestId, Status},
+    program::State,
     session::Role,
     units::BootTime,
     view::{ClientKind, Isolation},
@@ -30,18 +34,26 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let settings = Settings { lease: Duration::from_secs(50), max_processes: None };
-        let now = Now { wall: Timestamp(1_000_000_000), boot: BootTime(5_000_000) };
-        let recovered = Recovered { next_sequence: 1, next_spec: 1, ..Recovered::default() };
-        let core = Core::recover(recovered, &BTreeMap::new(), settings, now);
-        let mut bench = Self { core, now, actions: Vec::new(), requests: 0 };
-        bench.join(CLIENT, Role::Operator);
+        let mut bench = Self::recovered(Recovered { next_sequence: 1, next_spec: 1, ..Recovered::default() });
         bench.assert_no_more_actions();
         bench
     }
 
+    fn recovered(recovered: Recovered) -> Self {
+        let settings = Settings { lease: Duration::from_secs(50), max_processes: None };
+        let now = Now { wall: Timestamp(1_000_000_000), boot: BootTime(5_000_000) };
+        let core = Core::recover(recovered, &BTreeMap::new(), settings, now);
+        let mut bench = Self { core, now, actions: Vec::new(), requests: 0 };
+        bench.join(CLIENT, Role::Operator);
+        bench
+    }
+
     fn join(&mut self, id: ClientId, role: Role) {
-        let joined = Joined { id, user: "ann".into(), role, address: "a".into(), kind: ClientKind::Cli };
+        self.join_as(id, "ann", role);
+    }
+
+    fn join_as(&mut self, id: ClientId, user: &str, role: Role) {
+        let joined = Joined { id, user: user.into(), role, address: "a".into(), kind: ClientKind::Cli };
         self.handle(Event::ClientJoined(joined));
     }
 
@@ -249,4 +261,87 @@ fn e9_only_ids_of_a_request_that_may_be_accepted_are_looked_up() {
     let id = ProgramId(Uuid::nil());
     assert_eq!(bench.core.ids_to_look_up(CLIENT, &Request::Again { id, new_id: id }), [id]);
     assert_eq!(bench.core.ids_to_look_up(viewer, &Request::Again { id, new_id: id }), []);
+}
+
+#[test]
+fn e10_a_submitter_who_watches_sees_no_other_people() {
+    let mut bench = Bench::new();
+    let (watcher, other) = (ClientId(Uuid::from_u128(20)), ClientId(Uuid::from_u128(21)));
+    bench.join_as(watcher, "sue", Role::Submitter);
+    let request = Box::new(Request::Watch { programs: false, slaves: false, clients: true });
+    bench.handle(Event::Request { client: watcher, id: RequestId(1), request, known: vec![], guard: Guard(None) });
+    bench.advance(Duration::from_secs(1));
+    bench.told();
+    bench.join_as(other, "bob", Role::Submitter);
+    bench.request(Request::SetMaxProcesses { slave: None, slots: 3 });
+    bench.advance(Duration::from_secs(1));
+    bench.handle(Event::ClientLeft(other));
+    bench.advance(Duration::from_secs(1));
+    let mut changes = Vec::new();
+    for action in bench.told() {
+        if let Action::ToClient(to, Status::Changes(more)) = action
+            && to == watcher
+        {
+            changes.extend(more);
+        }
+    }
+    assert_eq!(changes, []);
+}
+
+#[test]
+fn e13_a_slave_that_comes_back_while_it_loses_its_name_strands_nothing() {
+    let mut bench = Bench::new();
+    bench.slave(1);
+    bench.submit(1);
+    bench.told();
+    let id = SlaveId(Uuid::from_u128(10));
+    bench.handle(Event::SlaveEnrolled { id, name: "s1".into(), retired: Some(SLAVE) });
+    let lost = bench
+        .records()
+        .into_iter()
+        .any(|record| matches!(record, Record::Ended(ended) if matches!(ended.outcome, Outcome::Lost { .. })));
+    assert!(lost);
+    let told = bench.told();
+    assert!(told.iter().any(|action| matches!(action, Action::CutSlave(LINK, Some(_)))), "{told:?}");
+}
+
+#[test]
+fn e13_what_a_slave_without_a_name_ran_is_lost_after_a_restart() {
+    let alive = |sequence: u64, retry: u32, state| {
+        let mut spec = ProgramSpec::new("p", Work::Command { command: "true".into() });
+        spec.retry = retry;
+        AliveRow {
+            sequence,
+            id: ProgramId(Uuid::from_u128(sequence.into())),
+            spec_key: sequence,
+            spec: spec.into(),
+            spec_hash: [0; 32],
+            user: "ann".into(),
+            client: CLIENT,
+            index: 0,
+            copies: 1,
+            state,
+            attempt: 1,
+            slave: Some(SLAVE),
+            submitted_at: Timestamp(5),
+            started_at: None,
+            cancel_by: None,
+        }
+    };
+    let recovered = Recovered {
+        alive: vec![alive(1, 0, State::Running), alive(2, 1, State::Running), alive(3, 0, State::Waiting)],
+        totals: BTreeMap::from([(State::Running, 2), (State::Waiting, 1)]),
+        next_sequence: 4,
+        next_spec: 4,
+        ..Recovered::default()
+    };
+    let mut bench = Bench::recovered(recovered);
+    let ended =
+        |record: Record| if let Record::Ended(ended) = record { Some((ended.sequence, ended.outcome)) } else { None };
+    let ended: Vec<_> = bench.records().into_iter().filter_map(ended).collect();
+    assert!(matches!(ended.as_slice(), [(1, Outcome::Lost { .. }), (3, Outcome::Lost { .. })]), "{ended:?}");
+    bench.slave(1);
+    let told = bench.told();
+    let again = |action: &Action| matches!(action, Action::ToSlave(_, Order::Assign(sent)) if sent[0].key.attempt == 2);
+    assert!(told.iter().any(again), "{told:?}");
 }

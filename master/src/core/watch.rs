@@ -8,7 +8,10 @@ use common::{
     units::BootTime,
     view::ProgramView,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Events in one delta; more are read from the list of events.
 const EVENTS_MAX: usize = 100;
@@ -31,7 +34,8 @@ pub(super) struct Watch {
     slaves: BTreeSet<SlaveId>,
     slaves_gone: BTreeSet<SlaveId>,
     clients: BTreeSet<ClientId>,
-    clients_gone: BTreeSet<ClientId>,
+    /// Those that left, and as whom they were logged in.
+    clients_gone: BTreeMap<ClientId, Arc<str>>,
     events: Vec<Event>,
     summary: bool,
     next: BootTime,
@@ -101,13 +105,13 @@ impl Watch {
         }
     }
 
-    pub(super) fn client_left(&mut self, id: ClientId) {
+    pub(super) fn client_left(&mut self, id: ClientId, user: Arc<str>) {
         self.watchers.remove(&id);
         self.sum_up();
         self.summary |= self.any.programs;
         if self.any.clients {
             self.clients.remove(&id);
-            self.clients_gone.insert(id);
+            self.clients_gone.insert(id, user);
         }
     }
 
@@ -173,10 +177,14 @@ impl Core {
                 changes.extend(slaves.iter().cloned());
             }
             if choice.clients {
-                changes.extend(clients.iter().cloned().map(Change::Client));
-                changes.extend(changed.clients_gone.iter().map(|gone| Change::ClientGone(*gone)));
+                let sees = |user: &str| permission::sees(client.role, &client.user, user);
+                changes.extend(clients.iter().filter(|view| sees(&view.user)).cloned().map(Change::Client));
+                let gone = changed.clients_gone.iter().filter(|(_, user)| sees(user));
+                changes.extend(gone.map(|(gone, _)| Change::ClientGone(*gone)));
             }
-            changes.extend(changed.events.iter().cloned().map(Change::Event));
+            let events =
+                changed.events.iter().filter(|event| permission::sees(client.role, &client.user, &event.subject));
+            changes.extend(events.cloned().map(Change::Event));
             if !changes.is_empty() {
                 self.actions.push(Action::ToClient(*id, Status::Changes(changes)));
             }

@@ -57,7 +57,9 @@ impl Reader {
                 let (rows, total) = page(&transaction, query, owner.as_deref())?;
                 Answer::Page(rows, total)
             }
-            Query::Events { limit, before } => Answer::Events(events(&transaction, *limit, *before)?),
+            Query::Events { limit, before, subject } => {
+                Answer::Events(events(&transaction, *limit, *before, subject.as_deref())?)
+            }
             Query::Programs(ids) => {
                 Answer::Programs(ids.iter().map(|id| program(&transaction, *id)).collect::<Result<_, _>>()?)
             }
@@ -171,11 +173,17 @@ fn spec(connection: &Connection, id: ProgramId) -> Result<Option<(common::Progra
     Ok(Some((spec, owner)))
 }
 
-fn events(connection: &Connection, limit: u32, before: Option<Timestamp>) -> Result<Vec<Event>, StoreError> {
-    let sql = "SELECT at, subject, text FROM event WHERE at < ?1 ORDER BY key DESC LIMIT ?2";
+fn events(
+    connection: &Connection,
+    limit: u32,
+    before: Option<Timestamp>,
+    subject: Option<&str>,
+) -> Result<Vec<Event>, StoreError> {
+    let sql = "SELECT at, subject, text FROM event WHERE at < ?1 AND (?3 IS NULL OR subject = ?3)
+               ORDER BY key DESC LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let before = before.map_or(i64::MAX, |at| signed(at.0.min(i64::MAX.cast_unsigned())));
-    let rows = statement.query_map(params![before, limit.min(PAGE_ROWS_MAX)], |row| {
+    let rows = statement.query_map(params![before, limit.min(PAGE_ROWS_MAX), subject], |row| {
         Ok(Event { at: Timestamp(row.get::<_, i64>(0)?.cast_unsigned()), subject: row.get(1)?, text: row.get(2)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

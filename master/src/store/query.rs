@@ -23,6 +23,8 @@ pub(crate) enum Query {
         limit: u32,
         /// Only before this instant.
         before: Option<Timestamp>,
+        /// Only about this one; none for all.
+        subject: Option<Arc<str>>,
     },
     /// These programs, as far as they exist.
     Programs(Vec<ProgramId>),
