@@ -90,18 +90,21 @@ impl Attempt {
     pub(super) fn start(
         assignment: Assignment,
         language: Option<&Offered>,
-        slot: &SlotFolder,
+        slot: &mut SlotFolder,
         keeper: &Socket,
         context: &mut Context,
         now: Timestamp,
     ) -> Result<Self, Outcome> {
-        let key = assignment.key;
+        // The master has done this; the slave does not rely on it.
+        if let Err(error) = assignment.spec.validate() {
+            return Err(Outcome::NotSupported { detail: format!("This slave refuses it: {}.", error.sentence) });
+        }
         let Some(steps) = Steps::plan(&assignment, language) else {
             let name = assignment.spec.language().unwrap_or_default();
             return Err(Outcome::NotSupported { detail: format!("This slave does not offer `{name}`.") });
         };
         let failed = |error: io::Error| Outcome::Lost { detail: format!("The slave could not prepare it: {error}.") };
-        let folder = slot.make(format!("{}-{}", key.program, key.attempt)).map_err(failed)?;
+        let folder = slot.make().map_err(failed)?;
         let phase = if steps.compile.is_some() { Phase::Compile } else { Phase::Run };
         let command = steps.compile.as_ref().unwrap_or(&steps.run);
         let step = step(command, phase, &assignment, &steps, &folder, &context.program_path);
@@ -247,7 +250,8 @@ impl Attempt {
     /// Everything that was written before the tree's end is in the pipes by now.
     fn drain(&mut self, context: &mut Context) {
         for index in 0..self.pipes.len() {
-            while self.read_once(index, None, context) > 0 {}
+            // Nobody writes any more, so less than was asked for is the rest.
+            while self.read_once(index, None, context) == context.buffer.len() {}
             self.pipes[index] = None;
         }
     }
@@ -257,7 +261,6 @@ impl Attempt {
         &mut self,
         message: FromKeeper,
         keeper: &Socket,
-        slot: &SlotFolder,
         context: &mut Context,
         now: Timestamp,
     ) -> Turn {
@@ -288,7 +291,7 @@ impl Attempt {
         }
         let outcome = match outcome {
             Some(outcome) => outcome,
-            None => match self.begin_run(keeper, slot, context) {
+            None => match self.begin_run(keeper, context) {
                 Ok(()) => return Turn::GoesOn,
                 Err(error) => Outcome::Lost { detail: format!("The slave could not start the run: {error}.") },
             },
@@ -297,7 +300,7 @@ impl Attempt {
         Turn::Ended
     }
 
-    fn begin_run(&mut self, keeper: &Socket, _slot: &SlotFolder, context: &Context) -> io::Result<()> {
+    fn begin_run(&mut self, keeper: &Socket, context: &Context) -> io::Result<()> {
         self.phase = Phase::Run;
         let path = &context.program_path;
         self.step = step(&self.steps.run, Phase::Run, &self.assignment, &self.steps, &self.folder, path);
@@ -356,19 +359,16 @@ impl Attempt {
         }
     }
 
-    /// Removes the working folder: at once when that is cheap, else in the background.
-    pub(super) fn clean_up(&mut self, slot: &SlotFolder, context: &Context) {
+    /// Gives the working folder back; what is not removed at once is removed in the background.
+    pub(super) fn clean_up(self, slot: &mut SlotFolder, context: &Context) {
         if let Some(source) = &self.steps.source {
             self.folder.remove_file(&source.name);
         }
         if let Some(program) = &self.steps.program {
             self.folder.remove_file(program);
         }
-        if !slot.remove_empty(&self.folder) {
-            match slot.remover(&self.folder) {
-                Ok(remover) => context.cleaner.remove(remover),
-                Err(error) => tracing::warn!(%error, "a working folder stays until the next start"),
-            }
+        if let Some(remover) = slot.take_back(self.folder) {
+            context.cleaner.remove(remover);
         }
         for stray in slot.strays() {
             context.cleaner.remove(stray);

@@ -3,12 +3,13 @@
 use launcher::protocol::ProgramUser;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Uid},
     io::Errno,
 };
 use std::{
     ffi::{CString, OsStr},
     fs, io,
+    mem::MaybeUninit,
     os::unix::{
         ffi::OsStrExt,
         fs::{DirBuilderExt, MetadataExt, PermissionsExt},
@@ -103,7 +104,7 @@ impl WorkRoot {
         for name in names(fd.as_fd())? {
             remove(fd.as_fd(), &name)?;
         }
-        Ok(SlotFolder { path, fd, user: self.user(slot) })
+        Ok(SlotFolder { path, fd, user: self.user(slot), made: 0, spare: None })
     }
 }
 
@@ -140,6 +141,10 @@ pub(super) struct SlotFolder {
     path: PathBuf,
     fd: OwnedFd,
     user: Option<ProgramUser>,
+    /// Working folders that were made; the next one's name follows from it.
+    made: u64,
+    /// An empty one for the next attempt.
+    spare: Option<WorkFolder>,
 }
 
 /// The working folder of one attempt.
@@ -149,19 +154,114 @@ pub(super) struct WorkFolder {
     pub(super) path: PathBuf,
     pub(super) fd: OwnedFd,
     user: Option<ProgramUser>,
+    made: Stamp,
+    /// The program got it when every change to it would show in its stamp.
+    traced: bool,
+}
+
+/// What a folder's inode tells; any change to the folder changes the time of change at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    changed: (i64, i64),
+    written: (i64, i64),
+    mode: u32,
+    owner: (u32, u32),
+    links: u64,
+}
+
+impl Stamp {
+    #[expect(clippy::useless_conversion, reason = "the types of these fields differ between processors")]
+    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let found = rustix::fs::fstat(fd)?;
+        let nanos = |nanos| i64::try_from(nanos).map_err(io::Error::other);
+        Ok(Self {
+            changed: (found.st_ctime.into(), nanos(found.st_ctime_nsec)?),
+            written: (found.st_mtime.into(), nanos(found.st_mtime_nsec)?),
+            mode: found.st_mode,
+            owner: (found.st_uid, found.st_gid),
+            links: found.st_nlink.into(),
+        })
+    }
+
+    /// Whether a change from now on would get another time. The kernel's clock for files goes in steps of
+    /// some milliseconds.
+    fn is_past(&self) -> bool {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        self.changed < (now.tv_sec, now.tv_nsec)
+    }
 }
 
 impl SlotFolder {
-    /// A new folder that belongs to the program's user alone.
-    pub(super) fn make(&self, name: String) -> io::Result<WorkFolder> {
-        rustix::fs::mkdirat(&self.fd, &name, Mode::RWXU)?;
+    /// An empty folder that belongs to the program's user alone: the spare one when there is one that nobody
+    /// has touched, else a new one.
+    pub(super) fn make(&mut self) -> io::Result<WorkFolder> {
+        if self.spare.as_ref().is_some_and(|spare| spare.made.is_past())
+            && let Some(mut spare) = self.spare.take()
+        {
+            if Stamp::of(spare.fd.as_fd())? == spare.made {
+                spare.traced = true;
+                return Ok(spare);
+            }
+            self.remove_all(&spare);
+        }
+        let folder = self.make_new()?;
+        if self.spare.is_none() {
+            // It ages while the program runs.
+            self.spare = self.make_new().inspect_err(|error| tracing::debug!(%error, "no spare folder")).ok();
+        }
+        Ok(folder)
+    }
+
+    fn make_new(&mut self) -> io::Result<WorkFolder> {
+        let name = loop {
+            self.made += 1;
+            let name = self.made.to_string();
+            match rustix::fs::mkdirat(&self.fd, &name, Mode::RWXU) {
+                Ok(()) => break name,
+                // A program without a user of its own may have made it.
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
         let fd = open_folder(self.fd.as_fd(), OsStr::new(&name))?;
         own(fd.as_fd(), self.user)?;
-        Ok(WorkFolder { path: self.path.join(&name), name, fd, user: self.user })
+        let made = Stamp::of(fd.as_fd())?;
+        Ok(WorkFolder { path: self.path.join(&name), name, fd, user: self.user, made, traced: false })
+    }
+
+    /// Takes the folder of an attempt back: keeps it for the next one when its program surely left it as it
+    /// was, else removes it. What cannot be removed at once is for the background.
+    pub(super) fn take_back(&mut self, folder: WorkFolder) -> Option<Remover> {
+        if folder.is_untouched() && self.spare.is_none() {
+            self.spare = Some(folder);
+            return None;
+        }
+        if self.remove_empty(&folder) {
+            return None;
+        }
+        self.remover(&folder)
+            .inspect_err(|error| tracing::warn!(%error, "a working folder stays until the next start"))
+            .ok()
+    }
+
+    /// Removes the spare folder.
+    pub(super) fn remove_spare(&mut self) {
+        if let Some(spare) = self.spare.take() {
+            self.remove_all(&spare);
+        }
+    }
+
+    fn remove_all(&self, folder: &WorkFolder) {
+        if !self.remove_empty(folder) {
+            match self.remover(folder) {
+                Ok(remover) => remover.run(),
+                Err(error) => tracing::warn!(%error, "a working folder stays until the next start"),
+            }
+        }
     }
 
     /// Removes an empty working folder. False when it is not empty and needs [`SlotFolder::remover`].
-    pub(super) fn remove_empty(&self, folder: &WorkFolder) -> bool {
+    fn remove_empty(&self, folder: &WorkFolder) -> bool {
         match rustix::fs::unlinkat(&self.fd, &folder.name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => true,
             Err(_) => false,
@@ -177,29 +277,39 @@ impl SlotFolder {
         let found = names(self.fd.as_fd()).unwrap_or_default();
         let remover = |name: CString| {
             let name = name.into_string().ok()?;
+            if self.spare.as_ref().is_some_and(|spare| spare.name == name) {
+                return None;
+            }
             Some(Remover { parent: self.fd.try_clone().ok()?, path: self.path.join(&name), name })
         };
         found.into_iter().filter_map(remover).collect()
     }
 
     /// What the background needs to remove a working folder.
-    pub(super) fn remover(&self, folder: &WorkFolder) -> io::Result<Remover> {
+    fn remover(&self, folder: &WorkFolder) -> io::Result<Remover> {
         Ok(Remover { parent: self.fd.try_clone()?, name: folder.name.clone(), path: folder.path.clone() })
     }
 }
 
 impl WorkFolder {
+    fn is_untouched(&self) -> bool {
+        self.traced && Stamp::of(self.fd.as_fd()).is_ok_and(|stamp| stamp == self.made) && is_empty(self.fd.as_fd())
+    }
+
     /// Writes a file of the program's user.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o644))?;
+        // Whatever the name is, nothing outside the folder is made.
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let file = rustix::fs::openat2(&self.fd, name, flags, Mode::from_raw_mode(0o644), beneath)?;
         own(file.as_fd(), self.user)?;
         io::Write::write_all(&mut fs::File::from(file), bytes)
     }
 
     /// Removes a file, if it is there.
     pub(super) fn remove_file(&self, name: &str) {
-        if let Err(error) = rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())
+        if !name.contains('/')
+            && let Err(error) = rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())
             && error != Errno::NOENT
         {
             tracing::debug!(name, %error, "a file stays for the background to remove");
@@ -233,6 +343,21 @@ impl Remover {
 fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+/// Whether nothing is in a folder, read through this descriptor itself.
+fn is_empty(folder: BorrowedFd<'_>) -> bool {
+    if rustix::fs::seek(folder, SeekFrom::Start(0)).is_err() {
+        return false;
+    }
+    let mut buffer = [MaybeUninit::uninit(); 1_024];
+    let mut entries = RawDir::new(folder, &mut buffer);
+    while let Some(entry) = entries.next() {
+        if !entry.is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b"..")) {
+            return false;
+        }
+    }
+    true
 }
 
 fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
@@ -373,8 +498,8 @@ mod tests {
         fs::write(outside.join("precious"), b"keep").unwrap();
         let root = WorkRoot { path: folder.path().join("work"), user_base: None, moved: String::new() };
         make_folder(&root.path).unwrap();
-        let slot = root.slot(0).unwrap();
-        let work = slot.make("p-1".to_owned()).unwrap();
+        let mut slot = root.slot(0).unwrap();
+        let work = slot.make().unwrap();
         std::os::unix::fs::symlink(&outside, work.path.join("link")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", work.path.join("file-link")).unwrap();
         let mut deep = rustix::io::dup(&work.fd).unwrap();
@@ -386,9 +511,9 @@ mod tests {
         fs::create_dir(work.path.join("closed")).unwrap();
         fs::create_dir(work.path.join("closed/inner")).unwrap();
         fs::set_permissions(work.path.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
-        assert!(!slot.remove_empty(&work));
-        slot.remover(&work).unwrap().run();
-        assert!(!work.path.exists());
+        let path = work.path.clone();
+        slot.take_back(work).unwrap().run();
+        assert!(!path.exists());
         assert_eq!(fs::read(outside.join("precious")).unwrap(), b"keep");
     }
 
@@ -397,10 +522,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = WorkRoot { path: folder.path().join("work"), user_base: None, moved: String::new() };
         make_folder(&root.path).unwrap();
-        let slot = root.slot(3).unwrap();
-        let work = slot.make("p-1".to_owned()).unwrap();
+        let mut slot = root.slot(3).unwrap();
+        let work = slot.make().unwrap();
         fs::remove_dir(&work.path).unwrap();
-        assert!(slot.remove_empty(&work));
+        assert!(slot.take_back(work).is_none());
     }
 
     #[test]
@@ -408,5 +533,79 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc", folder.path().join("work")).unwrap();
         assert!(make_folder(&folder.path().join("work")).is_err());
+    }
+
+    /// A folder whose changes would show.
+    fn traced(slot: &mut SlotFolder) -> WorkFolder {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let work = slot.make().unwrap();
+            if work.traced {
+                return work;
+            }
+            assert!(slot.take_back(work).is_none());
+            assert!(std::time::Instant::now() < deadline, "the clock for files stands still");
+        }
+    }
+
+    #[test]
+    fn i9_only_a_folder_that_was_left_as_it_was_is_used_again() {
+        type Touch = fn(&Path);
+        let folder = tempfile::tempdir().unwrap();
+        let root = WorkRoot { path: folder.path().join("work"), user_base: None, moved: String::new() };
+        make_folder(&root.path).unwrap();
+        let mut slot = root.slot(0).unwrap();
+        let touches: [(&str, Touch); 7] = [
+            ("leaves a file", |path| fs::write(path.join("x"), b"").unwrap()),
+            ("leaves a folder", |path| fs::create_dir(path.join("x")).unwrap()),
+            ("leaves nothing of a file", |path| {
+                fs::write(path.join("x"), b"").unwrap();
+                fs::remove_file(path.join("x")).unwrap();
+            }),
+            ("opens it to others", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap()),
+            ("sets its mode to what it was", |path| {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+            }),
+            ("removes it", |path| fs::remove_dir(path).unwrap()),
+            ("moves it", |path| fs::rename(path, path.with_extension("moved")).unwrap()),
+        ];
+        for (what, touch) in touches {
+            let work = traced(&mut slot);
+            let path = work.path.clone();
+            assert!(slot.take_back(work).is_none());
+            let work = slot.make().unwrap();
+            assert_eq!(work.path, path, "what nobody touched is used again");
+            touch(&path);
+            if let Some(remover) = slot.take_back(work) {
+                remover.run();
+            }
+            assert!(!path.exists(), "a program that {what}");
+            let next = slot.make().unwrap();
+            assert_ne!(next.path, path, "a program that {what}");
+            assert!(slot.take_back(next).is_none());
+        }
+        slot.strays().iter().for_each(Remover::run);
+        slot.remove_spare();
+        assert_eq!(fs::read_dir(root.path.join("slot-0")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn i18_no_name_leads_out_of_the_working_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = WorkRoot { path: folder.path().join("work"), user_base: None, moved: String::new() };
+        make_folder(&root.path).unwrap();
+        let work = root.slot(0).unwrap().make().unwrap();
+        let outside = folder.path().join("outside");
+        std::os::unix::fs::symlink(folder.path(), work.path.join("link")).unwrap();
+        for name in [outside.to_str().unwrap(), "../outside", "../../../outside", "link/outside"] {
+            assert!(work.write(name, b"x").is_err(), "{name}");
+            fs::write(&outside, b"keep").unwrap();
+            work.remove_file(name);
+            assert!(outside.exists(), "{name}");
+            fs::remove_file(&outside).unwrap();
+        }
+        assert_eq!(fs::read_dir(root.path.join("slot-0")).unwrap().count(), 2);
+        work.write("inside", b"x").unwrap();
+        work.remove_file("inside");
     }
 }

@@ -233,7 +233,7 @@ impl Executor {
         let slot = &mut self.slots[index];
         let key = assignment.key;
         let Keeper::Present(keeper) = &slot.keeper else { return };
-        match Attempt::start(assignment, language, &slot.folder, keeper, &mut self.context, now) {
+        match Attempt::start(assignment, language, &mut slot.folder, keeper, &mut self.context, now) {
             Ok(attempt) => {
                 let started = Instant::now();
                 slot.attempt = Some(attempt);
@@ -343,19 +343,16 @@ impl Executor {
     }
 
     fn hear_keeper(&mut self, index: usize, now: &impl Fn() -> Timestamp) -> io::Result<()> {
-        loop {
-            let Some(slot) = self.slots.get_mut(index) else { return Ok(()) };
-            let Keeper::Present(socket) = &mut slot.keeper else { return Ok(()) };
-            match socket.receive::<FromKeeper>(Wait::No) {
-                Ok(None) => return Ok(()),
-                Ok(Some(received)) => self.handle_keeper(index, received.message, now())?,
-                Err(_) => {
-                    // Closing the socket takes it out of the epoll set.
-                    slot.keeper = Keeper::Gone;
-                    return Ok(());
-                }
-            }
+        // One message; the kernel tells of another.
+        let Some(slot) = self.slots.get_mut(index) else { return Ok(()) };
+        let Keeper::Present(socket) = &mut slot.keeper else { return Ok(()) };
+        match socket.receive::<FromKeeper>(Wait::No) {
+            Ok(None) => {}
+            Ok(Some(received)) => self.handle_keeper(index, received.message, now())?,
+            // Closing the socket takes it out of the epoll set.
+            Err(_) => slot.keeper = Keeper::Gone,
         }
+        Ok(())
     }
 
     fn handle_keeper(&mut self, index: usize, message: FromKeeper, now: Timestamp) -> io::Result<()> {
@@ -367,7 +364,7 @@ impl Executor {
             return Ok(());
         }
         let (Some(mut attempt), Keeper::Present(keeper)) = (slot.attempt.take(), &slot.keeper) else { return Ok(()) };
-        match attempt.step_ended(message, keeper, &slot.folder, &mut self.context, now) {
+        match attempt.step_ended(message, keeper, &mut self.context, now) {
             Turn::GoesOn => {
                 slot.attempt = Some(attempt);
                 slot.watch_at = Some(Instant::now() + WATCH_PIPES_AFTER);
@@ -376,7 +373,7 @@ impl Executor {
             Turn::Ended => {
                 slot.watch_at = None;
                 self.by_key.remove(&attempt.key());
-                attempt.clean_up(&slot.folder, &self.context);
+                attempt.clean_up(&mut slot.folder, &self.context);
                 Ok(())
             }
         }
@@ -391,7 +388,7 @@ impl Executor {
             if let Some(mut attempt) = slot.attempt.take() {
                 self.by_key.remove(&attempt.key());
                 attempt.keeper_lost(&reason, &mut self.context, now());
-                attempt.clean_up(&slot.folder, &self.context);
+                attempt.clean_up(&mut slot.folder, &self.context);
             }
         }
         Ok(())
@@ -418,9 +415,10 @@ impl Executor {
         }
         let stopped = self.launcher.stop();
         for slot in &mut self.slots {
-            if let Some(mut attempt) = slot.attempt.take() {
-                attempt.clean_up(&slot.folder, &self.context);
+            if let Some(attempt) = slot.attempt.take() {
+                attempt.clean_up(&mut slot.folder, &self.context);
             }
+            slot.folder.remove_spare();
         }
         self.groups.remove();
         // After the background has removed what it was given.

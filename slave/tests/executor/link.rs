@@ -49,7 +49,7 @@ async fn play() -> Played {
     let listener = Listener::bind("127.0.0.1:0", &authority).await.unwrap();
     let identity = identity(&authority, listener.local_address().to_string());
     let (asks, asked) = mpsc::channel(2);
-    let slave = std::thread::spawn(move || {
+    let slave = std::thread::Builder::new().name("slave".to_owned()).spawn(move || {
         let mut kit = Kit::new();
         let executor = kit.executor.take().unwrap();
         let isolation = Isolation { summary: String::new(), memory_by_cgroup: false, own_user: false };
@@ -58,6 +58,7 @@ async fn play() -> Played {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { Slave::new(core, ready, identity, 1, Silent).run(asked).await }).unwrap();
     });
+    let slave = slave.unwrap();
     let mut connection = listener.accept().await.handshake().await.unwrap();
     let Message::Command(Command::Hello(_)) = connection.receiver.next().await.unwrap() else { panic!("no hello") };
     connection.authenticated();

@@ -23,8 +23,8 @@ fn e5_the_environment_is_exactly_the_documented_one() {
     kit.end_of(key);
     let output = kit.executor().outputs().read(key, common::message::Stream::Stdout, 0, 99_999).unwrap();
     let text = String::from_utf8(output).unwrap();
-    let home = kit.work.join("slot-0").join(format!("{}-1", key.program));
-    let home = home.display();
+    let home = text.lines().find_map(|line| line.strip_prefix("HOME=")).unwrap();
+    assert_eq!(std::path::Path::new(home).parent().unwrap(), kit.work.join("slot-0"));
     let mut lines: Vec<_> = text.lines().collect();
     lines.sort_unstable();
     let expected = format!(
@@ -131,10 +131,15 @@ fn i9_a_link_that_a_program_leaves_is_not_followed_and_its_folder_goes() {
     kit.run(shell("mv \"$HOME\" ../elsewhere; mkfifo pipe; exit 0")).assert_exit(0);
     let slot = kit.work.join("slot-0");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while std::fs::read_dir(&slot).unwrap().count() > 0 {
+    // One that no program has seen may wait for the next.
+    let left = || std::fs::read_dir(&slot).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let empty = |path: &std::path::PathBuf| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    while left().len() > 1 || !left().iter().all(empty) {
         assert!(std::time::Instant::now() < deadline, "the working folders are not removed");
         std::thread::yield_now();
     }
+    kit.executor.take().unwrap().shut_down().unwrap();
+    assert!(left().is_empty(), "nothing stays after the end");
     assert_eq!(std::fs::read(outside.path().join("precious")).unwrap(), b"keep");
 }
 
@@ -223,4 +228,53 @@ fn e5_a_data_folder_that_programs_cannot_reach_is_no_obstacle() {
     if is_root() {
         assert!(!kit.work.starts_with(closed.path()), "{}", kit.work.display());
     }
+}
+
+/// Runs `pwd` until the folder of one is that of the one before.
+#[track_caller]
+fn folder_used_twice(kit: &mut Kit) -> String {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let mut before = String::new();
+    loop {
+        let folder = kit.run(shell("pwd")).text();
+        if folder == before {
+            return folder;
+        }
+        assert!(std::time::Instant::now() < deadline, "no folder is used twice");
+        before = folder;
+    }
+}
+
+#[test]
+fn i9_a_folder_is_used_again_only_when_the_program_left_it_as_it_was() {
+    let mut kit = Kit::new();
+    for touch in ["touch x", "mkdir x", "chmod 777 .", "chmod 755 .; chmod 700 .", "touch x; rm x"] {
+        let clean = folder_used_twice(&mut kit);
+        let ran = kit.run(shell(&format!("pwd; {touch}")));
+        ran.assert_exit(0);
+        assert_eq!(ran.text(), clean, "`true` twice has one folder");
+        let next = kit.run(shell("pwd; ls -A; stat -c %a ."));
+        assert_ne!(next.text().lines().next().unwrap(), clean.trim_end(), "{touch}");
+        assert_eq!(next.text().lines().skip(1).collect::<Vec<_>>(), ["700"], "{touch}");
+    }
+}
+
+#[test]
+fn i18_a_slave_does_not_rely_on_the_master_for_what_it_may_be_asked() {
+    let mut kit = Kit::new();
+    let outside = kit.data.join("outside.py");
+    let mut too_much = command("true", &[]);
+    too_much.limits.output = common::ByteSize(1 << 50);
+    for spec in [
+        source("Python", outside.to_str().unwrap(), "print(1)"),
+        source("Python", "../../../outside.py", "print(1)"),
+        source("Python", "../x.py", "print(1)"),
+        too_much,
+    ] {
+        match kit.run(spec).end.outcome {
+            Outcome::NotSupported { detail } => assert!(detail.starts_with("This slave refuses it: "), "{detail}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(!outside.exists());
 }
