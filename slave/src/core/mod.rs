@@ -300,9 +300,7 @@ impl Core {
     fn registered(&mut self, now: Now) {
         self.registered = true;
         self.cut_off_since = None;
-        if self.stopping.is_some() {
-            self.report(Report::Draining);
-        }
+        self.tell_stopping();
         let wanted = self.running.iter().filter(|(_, running)| !running.discarded);
         let started: Vec<_> = wanted.map(|(key, running)| (*key, running.started_at)).collect();
         self.unsent.extend(started.iter().map(|(key, _)| *key));

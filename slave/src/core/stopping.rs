@@ -7,7 +7,7 @@ use common::{
     units::{BootTime, Duration},
 };
 
-/// After the last program has ended, the master has this long to acknowledge the results.
+/// After the last program has ended, the master has this long to take the results, also to come back for them.
 const DELIVERY_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -32,6 +32,15 @@ impl Core {
             return;
         }
         self.stopping = Some(Stopping::Grace(now.boot.plus(self.grace)));
+        self.tell_stopping();
+    }
+
+    /// Tells the master that nothing more starts here, and gives back what waits. While it cannot be told, it is
+    /// kept for the next connection.
+    pub(super) fn tell_stopping(&mut self) {
+        if !self.registered || self.stopping.is_none() {
+            return;
+        }
         self.report(Report::Draining);
         let given_back: Vec<_> = self.waiting.drain(..).map(|assignment| assignment.key).collect();
         if !given_back.is_empty() {
@@ -41,9 +50,12 @@ impl Core {
 
     pub(super) fn leave_when_done(&mut self, now: Now) {
         let Some(stopping) = &self.stopping else { return };
-        let nothing_to_tell = self.ended.is_empty() || !self.registered;
-        if self.running.is_empty() && nothing_to_tell {
+        if self.running.is_empty() && self.ended.is_empty() && self.waiting.is_empty() {
             self.actions.push(Action::Leave);
+            return;
+        }
+        if self.running.is_empty() && matches!(stopping, Stopping::Grace(_)) {
+            self.stopping = Some(Stopping::Delivery(now.boot.plus(DELIVERY_MAX)));
             return;
         }
         if now.boot < stopping.deadline() {

@@ -272,6 +272,38 @@ fn s3_a_slave_that_stops_gives_back_what_waits_and_lets_the_rest_end() {
 }
 
 #[test]
+fn p5_a_slave_that_is_stopped_while_cut_off_keeps_its_results_for_the_delivery_time() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..2));
+    bench.actions.clear();
+    bench.event(Event::Disconnected);
+    bench.order(Order::SetSlots(0));
+    bench.event(assign(2..3));
+    bench.ended(1);
+    bench.event(Event::Stop);
+    bench.nothing_more();
+    bench.after(4_999);
+    bench.nothing_more();
+    assert_eq!(bench.core.holdings(), (vec![key(2)], vec![], vec![key(1)]));
+    bench.register(1);
+    assert_eq!(bench.next(), Action::Report(Report::Draining));
+    assert_eq!(bench.next(), Action::Report(Report::Withdrawn(vec![key(2)])));
+    bench.expect_finished(1);
+    bench.order(Order::Acknowledge(vec![key(1)]));
+    assert_eq!(bench.next(), Action::Forget(key(1)));
+    assert_eq!(bench.next(), Action::Leave);
+
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..2));
+    bench.event(Event::Disconnected);
+    bench.ended(1);
+    bench.actions.clear();
+    bench.event(Event::Stop);
+    bench.after(5_000);
+    assert_eq!(bench.next(), Action::Leave, "five seconds, not the whole grace");
+}
+
+#[test]
 fn p5_withdraw_and_cancel_and_discard_meet_every_state() {
     let mut bench = Bench::connected(1);
     bench.event(assign(1..4));
