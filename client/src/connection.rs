@@ -39,6 +39,22 @@ pub struct Target {
     pub pin: CaPin,
 }
 
+/// A master's address with the port 7420 when it names none.
+#[must_use]
+pub fn with_port(address: &str) -> String {
+    let address = address.strip_suffix(':').filter(|rest| !rest.ends_with(':')).unwrap_or(address);
+    let has_port = match address.rsplit_once(':') {
+        // An IPv6 address in brackets, or with several colons and no brackets.
+        Some((host, port)) => !port.is_empty() && !port.contains(']') && (!host.contains(':') || host.ends_with(']')),
+        None => false,
+    };
+    match has_port {
+        true => address.to_owned(),
+        false if address.contains(':') && !address.starts_with('[') => format!("[{address}]:7420"),
+        false => format!("{address}:7420"),
+    }
+}
+
 /// How a person proves who he is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
@@ -297,4 +313,23 @@ fn ended(error: &transport::ReceiveError) -> UserError {
 
 fn out_of_place() -> UserError {
     UserError::new(ErrorCode::ProtocolError, "the master sent a message that does not belong here")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e10_the_port_of_a_master_may_be_left_out() {
+        for (given, address) in [
+            ("host", "host:7420"),
+            ("host:1", "host:1"),
+            ("host:", "host:7420"),
+            ("[::1]", "[::1]:7420"),
+            ("[::1]:5", "[::1]:5"),
+            ("::1", "[::1]:7420"),
+        ] {
+            assert_eq!(with_port(given), address);
+        }
+    }
 }

@@ -298,6 +298,55 @@ async fn e13_the_window_reconnects_by_itself_and_no_answer_is_lost() {
     soon("the session to end", tokio::task::spawn_blocking(move || drop(live))).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e10_a_logout_reaches_the_master_though_nobody_waits_for_its_answer() {
+    let master = Master::start().await;
+    // Which of the two is heard first is a matter of luck.
+    for _ in 0..20 {
+        let live = Live::start(ClientKind::Gui, || {}).unwrap();
+        live.connect(LiveTarget { target: master.target(), credentials: password(), remember_in: None });
+        let (mut connection, _) = master.accept().await;
+        until("it is connected", || live.mirror().link == Link::Connected).await;
+        drop(live.request(Request::Logout));
+        live.disconnect();
+        assert_eq!(next_of_window(&mut connection).await.1, Request::Logout);
+        soon("the session to end", tokio::task::spawn_blocking(move || drop(live))).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e7_a_pinned_program_is_asked_for_again_after_a_burst() {
+    let master = Master::start().await;
+    let live = Live::start(ClientKind::Gui, || {}).unwrap();
+    live.connect(LiveTarget { target: master.target(), credentials: password(), remember_in: None });
+    let (mut connection, _) = master.accept().await;
+    let id = client::submit::new_id();
+    live.pin(id);
+    for _ in 0..2 {
+        let (number, request) = next_of_window(&mut connection).await;
+        assert_eq!(request, Request::Show { id });
+        answer(&connection, number, Err(UserError::new(ErrorCode::ProgramUnknown, "not here")));
+        connection.sender.send(Status::Changes(vec![Change::ManyPrograms])).unwrap();
+    }
+    soon("the session to end", tokio::task::spawn_blocking(move || drop(live))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e10_a_wrong_pin_waits_for_a_person() {
+    let (master, other) = (Master::start().await, Master::start().await);
+    let target = Target { pin: other.authority.pin(), ..master.target() };
+    let live = Live::start(ClientKind::Gui, || {}).unwrap();
+    live.connect(LiveTarget { target, credentials: password(), remember_in: None });
+    let accept = async { master.listener.accept().await.handshake().await.map(drop) };
+    assert!(soon("a failed handshake", accept).await.is_err());
+    until(
+        "it is refused",
+        || matches!(&live.mirror().link, Link::Refused { reason } if reason.is(ErrorCode::PinWrong)),
+    )
+    .await;
+    soon("the session to end", tokio::task::spawn_blocking(move || drop(live))).await.unwrap();
+}
+
 /// Waits for an answer without holding the test's runtime up.
 trait WaitOffTheRuntime {
     async fn wait_off_the_runtime(self) -> Result<Reply, UserError>;

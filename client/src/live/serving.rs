@@ -186,7 +186,14 @@ impl Session {
                 },
                 heard = self.inbox.next() => match heard {
                     Heard::Order(order) => self.order(order, &serving.client),
-                    Heard::Wishes if self.is_new_round() => return Served::Round,
+                    Heard::Wishes if self.is_new_round() => {
+                        // A logout just before is sent before the connection closes, or the session would
+                        // stay good.
+                        for order in self.inbox.logouts() {
+                            self.order(order, &serving.client);
+                        }
+                        return Served::Round;
+                    }
                     Heard::Wishes => {
                         self.take_wishes();
                         let pinned = self.inbox.wishes.borrow().pinned.clone();

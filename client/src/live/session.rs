@@ -10,8 +10,16 @@ use crate::{
     context::Context,
     mirror::{Link, Mirror},
 };
-use common::{ErrorCode, Timestamp, UserError, message::command::Secret, units::Duration, view::ClientKind};
-use std::sync::{Arc, Mutex};
+use common::{
+    ErrorCode, Timestamp, UserError,
+    message::{Request, command::Secret},
+    units::Duration,
+    view::ClientKind,
+};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
 use tokio::sync::{Notify, mpsc, watch};
 use transport::Backoff;
 
@@ -27,7 +35,7 @@ pub(super) fn run(
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let signal = Arc::new(Notify::new());
-            let inbox = Inbox { orders, wishes, signal: Arc::clone(&signal) };
+            let inbox = Inbox { orders, held: VecDeque::new(), wishes, signal: Arc::clone(&signal) };
             let current = watch::Sender::new(Current::default());
             runtime.block_on(Session { kind, inbox, view, signal, current, token: None }.run());
             // A name lookup under way may hold a thread for long, and the window waits for this one.
@@ -56,6 +64,8 @@ pub(super) struct Session {
 /// What comes from the window.
 pub(super) struct Inbox {
     orders: mpsc::Receiver<Order>,
+    /// Taken out of `orders` too early; they come first.
+    held: VecDeque<Order>,
     pub(super) wishes: watch::Receiver<Wanted>,
     signal: Arc<Notify>,
 }
@@ -71,11 +81,29 @@ pub(super) enum Heard {
 impl Inbox {
     /// May be dropped while it waits without losing anything.
     pub(super) async fn next(&mut self) -> Heard {
+        if let Some(order) = self.held.pop_front() {
+            return Heard::Order(order);
+        }
         tokio::select! {
             order = self.orders.recv() => order.map_or(Heard::Closed, Heard::Order),
             changed = self.wishes.changed() => if changed.is_ok() { Heard::Wishes } else { Heard::Closed },
             () = self.signal.notified() => Heard::Signal,
         }
+    }
+
+    /// The logouts among the orders that wait; the others keep waiting.
+    pub(super) fn logouts(&mut self) -> Vec<Order> {
+        let mut logouts = Vec::new();
+        let waiting = std::mem::take(&mut self.held).into_iter();
+        for order in waiting.chain(std::iter::from_fn(|| self.orders.try_recv().ok())).collect::<Vec<_>>() {
+            match order {
+                Order::Request(request, sender) if *request == Request::Logout => {
+                    logouts.push(Order::Request(request, sender));
+                }
+                other @ (Order::Request(..) | Order::Submit(_)) => self.held.push_back(other),
+            }
+        }
+        logouts
     }
 }
 
