@@ -19,7 +19,7 @@ The login is kept in $RUCHE_CONFIG_DIR, else in the user's configuration folder.
 
 /// Runs programs on other machines.
 #[derive(Debug, Parser)]
-#[command(name = "ruche", bin_name = "ruche", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "ruche", bin_name = "ruche", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -172,6 +172,9 @@ pub(crate) struct Submit {
     /// Run only on this slave
     #[arg(long, value_name = "NAME")]
     pub(crate) slave: Option<String>,
+    /// Start it at most N times more when it failed or was lost
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(common::limits::RETRY_MAX)))]
+    pub(crate) retry: Option<u32>,
     /// Run N copies, with RUCHE_INDEX 0 to N-1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(common::limits::COPIES_MAX)))]
     pub(crate) count: Option<u32>,
@@ -300,21 +303,6 @@ pub(crate) fn is_command(words: &[OsString], all: &[OsString]) -> bool {
     before.is_some_and(|word| word == "--")
 }
 
-/// The address with the default port when it has none.
-pub(crate) fn with_port(address: &str) -> String {
-    let address = address.strip_suffix(':').filter(|rest| !rest.ends_with(':')).unwrap_or(address);
-    let has_port = match address.rsplit_once(':') {
-        // An IPv6 address in brackets, or with several colons and no brackets.
-        Some((host, port)) => !port.is_empty() && !port.contains(']') && (!host.contains(':') || host.ends_with(']')),
-        None => false,
-    };
-    match has_port {
-        true => address.to_owned(),
-        false if address.contains(':') && !address.starts_with('[') => format!("[{address}]:7420"),
-        false => format!("{address}:7420"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,20 +353,6 @@ mod tests {
             ("ruche frobnicate", ErrorKind::InvalidSubcommand),
         ] {
             assert_eq!(parse(line).map(drop).unwrap_err().kind(), kind, "{line}");
-        }
-    }
-
-    #[test]
-    fn e10_the_port_of_a_master_may_be_left_out() {
-        for (given, address) in [
-            ("host", "host:7420"),
-            ("host:1", "host:1"),
-            ("host:", "host:7420"),
-            ("[::1]", "[::1]:7420"),
-            ("[::1]:5", "[::1]:5"),
-            ("::1", "[::1]:7420"),
-        ] {
-            assert_eq!(with_port(given), address);
         }
     }
 }

@@ -10,7 +10,7 @@ use client::{
     reply,
 };
 use common::{
-    Outcome, ProgramId, UserError,
+    ErrorCode, Outcome, ProgramId, UserError,
     limits::OUTPUT_CHUNK_BYTES_MAX,
     message::{Reply, Request, Stream},
 };
@@ -119,9 +119,20 @@ impl Follow {
             match self.until_lost(session.client(), sinks, interrupts).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(Failure::Error(error)) => {
+                    let busy = error.is(ErrorCode::Busy);
                     tokio::select! {
-                        connected = session.reconnect(error) => connected?,
-                        () = interrupts.next() => return Err(Failure::Exit(CANCELLED)),
+                        recovered = session.recover(error) => recovered?,
+                        () = interrupts.next() => {
+                            // While the master is only busy the connection stands.
+                            if session.client().lost().is_none() {
+                                interrupts.cancel_and_leave(session.client()).await;
+                            }
+                            return Err(Failure::Exit(CANCELLED));
+                        }
+                    }
+                    if busy {
+                        // The connection stands, and what else was asked over it will be answered.
+                        continue;
                     }
                     self.stdout.asked = None;
                     self.stderr.asked = None;
@@ -151,10 +162,10 @@ impl Follow {
             tokio::select! {
                 piece = answer(&mut self.stdout.asked) => {
                     let bytes = self.stdout.take(piece)?;
-                    if sinks.stdout.write(&bytes).await.is_err() {
-                        // As a pipe would end it here: nobody reads it any more.
+                    if let Err(error) = sinks.stdout.write(&bytes).await {
+                        // As a pipe would end it here: nobody reads it any more, or it has no place.
                         interrupts.cancel_and_leave(client).await;
-                        return Err(Failure::OutputClosed);
+                        return Err(error.into());
                     }
                 }
                 piece = answer(&mut self.stderr.asked) => {

@@ -14,7 +14,24 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 
 /// Writes a JSON value on standard output.
 pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
-    print(&format!("{value:#}\n"))
+    let text = format!("{value:#}\n");
+    if std::io::stdout().is_terminal() { print(&harmless(&text)) } else { print(&text) }
+}
+
+/// The same JSON without the characters that a terminal obeys or that mislead its reader. They stand only in
+/// strings, where an escape means the same.
+fn harmless(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for c in json.chars() {
+        let plain = c == '\n' || visible(c.encode_utf8(&mut [0; 4]).as_bytes(), Lines::Escape).starts_with(c);
+        if plain {
+            shown.push(c);
+        } else {
+            shown.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    shown
 }
 
 /// Where the bytes of a program go: exactly as they are, or, on a terminal, with control characters shown
@@ -103,6 +120,15 @@ fn whole_characters(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn e9_json_on_a_terminal_moves_no_cursor_and_stays_the_same_json() {
+        let value = serde_json::json!({ "name": "a\u{9b}2J\u{202e}\u{7f}\u{e0041}\n\\é" });
+        let shown = harmless(&format!("{value:#}"));
+        let parsed: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(parsed, value);
+        assert!(shown.contains("a\\u009b2J\\u202e\\u007f\\udb40\\udc41\\n\\\\é"), "{shown}");
+    }
 
     #[test]
     fn e7_a_character_cut_between_two_pieces_is_held_back() {

@@ -105,6 +105,18 @@ impl Session {
         }
     }
 
+    /// Makes it worth asking again: waits out a busy master, and connects again after `E-CONNECTION-LOST`.
+    ///
+    /// # Errors
+    /// As [`Session::reconnect`].
+    pub(crate) async fn recover(&mut self, reason: UserError) -> Result<(), UserError> {
+        if reason.is(ErrorCode::Busy) {
+            tokio::time::sleep(reason.retry_after.unwrap_or(common::Duration::from_secs(1)).to_std()).await;
+            return Ok(());
+        }
+        self.reconnect(reason).await
+    }
+
     /// The program that `text` names: a whole ID, or the beginning or end of just one.
     ///
     /// # Errors

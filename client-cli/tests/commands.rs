@@ -77,12 +77,13 @@ fn e5_options_reach_the_specification() {
     let fake = Fake::logged_in();
     let input = fake.write("input", "data");
     let options = "submit --name n --env A=b=c --wall-time 250ms --cpu-time 1s --memory 64M --processes 3 \
-                   --output 1M --file-size 2K --priority 7 --slave s1 --stdin";
+                   --output 1M --file-size 2K --priority 7 --slave s1 --retry 2 --stdin";
     let mut arguments: Vec<_> = options.split_whitespace().collect();
     arguments.extend([input.to_str().unwrap(), "--", "/bin/echo", "--json", "two words"]);
     assert_eq!(fake.ruche(&arguments).status.code(), Some(0));
     let spec = fake.last_spec();
     assert_eq!((spec.name.as_str(), spec.priority, spec.slave.as_deref()), ("n", 7, Some("s1")));
+    assert_eq!(spec.retry, 2);
     assert_eq!(spec.environment, [("A".into(), "b=c".into())]);
     assert_eq!(spec.arguments, ["--json".into(), "two words".into()]);
     assert_eq!(&*spec.stdin.unwrap().0, b"data");
@@ -147,6 +148,33 @@ fn e5_a_reader_that_goes_away_ends_the_program_as_a_pipe_would() {
     assert_eq!(child.wait().unwrap().code(), Some(141));
     let list = json(&fake.ruche(&["list", "--json"]));
     assert_eq!(list[0]["state"], "cancelled");
+}
+
+#[test]
+fn e9_output_that_has_no_place_is_told_and_not_lost_in_silence() {
+    let fake = Fake::logged_in();
+    let id = text(&fake.ruche(&["submit", "--", "exit0"]).stdout).trim().to_owned();
+    for (arguments, code) in [(&["run", "--", "never"][..], 125), (&["output", &id], 1)] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let done = fake.command().args(arguments).stdout(full).output().unwrap();
+        assert_eq!(done.status.code(), Some(code), "{arguments:?}: {done:?}");
+        assert!(text(&done.stderr).contains("standard output cannot be written: "), "{done:?}");
+    }
+    let list = json(&fake.ruche(&["list", "--json"]));
+    assert_eq!(list[0]["state"], "cancelled");
+}
+
+#[test]
+fn e13_a_busy_master_is_asked_again() {
+    let fake = Fake::logged_in();
+    fake.busy_for(3);
+    let done = fake.ruche(&["run", "--", "exit3"]);
+    assert_eq!((done.status.code(), &done.stdout[..]), (Some(3), &b"out 0\n\x1b[1mraw"[..]), "{done:?}");
+    let id = json(&fake.ruche(&["list", "--json"]))[0]["id"].as_str().unwrap().to_owned();
+    fake.busy_for(1);
+    assert_eq!(fake.ruche(&["output", &id]).stdout, b"out 0\n\x1b[1mraw");
+    fake.busy_for(1);
+    assert_eq!(fake.ruche(&["wait", &id]).status.code(), Some(0));
 }
 
 #[test]
@@ -295,4 +323,5 @@ fn s12_completions_and_the_manual_page_are_printed() {
         assert!(text(&fake.ruche(&["completions", shell]).stdout).contains("max-processes"), "{shell}");
     }
     assert!(text(&fake.ruche(&["man"]).stdout).contains(".TH ruche"));
+    assert!(text(&fake.ruche(&["--help"]).stdout).starts_with("Runs programs on other machines\n"));
 }

@@ -1,14 +1,14 @@
 //! `ruche login`, `logout` and `whoami`.
 
 use crate::{
-    arguments::{Login, with_port},
+    arguments::Login,
     failure::{Failure, Outcome, say},
     output::print,
     session::Session,
     terminal,
 };
 use client::{
-    connection::{Client, Credentials, Target},
+    connection::{Client, Credentials, Target, with_port},
     context::{self, Context},
     reply,
 };

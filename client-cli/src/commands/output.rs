@@ -1,14 +1,8 @@
 //! `ruche output`: what a program wrote so far, or until it ends.
 
-use crate::{
-    arguments::Output,
-    failure::{Failure, Outcome},
-    follow::read_request,
-    output::Sink,
-    session::Session,
-};
+use crate::{arguments::Output, failure::Outcome, follow::read_request, output::Sink, session::Session};
 use client::reply;
-use common::{ErrorCode, message::Stream};
+use common::message::Stream;
 
 pub(super) async fn output(options: &Output) -> Outcome {
     let stream = match (options.stderr, options.compile) {
@@ -24,16 +18,13 @@ pub(super) async fn output(options: &Output) -> Outcome {
         let answer = session.ask(read_request(id, stream, offset, options.follow)).await;
         let piece = match answer.and_then(reply::output) {
             Ok(piece) => piece,
-            Err(error) if error.is(ErrorCode::ConnectionLost) => {
-                session.reconnect(error).await?;
+            Err(error) => {
+                session.recover(error).await?;
                 continue;
             }
-            Err(error) => return Err(error.into()),
         };
         offset = piece.offset + piece.bytes.len() as u64;
-        if sink.write(&piece.bytes).await.is_err() {
-            return Err(Failure::OutputClosed);
-        }
+        sink.write(&piece.bytes).await?;
         if piece.end || (piece.bytes.is_empty() && !options.follow) {
             break;
         }

@@ -131,6 +131,7 @@ fn settings(options: &Submit, spec: &mut ProgramSpec) -> Result<(), UserError> {
     limits.output = options.output.unwrap_or(limits.output);
     limits.file_size = options.file_size.unwrap_or(limits.file_size);
     spec.priority = options.priority.unwrap_or(spec.priority);
+    spec.retry = options.retry.unwrap_or(spec.retry);
     spec.slave.clone_from(&options.slave);
     Ok(())
 }

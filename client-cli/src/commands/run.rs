@@ -90,11 +90,7 @@ pub(super) async fn send_again(
 ) -> Result<(), Failure> {
     let mut error = error;
     loop {
-        if error.is(ErrorCode::Busy) {
-            tokio::time::sleep(error.retry_after.unwrap_or(common::Duration::from_secs(1)).to_std()).await;
-        } else {
-            session.reconnect(error).await?;
-        }
+        session.recover(error).await?;
         match submission.send(session.client(), |_| {}).await {
             Ok(()) => return Ok(()),
             Err(another) => error = another,

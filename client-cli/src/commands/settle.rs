@@ -59,7 +59,7 @@ async fn ended(
     loop {
         match session.ask(Request::Wait { ids: ids.to_vec() }).await {
             Ok(answer) => return reply::ended(answer),
-            Err(error) => session.reconnect(error).await?,
+            Err(error) => session.recover(error).await?,
         }
     }
 }

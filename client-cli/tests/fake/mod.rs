@@ -1,7 +1,7 @@
 //! A master that knows a few programs by their command and never runs any.
 
 use common::{
-    ClientId, ErrorCode, Limit, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, UserError, Work,
+    ClientId, Duration, ErrorCode, Limit, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, UserError, Work,
     message::{Command, HistoryQuery, Message, Reply, Request, Status, Stream, command::Secret},
     program::State,
     session::Role,
@@ -26,6 +26,8 @@ struct Known {
     programs: BTreeMap<ProgramId, Program>,
     /// Connections to cut right after the next submit was acknowledged.
     cuts: u32,
+    /// Waits and reads that are refused as busy.
+    busy: u32,
 }
 
 /// The master, and a folder with a login to it.
@@ -61,6 +63,11 @@ impl Fake {
     /// Cuts the connection of the next submit right after its acknowledgement.
     pub fn cut_after_submit(&self) {
         self.state.lock().unwrap().cuts = 1;
+    }
+
+    /// Is too busy for so many of the next waits and reads.
+    pub fn busy_for(&self, requests: u32) {
+        self.state.lock().unwrap().busy = requests;
     }
 
     pub fn programs(&self) -> usize {
@@ -204,6 +211,10 @@ fn outcome(spec: &ProgramSpec) -> Option<Outcome> {
 impl Known {
     fn answer(&mut self, request: Request) -> Option<Result<Reply, UserError>> {
         Some(match request {
+            Request::Wait { .. } | Request::ReadOutput { .. } if self.busy > 0 => {
+                self.busy -= 1;
+                Err(UserError::new(ErrorCode::Busy, "too much to do").retry_after(Duration::from_millis(10)))
+            }
             Request::Submit { ids, first_index, copies, spec } => {
                 let mut sequences = Vec::new();
                 for (index, id) in (first_index..).zip(ids) {
