@@ -18,7 +18,8 @@ use std::{
 use tokio::sync::Semaphore;
 use transport::clock;
 
-/// Wrong passwords that cost nothing: of one account, and from one address, where many people may sit.
+/// Wrong passwords that cost nothing: of one account from one address, and from one address, where many
+/// people may sit. Nothing counts an account alone: a stranger must not lock out its owner.
 const FREE_TRIES_ACCOUNT: u32 = 3;
 const FREE_TRIES_ADDRESS: u32 = 20;
 /// Longest wait after a wrong password.
@@ -37,8 +38,16 @@ pub(crate) struct LoggedIn {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Guesser {
-    Account(String),
+    Account(String, IpAddr),
     Address(IpAddr),
+}
+
+/// What counts as one address: all of one IPv6 network, where one machine has as many as it likes.
+fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -81,17 +90,19 @@ impl Doorman {
     /// # Errors
     /// `E-LOGIN-WRONG`, or `E-LOGIN-SLOWED` with the time to wait.
     pub(crate) async fn login(&self, user: String, password: String, from: IpAddr) -> Result<LoggedIn, UserError> {
-        let guessers = [Guesser::Account(user.clone()), Guesser::Address(from)];
-        self.check_wait(&guessers)?;
         if user.len() > PEER_NAME_BYTES_MAX || password.len() > PASSWORD_BYTES_MAX {
             return Err(wrong());
         }
+        let network = counted_as(from);
+        let guessers = [Guesser::Account(user.clone(), network), Guesser::Address(network)];
+        self.check_wait(&guessers)?;
         let permit = self.hashes.acquire().await.map_err(|_| store_gone())?;
         // While this one waited, others may have failed: many connections do not make many tries.
         self.check_wait(&guessers)?;
         let name = user.clone();
         let known = self.with_store(move |store| store.accounts().credentials(&name)).await?;
         let (role, kept) = known.map_or((None, None), |(role, kept)| (Some(role), Some(kept)));
+        let checked = kept.clone();
         let (good, fresh) = tokio::task::spawn_blocking(move || -> Result<_, UserError> {
             let (good, old) = secrets::verify_password(&password, kept.as_deref())?;
             let fresh = if good && old { Some(secrets::hash_password(&password)?) } else { None };
@@ -100,7 +111,7 @@ impl Doorman {
         .await
         .map_err(|error| UserError::new(ErrorCode::Internal, format!("a password could not be checked: {error}")))??;
         drop(permit);
-        let (true, Some(role)) = (good, role) else {
+        let (true, Some(role), Some(checked)) = (good, role, checked) else {
             self.note_failure(&guessers);
             tracing::warn!(user = %common::escape::RawText::from(user), %from, "a login failed");
             return Err(wrong());
@@ -110,14 +121,18 @@ impl Doorman {
         let (hash, name) = (secrets::token_hash(&token), user.clone());
         let now = clock::now();
         let expires = Timestamp(now.0.saturating_add(SESSION_LIFE.0));
-        self.with_store(move |store| {
+        let added = self.with_store(move |store| {
             let mut accounts = store.accounts();
-            if let Some(fresh) = fresh {
-                accounts.rehash(&name, &fresh)?;
+            let added = accounts.add_session(&hash, &name, &checked, expires, now)?;
+            if let (true, Some(fresh)) = (added, fresh) {
+                accounts.rehash(&name, &checked, &fresh)?;
             }
-            accounts.add_session(&hash, &name, expires, now)
-        })
-        .await?;
+            Ok(added)
+        });
+        if !added.await? {
+            // The password was changed, or the user removed, while the old one was checked.
+            return Err(wrong());
+        }
         Ok(LoggedIn { user, role, token })
     }
 
@@ -131,6 +146,15 @@ impl Doorman {
         let (user, role) =
             found.ok_or_else(|| UserError::new(ErrorCode::LoginNeeded, "the login has ended; log in again"))?;
         Ok(LoggedIn { user, role, token })
+    }
+
+    /// Whether a session still stands. Asked once its connection is known to the event loop: whatever
+    /// ends it from then on cuts the connection too.
+    ///
+    /// # Errors
+    /// `E-LOGIN-NEEDED` when it has ended.
+    pub(crate) async fn confirm(&self, token: &str) -> Result<(), UserError> {
+        self.resume(token.to_owned()).await.map(|_| ())
     }
 
     /// Ends a session for ever.
@@ -166,9 +190,13 @@ impl Doorman {
             // Somebody tries many names; his address is what counts, and it is entered again below.
             failures.retain(|guesser, _| matches!(guesser, Guesser::Address(_)));
         }
+        if failures.len() >= REMEMBERED_MAX {
+            let oldest = failures.iter().min_by_key(|(_, known)| known.last).map(|(guesser, _)| guesser.clone());
+            oldest.map(|guesser| failures.remove(&guesser));
+        }
         for guesser in guessers {
             let free = match guesser {
-                Guesser::Account(_) => FREE_TRIES_ACCOUNT,
+                Guesser::Account(..) => FREE_TRIES_ACCOUNT,
                 Guesser::Address(_) => FREE_TRIES_ADDRESS,
             };
             let known = failures.entry(guesser.clone()).or_insert(Failures { count: 0, last: now, until: now });
@@ -186,5 +214,68 @@ impl Doorman {
 
     fn forgive(&self, guesser: &Guesser) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(guesser);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SqliteStore;
+
+    const PASSWORD: &str = "correct horse";
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    async fn doorman(folder: &std::path::Path) -> Doorman {
+        let store = SqliteStore::open(folder).unwrap();
+        let (writer, _thread) = Writer::start(Box::new(store)).unwrap();
+        let doorman = Doorman::new(writer);
+        let hash = secrets::hash_password(PASSWORD).unwrap();
+        doorman
+            .with_store(move |store| store.accounts().add_user("ann", Role::Operator, &hash, clock::now()))
+            .await
+            .unwrap();
+        doorman
+    }
+
+    #[tokio::test]
+    async fn e10_a_stranger_does_not_lock_out_the_owner_of_an_account() {
+        let folder = tempfile::tempdir().unwrap();
+        let doorman = doorman(folder.path()).await;
+        // One machine has a whole IPv6 network: all its addresses count together.
+        for number in 0..FREE_TRIES_ACCOUNT {
+            let from = address(&format!("2001:db8::{}", number + 1));
+            let error = doorman.login("ann".into(), "wrong horse".into(), from).await.err().unwrap();
+            assert!(error.is(ErrorCode::LoginWrong), "{error}");
+        }
+        let login = |from: &str| doorman.login("ann".into(), PASSWORD.into(), address(from));
+        assert!(login("2001:db8::ffff").await.err().unwrap().is(ErrorCode::LoginSlowed));
+        assert!(login("2001:db8:0:1::1").await.is_ok());
+        assert!(login("192.0.2.7").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn e10_a_login_with_the_old_password_makes_no_session_after_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let doorman = doorman(folder.path()).await;
+        let (added, late) = doorman
+            .with_store(|store| {
+                let mut accounts = store.accounts();
+                let Some((_, checked)) = accounts.credentials("ann")? else { panic!("ann is there") };
+                let (now, expires) = (clock::now(), Timestamp(u64::MAX >> 1));
+                let added = accounts.add_session(&[1; 32], "ann", &checked, expires, now)?;
+                // The password changes between the check and the session.
+                accounts.set_password("ann", "another hash")?;
+                let late = accounts.add_session(&[2; 32], "ann", &checked, expires, now)?;
+                accounts.rehash("ann", &checked, "the old one again")?;
+                assert_eq!(accounts.credentials("ann")?, Some((Role::Operator, "another hash".to_owned())));
+                assert_eq!(accounts.session(&[1; 32], now)?, None);
+                Ok((added, late))
+            })
+            .await
+            .unwrap();
+        assert!(added && !late);
     }
 }

@@ -31,7 +31,10 @@ pub(super) async fn serve(shared: &Shared, mut connection: Connection, kind: Cli
     if !shared.give(Input::Client(joined, connection.sender.clone())).await {
         return;
     }
-    let end = requests(shared, &mut connection, id, &token).await;
+    let end = match shared.doorman.confirm(&token).await {
+        Ok(()) => requests(shared, &mut connection, id, &token).await,
+        Err(ended) => Err(ended),
+    };
     if !shared.give(Input::Event(Event::ClientLeft(id))).await {
         tracing::debug!(client = %id, "left while the master stops");
     }

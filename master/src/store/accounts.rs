@@ -65,9 +65,10 @@ impl<'a> Accounts<'a> {
         transaction.commit().map_err(storage)
     }
 
-    /// Replaces the stored hash by one with today's parameters; sessions stay.
-    pub(crate) fn rehash(&mut self, name: &str, hash: &str) -> Result<(), UserError> {
-        self.0.execute("UPDATE user SET password = ?2 WHERE name = ?1", [name, hash]).map(|_| ()).map_err(storage)
+    /// Replaces the stored hash `old` by one with today's parameters; sessions stay.
+    pub(crate) fn rehash(&mut self, name: &str, old: &str, fresh: &str) -> Result<(), UserError> {
+        let sql = "UPDATE user SET password = ?3 WHERE name = ?1 AND password = ?2";
+        self.0.execute(sql, [name, old, fresh]).map(|_| ()).map_err(storage)
     }
 
     /// Removes a user and the user's sessions. The last administrator stays.
@@ -103,19 +104,23 @@ impl<'a> Accounts<'a> {
         found.map(|(role, hash)| Ok((read_role(&role)?, hash))).transpose()
     }
 
-    /// Keeps a session; old ones are swept out.
+    /// Keeps a session if the user still has the password (its hash) that was checked; whether so. Old
+    /// sessions are swept out.
     pub(crate) fn add_session(
         &mut self,
         token: &[u8; 32],
         user: &str,
+        password: &str,
         expires: Timestamp,
         now: Timestamp,
-    ) -> Result<(), UserError> {
+    ) -> Result<bool, UserError> {
         let transaction = self.0.transaction().map_err(storage)?;
         transaction.execute("DELETE FROM session WHERE expires_at <= ?1", [signed(now.0)]).map_err(storage)?;
-        let sql = "INSERT INTO session (token, user, expires_at) VALUES (?1, ?2, ?3)";
-        transaction.execute(sql, params![token, user, signed(expires.0)]).map_err(storage)?;
-        transaction.commit().map_err(storage)
+        let sql = "INSERT INTO session (token, user, expires_at)
+                   SELECT ?1, name, ?3 FROM user WHERE name = ?2 AND password = ?4";
+        let added = transaction.execute(sql, params![token, user, signed(expires.0), password]).map_err(storage)?;
+        transaction.commit().map_err(storage)?;
+        Ok(added > 0)
     }
 
     /// The user and role of a session that has not run out.
