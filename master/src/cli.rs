@@ -20,6 +20,9 @@ use std::{
 };
 use transport::{CaPin, JoinString};
 
+/// Threads that serve connections and decide, at most.
+const WORKERS_MAX: usize = 4;
+
 const EXAMPLES: &str = "Examples:
   ruche-master serve --data /var/lib/ruche-master --listen 0.0.0.0:7420
   echo 'correct horse' | ruche-master user add ann --role operator --password-stdin --data DIR
@@ -210,12 +213,20 @@ fn unexpected(answer: &AdminAnswer) -> UserError {
     UserError::new(ErrorCode::ProtocolMismatch, format!("the running master gave another answer: {answer:?}"))
 }
 
+/// The master's own work is short: the store, the outputs and passwords have threads of their own. Workers
+/// beyond that only wake each other up, which costs more than what they share.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let workers = std::thread::available_parallelism().map_or(1, |cpus| (cpus.get() / 2).clamp(1, WORKERS_MAX));
+    let mut builder = if workers == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    builder.worker_threads(workers).enable_all().build()
+}
+
 fn serve(config: Config, until_stdin_closes: bool) -> Result<(), UserError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| UserError::new(ErrorCode::Internal, format!("no runtime: {error}")))?;
+    let runtime = runtime().map_err(|error| UserError::new(ErrorCode::Internal, format!("no runtime: {error}")))?;
     let result = runtime.block_on(async {
         let signals = Signals::listen()?;
         let server = Server::start(config).await?;

@@ -46,7 +46,7 @@ pub struct Scheduler {
     roomy: BTreeSet<SlaveId>,
     surplus: BTreeSet<SlaveId>,
     excess: BTreeSet<SlaveId>,
-    /// Slaves on which programs ended since the last round.
+    /// Slaves on which programs ended since the last batch of decisions.
     ended: BTreeSet<SlaveId>,
     withdrawing: u32,
     changed: bool,
@@ -174,13 +174,18 @@ impl Scheduler {
         }
     }
 
+    /// A batch of decisions goes out: from now on each slave is sent as far ahead as it ended programs
+    /// since the last one asks for.
+    pub fn adapt(&mut self) {
+        for slave in std::mem::take(&mut self.ended) {
+            self.change_one(slave, SlaveSlots::adapt);
+        }
+    }
+
     /// Decides what moves now. The decisions are already noted as done.
     pub fn round(&mut self) -> Vec<Decision> {
         let mut decisions = Vec::new();
         if std::mem::take(&mut self.changed) {
-            for slave in std::mem::take(&mut self.ended) {
-                self.change_one(slave, SlaveSlots::adapt);
-            }
             self.place(Room::Slot, &mut decisions);
             self.place(Room::Ahead, &mut decisions);
             self.take_back_excess(&mut decisions);

@@ -9,7 +9,7 @@ use std::{
 /// Programs sent ahead of the slots, at least: a slot that becomes free finds the next program there.
 const AHEAD_MIN: u32 = 2;
 /// Programs sent ahead of the slots, at most.
-const AHEAD_MAX: u32 = 64;
+const AHEAD_MAX: u32 = 256;
 
 /// Whether a slave takes programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct SlaveSlots {
     held: BTreeMap<u64, Held>,
     sent: BTreeSet<(u64, u64)>,
     withdrawing: u32,
-    /// Programs that ended since the last round.
+    /// Programs that ended since the last batch of decisions.
     ended: u32,
     /// Programs sent ahead, as many as it takes.
     ahead: u32,
@@ -114,8 +114,8 @@ impl SlaveSlots {
         if self.slots == 0 { 0 } else { self.ahead.max(self.slots).min(AHEAD_MAX) }
     }
 
-    /// Sends further ahead what ends quickly: twice what ended between two rounds, which takes a round
-    /// trip and a commit. Long programs bring it back to the least.
+    /// Sends further ahead what ends quickly: twice what ended between two batches of decisions, as what is
+    /// decided now arrives after the next commit. Long programs bring it back to the least.
     pub(crate) fn adapt(&mut self) {
         let ended = std::mem::take(&mut self.ended);
         let calmer = self.ahead.saturating_sub(self.ahead.div_ceil(8));

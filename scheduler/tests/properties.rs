@@ -247,3 +247,33 @@ fn e4_a_round_is_cheap_with_a_million_waiting() {
     }
     assert_eq!(scheduler.queue().len() + sent.len(), 900_000);
 }
+
+#[test]
+fn e4_what_ends_quickly_is_sent_further_ahead_until_the_next_batch() {
+    let mut scheduler = Scheduler::new();
+    for program in 0..10_000 {
+        scheduler.enqueue(program, &need(0));
+    }
+    scheduler.connect(id(0), slave(0, 2, 7));
+    let mut sent = std::collections::VecDeque::new();
+    let round = |scheduler: &mut Scheduler, sent: &mut std::collections::VecDeque<u64>| {
+        for decision in scheduler.round() {
+            if let Decision::Assign { program, .. } = decision {
+                sent.push_back(program);
+            }
+        }
+    };
+    round(&mut scheduler, &mut sent);
+    assert_eq!(sent.len(), 4);
+    // Each batch ends what was sent before it, at most 14 programs, one report at a time.
+    for _ in 0..6 {
+        for _ in 0..sent.len().min(14) {
+            scheduler.ended(sent.pop_front().unwrap(), id(0));
+            round(&mut scheduler, &mut sent);
+        }
+        scheduler.adapt();
+        round(&mut scheduler, &mut sent);
+        scheduler.check_invariants();
+    }
+    assert_eq!(sent.len(), 2 + 28, "two slots, and two batches of fourteen ahead");
+}

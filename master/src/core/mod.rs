@@ -150,6 +150,7 @@ impl Core {
     /// Closes a batch of records; [`Event::Committed`] with this number says that all are synced.
     pub(crate) fn mark(&mut self) -> u64 {
         self.mark += 1;
+        self.scheduler.adapt();
         self.mark - 1
     }
 

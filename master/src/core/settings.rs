@@ -87,6 +87,10 @@ impl Core {
     }
 
     pub(super) fn reconfigured(&mut self, max_processes: Option<u32>) {
+        // A file that says what it said before changes nothing that people set since.
+        if std::mem::replace(&mut self.settings.max_processes, max_processes) == max_processes {
+            return;
+        }
         if let Some(slots) = max_processes {
             // The number was checked when the file was read.
             if let Err(error) = self.set_max_processes(None, slots, "configuration") {

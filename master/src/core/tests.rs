@@ -345,3 +345,16 @@ fn e13_what_a_slave_without_a_name_ran_is_lost_after_a_restart() {
     let again = |action: &Action| matches!(action, Action::ToSlave(_, Order::Assign(sent)) if sent[0].key.attempt == 2);
     assert!(told.iter().any(again), "{told:?}");
 }
+
+#[test]
+fn s4_a_configuration_that_did_not_change_resets_nothing() {
+    let mut bench = Bench::new();
+    bench.slave(4);
+    bench.handle(Event::Reconfigured { max_processes: Some(3) });
+    bench.request(Request::SetMaxProcesses { slave: Some("s1".into()), slots: 1 });
+    bench.told();
+    bench.handle(Event::Reconfigured { max_processes: Some(3) });
+    assert!(bench.told().is_empty());
+    bench.handle(Event::Reconfigured { max_processes: Some(2) });
+    assert_eq!(bench.order(), Order::SetSlots(2));
+}

@@ -294,23 +294,21 @@ fn sequences(connection: &Connection, query: &HistoryQuery, owner: Option<i64>) 
     let mut numbers: Vec<i64> = states.iter().map(|state| state_number(*state)).collect();
     numbers.sort_unstable();
     numbers.dedup();
-    let sql = match owner {
-        Some(_) => {
-            "SELECT sequence FROM program WHERE owner = ?4 AND state = ?1 AND sequence < ?2
-                    ORDER BY sequence DESC LIMIT ?3"
-        }
-        None => {
-            "SELECT sequence FROM program WHERE state = ?1 AND sequence < ?2 AND ?4 IS NULL
-                 ORDER BY sequence DESC LIMIT ?3"
-        }
-    };
+    let sql = "SELECT sequence FROM program WHERE owner = ?1 AND state = ?2 AND sequence < ?3
+               ORDER BY sequence DESC LIMIT ?4";
     let mut statement = connection.prepare_cached(sql)?;
-    // Each state's newest, merged: at most skip + limit of each can be on the page.
+    let mut owners_of = connection
+        .prepare_cached("SELECT owner FROM total WHERE programs > 0 AND state = ?1 AND (?2 IS NULL OR owner = ?2)")?;
+    // The newest of each owner and state, merged: at most skip + limit of each can be on the page.
     let mut merged: Vec<i64> = Vec::new();
     for number in numbers {
-        let rows = statement.query_map(params![number, before, skip + limit, owner], |row| row.get(0))?;
-        for sequence in rows {
-            merged.push(sequence?);
+        let owners: Vec<i64> =
+            owners_of.query_map(params![number, owner], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for owner in owners {
+            let rows = statement.query_map(params![owner, number, before, skip + limit], |row| row.get(0))?;
+            for sequence in rows {
+                merged.push(sequence?);
+            }
         }
     }
     merged.sort_unstable_by(|a, b| b.cmp(a));

@@ -88,7 +88,8 @@ impl SqliteStore {
         let sql = format!(
             "SELECT p.sequence, p.id, p.spec, o.name, p.client, p.idx, p.copies, p.state, p.attempt, s.id,
              p.submitted_at, p.started_at, p.cancel_by FROM program p JOIN owner o ON o.key = p.owner
-             LEFT JOIN slave s ON s.key = p.slave WHERE p.state IN ({}, {}, {}) ORDER BY p.sequence",
+             LEFT JOIN slave s ON s.key = p.slave
+             WHERE p.owner IN (SELECT key FROM owner) AND p.state IN ({}, {}, {}) ORDER BY p.sequence",
             state_number(State::Waiting),
             state_number(State::Running),
             state_number(State::Suspended)

@@ -1,7 +1,7 @@
 //! The store by itself: what was written is what is read.
 
-use super::{Moved, NewProgram, Record, SqliteStore, Storage};
-use common::{ClientId, ProgramId, ProgramSpec, Timestamp, Work, program::State};
+use super::{Moved, NewProgram, Record, SqliteStore, Storage, history::page, open::open_reader};
+use common::{ClientId, ProgramId, ProgramSpec, Timestamp, Work, message::HistoryQuery, program::State};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -58,4 +58,41 @@ fn e1_several_moves_in_one_batch_leave_the_last_state() {
     assert_eq!(loaded.alive[0].cancel_by.as_deref(), Some("bob"));
     assert_eq!(loaded.totals.get(&Running), Some(&1));
     assert_eq!(loaded.totals.get(&Waiting), Some(&1));
+}
+
+#[test]
+fn e8_pages_of_states_are_the_newest_of_all_owners() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path()).unwrap();
+    let mut records = vec![spec()];
+    for sequence in 1..=20 {
+        let Record::New(mut program) = new(sequence) else { continue };
+        let user: Arc<str> = if sequence % 2 == 0 { "ann".into() } else { "bob".into() };
+        program.user = user.clone();
+        records.push(Record::New(program));
+        if sequence > 10 {
+            let Record::Moved(mut step) = moved(sequence, State::Waiting, State::Running, None) else { continue };
+            step.user = user;
+            records.push(Record::Moved(step));
+        }
+    }
+    store.commit(&records).unwrap();
+    assert_eq!(store.load().unwrap().alive.len(), 20);
+    let connection = open_reader(folder.path()).unwrap();
+    let sequences = |states: &[State], owner: Option<&str>, skip: u64| {
+        let query = HistoryQuery { states: states.to_vec(), skip, limit: 3, ..HistoryQuery::default() };
+        let (rows, total) = page(&connection, &query, owner).unwrap();
+        (rows.into_iter().map(|row| row.sequence).collect::<Vec<_>>(), total)
+    };
+    assert_eq!(sequences(&[State::Waiting], None, 0), (vec![10, 9, 8], 10));
+    assert_eq!(sequences(&[State::Waiting], None, 8), (vec![2, 1], 10));
+    assert_eq!(sequences(&[State::Waiting, State::Running], None, 9), (vec![11, 10, 9], 20));
+    assert_eq!(sequences(&[State::Waiting], Some("bob"), 1), (vec![7, 5, 3], 5));
+    assert_eq!(sequences(&[], Some("ann"), 4), (vec![12, 10, 8], 10));
+    assert_eq!(sequences(&[State::Failed], None, 0), (vec![], 0));
+    // Neither a page nor a start walks through all programs.
+    let sql =
+        "EXPLAIN QUERY PLAN SELECT sequence FROM program WHERE owner IN (SELECT key FROM owner) AND state IN (0, 1)";
+    let plan: String = connection.query_row(sql, [], |row| row.get(3)).unwrap();
+    assert!(plan.contains("program_owner"), "{plan}");
 }
