@@ -65,6 +65,6 @@ install: done. On the master's host:
   echo 'OPTIONS=--listen 0.0.0.0:7420' >/etc/ruche/master.env
   systemctl enable --now ruche-master
 On each slave's host, with a join string from the master:
-  RUCHE_JOIN=STRING ruche-slave run --data /var/lib/ruche-slave   (once, until it says "connected"; then Ctrl-C)
+  RUCHE_JOIN=STRING ruche-slave run --data /var/lib/ruche-slave   # once, until it says "connected"; then Ctrl-C
   systemctl enable --now ruche-slave
 END

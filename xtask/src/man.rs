@@ -33,10 +33,20 @@ pub fn page(path: &Path, binary: &str) -> anyhow::Result<String> {
     let own = output(command(&[&path.to_string_lossy()]).arg("man"))?;
     let (page, names) = without_references(&own, binary);
     let mut sections = String::new();
-    for name in names {
-        // The width is fixed, so that the page is the same wherever it is made.
+    // The last is the next: commands stand in the order of the page, each with its own commands behind it.
+    let mut left: Vec<String> = names.into_iter().rev().collect();
+    while let Some(name) = left.pop() {
         let mut call = command(&[&path.to_string_lossy()]);
-        let help = output(call.args([name.as_str(), "--help"]).env("COLUMNS", "78").env("NO_COLOR", "1"))?;
+        for (variable, _) in
+            std::env::vars_os().filter(|(variable, _)| variable.to_string_lossy().starts_with("RUCHE_"))
+        {
+            // The help shows their values.
+            call.env_remove(variable);
+        }
+        // The width is fixed, so that the page is the same wherever it is made.
+        let call = call.args(name.split(' ')).arg("--help").env("COLUMNS", "78").env("NO_COLOR", "1");
+        let help = output(call)?;
+        left.extend(commands_of(&help).iter().rev().map(|inner| format!("{name} {inner}")));
         sections.push_str(&section(binary, &name, &help));
     }
     Ok(match page.find(".SH EXTRA") {
@@ -65,6 +75,16 @@ fn without_references(page: &str, binary: &str) -> (String, Vec<String>) {
     (text, names)
 }
 
+/// The commands that a help lists, but for `help` itself.
+fn commands_of(help: &str) -> Vec<&str> {
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    listed
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect()
+}
+
 fn section(binary: &str, name: &str, help: &str) -> String {
     let mut text = format!(".SH {}\n.nf\n", format!("{binary} {name}").to_uppercase().replace('-', "\\-"));
     for line in help.trim_end().lines() {
@@ -86,6 +106,10 @@ mod tests {
             without_references(".TP\nruche\\-gui\\-run(1)\nRuns\n.TP\nruche\\-gui\\-help(1)\nHelps\n", "ruche-gui");
         assert_eq!(page, ".TP\nruche\\-gui run\nRuns\n.TP\nruche\\-gui help\nHelps\n");
         assert_eq!(names, ["run"]);
+        assert_eq!(
+            commands_of("Users\n\nCommands:\n  add   Adds\n        more\n  help  Prints\n\nOptions:\n"),
+            ["add"]
+        );
         assert_eq!(section("ruche", "run", ".x --y\\z\n"), ".SH RUCHE RUN\n.nf\n\\&.x \\-\\-y\\ez\n.fi\n");
     }
 }
