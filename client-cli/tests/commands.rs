@@ -178,6 +178,18 @@ fn e13_a_busy_master_is_asked_again() {
 }
 
 #[test]
+fn e13_wait_all_waits_for_those_that_were_alive_at_its_start() {
+    let fake = Fake::logged_in();
+    for command in ["never", "never", "exit0"] {
+        fake.ruche(&["submit", "--", command]);
+    }
+    fake.renew_at_wait();
+    let done = fake.ruche(&["wait", "--all"]);
+    assert_eq!((text(&done.stdout).as_str(), done.status.code()), ("2 programs have ended\n", Some(0)), "{done:?}");
+    assert_eq!(json(&fake.ruche(&["list", "--state", "running", "--json"])).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
 fn e9_usage_mistakes_exit_with_2_and_those_of_run_with_125() {
     let fake = Fake::start();
     for (arguments, code) in [

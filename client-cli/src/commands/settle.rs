@@ -10,8 +10,9 @@ use client::{reply, submit::new_id};
 use common::{
     Duration, ErrorCode, ProgramId, UserError,
     escape::{Lines, visible},
-    limits::COPIES_PER_REQUEST_MAX,
-    message::Request,
+    limits::{COPIES_PER_REQUEST_MAX, PAGE_ROWS_MAX},
+    message::{HistoryQuery, Request},
+    program::State,
     view::Policy,
 };
 
@@ -32,14 +33,19 @@ pub(super) async fn wait(options: &Wait) -> Outcome {
 async fn wait_for_ever(options: &Wait) -> Outcome {
     let mut session = Session::open().await?;
     if options.all {
-        let (_, count) = ended(&mut session, &[]).await?;
+        // Told one by one, so that a reconnection does not add those that were submitted meanwhile.
+        let ids = alive(&mut session).await?;
+        let mut count = 0;
+        for ids in ids.chunks(COPIES_PER_REQUEST_MAX) {
+            count += ended(&mut session, ids).await?.len();
+        }
         let programs = if count == 1 { "program has" } else { "programs have" };
         print(&format!("{count} {programs} ended\n"))?;
         return Ok(0);
     }
     let ids = session.programs(&options.ids).await?;
     for ids in ids.chunks(COPIES_PER_REQUEST_MAX) {
-        let (programs, _) = ended(&mut session, ids).await?;
+        let programs = ended(&mut session, ids).await?;
         let mut text = String::new();
         for (id, outcome) in programs {
             let state = outcome.state();
@@ -51,14 +57,32 @@ async fn wait_for_ever(options: &Wait) -> Outcome {
     Ok(0)
 }
 
-/// Waits for these, or for all, also through lost connections.
-async fn ended(
-    session: &mut Session,
-    ids: &[ProgramId],
-) -> Result<(Vec<(ProgramId, common::Outcome)>, u64), UserError> {
+/// The programs that have not ended now.
+async fn alive(session: &mut Session) -> Result<Vec<ProgramId>, UserError> {
+    let states: Vec<_> = State::ALL.into_iter().filter(|state| !state.is_final()).collect();
+    let mut ids = Vec::new();
+    let mut before = None;
     loop {
-        match session.ask(Request::Wait { ids: ids.to_vec() }).await {
-            Ok(answer) => return reply::ended(answer),
+        let limit = PAGE_ROWS_MAX;
+        let query = HistoryQuery { states: states.clone(), before, limit, ..HistoryQuery::default() };
+        match session.ask(Request::List(query)).await.and_then(reply::page) {
+            Ok((rows, _)) => {
+                ids.extend(rows.iter().map(|row| row.id));
+                before = rows.last().map(|row| row.sequence);
+                if rows.len() < limit as usize {
+                    return Ok(ids);
+                }
+            }
+            Err(error) => session.recover(error).await?,
+        }
+    }
+}
+
+/// Waits for these, also through lost connections.
+async fn ended(session: &mut Session, ids: &[ProgramId]) -> Result<Vec<(ProgramId, common::Outcome)>, UserError> {
+    loop {
+        match session.ask(Request::Wait { ids: ids.to_vec() }).await.and_then(reply::ended) {
+            Ok((programs, _)) => return Ok(programs),
             Err(error) => session.recover(error).await?,
         }
     }

@@ -26,6 +26,8 @@ struct Known {
     programs: BTreeMap<ProgramId, Program>,
     /// Connections to cut right after the next submit was acknowledged.
     cuts: u32,
+    /// See `renew_at_wait`.
+    renew: bool,
     /// Waits and reads that are refused as busy.
     busy: u32,
 }
@@ -63,6 +65,12 @@ impl Fake {
     /// Cuts the connection of the next submit right after its acknowledgement.
     pub fn cut_after_submit(&self) {
         self.state.lock().unwrap().cuts = 1;
+    }
+
+    /// Cuts the connection of the next wait in place of an answer; meanwhile every program is cancelled and
+    /// another one begins.
+    pub fn renew_at_wait(&self) {
+        self.state.lock().unwrap().renew = true;
     }
 
     /// Is too busy for so many of the next waits and reads.
@@ -159,6 +167,10 @@ async fn talk(mut connection: Connection, state: &Mutex<Known>) -> Result<(), tr
         let cut = {
             let mut state = state.lock().unwrap();
             let cut = state.cuts > 0 && matches!(request, Request::Submit { .. });
+            if matches!(request, Request::Wait { .. }) && std::mem::take(&mut state.renew) {
+                state.renew();
+                return Ok(());
+            }
             match state.answer(request.clone()) {
                 Some(result) => connection.sender.send(Status::Reply { id, result }).unwrap(),
                 None => open.push((id, request)),
@@ -280,6 +292,18 @@ impl Known {
         program.row.outcome = Some(Outcome::Cancelled { by: "alice".into() });
         program.row.state = State::Cancelled;
         Ok(State::Cancelled)
+    }
+
+    fn renew(&mut self) {
+        let ids: Vec<_> = self.programs.keys().copied().collect();
+        for id in ids {
+            // Those that have ended stay as they are.
+            drop(self.cancel(id));
+        }
+        let spec = ProgramSpec::new("never", Work::Command { command: "never".into() });
+        let id = ProgramId(uuid::Uuid::from_u128(99));
+        let row = row(id, self.programs.len() as u64 + 1, 0, 1, &spec);
+        self.programs.insert(id, Program { spec, row });
     }
 
     fn read(&self, id: ProgramId, stream: Stream, offset: u64, follow: bool) -> Option<Result<Reply, UserError>> {
