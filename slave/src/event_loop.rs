@@ -13,7 +13,7 @@ use common::{
     limits,
     message::{Alert, Command, Data, Finished, Message, Registration, Report, Status, Stream, Tail},
 };
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 use tokio::sync::mpsc;
 use transport::{Backoff, Connection, Sender, SlaveIdentity, clock};
 
@@ -292,15 +292,19 @@ impl<A: Announce> Slave<A> {
         for action in actions {
             self.perform(action, &mut outgoing);
         }
+        let lost = std::mem::take(&mut outgoing.lost);
         let messages = outgoing.finish();
-        if messages.is_empty() {
-            return;
-        }
-        if let Some(sender) = self.sender()
+        if !messages.is_empty()
+            && let Some(sender) = self.sender()
             && let Err(error) = sender.send_all(messages)
         {
             // The receiver meets the end next, and everything is told again.
             tracing::debug!(%error, "reports could not be sent");
+        }
+        if !lost.is_empty() {
+            // A stream is lost once, so this comes to an end.
+            let event = |((key, stream), offset)| Event::OutputLost { key, stream, offset };
+            self.handle(lost.into_iter().map(event).collect::<Vec<_>>());
         }
     }
 
@@ -321,12 +325,17 @@ impl<A: Announce> Slave<A> {
             Action::Stop(key, stop) => self.executor.stop(key, stop),
             Action::Report(report) => outgoing.report(report),
             Action::ReportFinished(head) => {
-                let finished = self.finished(head);
+                let finished = self.finished(head, &outgoing.lost);
                 outgoing.finished(finished);
             }
             Action::SendOutput { key, stream, offset, count } => {
-                if let Some(bytes) = self.read(key, stream, offset, count) {
-                    outgoing.push(Data::Output { key, stream, offset, bytes });
+                // What comes after a gap is of no use.
+                if outgoing.lost.contains_key(&(key, stream)) {
+                    return;
+                }
+                match self.read(key, stream, offset, count) {
+                    Some(bytes) => outgoing.push(Data::Output { key, stream, offset, bytes }),
+                    None => drop(outgoing.lost.insert((key, stream), offset)),
                 }
             }
             Action::ForgetBefore { key, stream, offset } => self.executor.outputs().forget_before(key, stream, offset),
@@ -345,13 +354,19 @@ impl<A: Announce> Slave<A> {
         }
     }
 
-    fn finished(&mut self, head: FinishedHead) -> Finished {
+    fn finished(&mut self, head: FinishedHead, lost: &BTreeMap<(AttemptKey, Stream), u64>) -> Finished {
         let FinishedHead { end, tails } = head;
         let key = end.key;
+        let mut truncated = end.output_truncated;
         let mut read = [Tail::default(), Tail::default(), Tail::default()];
         for ((stream, (offset, count)), tail) in Stream::ALL.into_iter().zip(tails).zip(&mut read) {
-            let bytes = if count > 0 { self.read(key, stream, offset, count).unwrap_or_default() } else { Vec::new() };
-            *tail = Tail { offset, bytes };
+            let (offset, read) = match lost.get(&(key, stream)) {
+                Some(lost) => (*lost, None),
+                None if count == 0 => (offset, Some(Vec::new())),
+                None => (offset, self.read(key, stream, offset, count)),
+            };
+            truncated |= read.is_none();
+            *tail = Tail { offset, bytes: read.unwrap_or_default() };
         }
         Finished {
             key,
@@ -360,7 +375,7 @@ impl<A: Announce> Slave<A> {
             ended_at: end.ended_at,
             usage: end.usage,
             tails: read,
-            output_truncated: end.output_truncated,
+            output_truncated: truncated,
             last_line: end.last_line,
         }
     }
@@ -384,6 +399,8 @@ struct Outgoing {
     started: Vec<(AttemptKey, common::Timestamp)>,
     finished: Vec<Finished>,
     finished_bytes: usize,
+    /// Streams that could not be read, and from where on.
+    lost: BTreeMap<(AttemptKey, Stream), u64>,
 }
 
 impl Outgoing {

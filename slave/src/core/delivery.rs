@@ -23,6 +23,8 @@ struct Progress {
     end: u64,
     sent: u64,
     stored: u64,
+    /// What follows could not be kept.
+    lost: bool,
 }
 
 impl Progress {
@@ -61,6 +63,10 @@ impl Streams {
         }
     }
 
+    fn any_lost(&self) -> bool {
+        self.0.iter().any(|stream| stream.lost)
+    }
+
     fn unsent_max(&self) -> u64 {
         self.0.iter().map(Progress::unsent).max().unwrap_or(0)
     }
@@ -69,7 +75,11 @@ impl Streams {
 impl Core {
     pub(super) fn output(&mut self, key: AttemptKey, stream: Stream, end: u64, now: Now) {
         let Some(running) = self.running.get_mut(&key).filter(|running| !running.discarded) else { return };
-        running.streams.of(stream).end = end;
+        let progress = running.streams.of(stream);
+        if progress.lost {
+            return;
+        }
+        progress.end = end;
         if running.streams.unsent_max() >= OUTPUT_CHUNK_BYTES_MAX as u64 && self.registered && now.takes_bulk {
             running.streams.take(key, 0, &mut self.actions);
             return;
@@ -77,6 +87,20 @@ impl Core {
         let at = now.boot.plus(FLUSH_INTERVAL).max(running.started.plus(STREAM_AFTER));
         self.unsent.insert(key);
         self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// The stream ends where it cannot be read any more, so that the master waits for nothing that never comes.
+    pub(super) fn output_lost(&mut self, key: AttemptKey, stream: Stream, offset: u64, now: Now) {
+        let streams = match (self.running.get_mut(&key), self.ended.get_mut(&key)) {
+            (Some(running), _) => &mut running.streams,
+            (None, Some(ended)) => &mut ended.streams,
+            (None, None) => return,
+        };
+        let progress = streams.of(stream);
+        progress.lost = true;
+        progress.end = progress.end.min(offset);
+        progress.sent = progress.sent.min(offset);
+        self.deliver(key, now);
     }
 
     /// Sends what programs that have run for a while have written.
@@ -149,6 +173,8 @@ impl Core {
         }
         ended.reported = true;
         let tails = ended.streams.0.map(|stream| (stream.sent, usize::try_from(stream.unsent()).unwrap_or(0)));
-        self.actions.push(Action::ReportFinished(FinishedHead { end: ended.end.clone(), tails }));
+        let mut end = ended.end.clone();
+        end.output_truncated |= ended.streams.any_lost();
+        self.actions.push(Action::ReportFinished(FinishedHead { end, tails }));
     }
 }

@@ -35,6 +35,15 @@ pub enum Event {
         /// Place after the last byte.
         end: u64,
     },
+    /// Output that was kept cannot be read any more.
+    OutputLost {
+        /// Whose output.
+        key: AttemptKey,
+        /// Which stream.
+        stream: Stream,
+        /// Place of the first byte that is lost; the stream ends there.
+        offset: u64,
+    },
     /// A program says how far it is.
     Progress {
         /// Which.

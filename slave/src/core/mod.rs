@@ -90,6 +90,7 @@ impl Core {
             Event::Disconnected => self.disconnected(now),
             Event::Order(order) => self.order(order, now),
             Event::Output { key, stream, end } => self.output(key, stream, end, now),
+            Event::OutputLost { key, stream, offset } => self.output_lost(key, stream, offset, now),
             Event::Progress { key, progress } => {
                 if self.running.get(&key).is_some_and(|running| !running.discarded) {
                     self.report(Report::Progress { key, progress });

@@ -190,6 +190,26 @@ fn e5_short_output_travels_in_the_result_and_long_output_within_credit() {
 }
 
 #[test]
+fn p2_output_that_cannot_be_read_ends_its_stream_and_is_told_as_cut() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..2));
+    bench.actions.clear();
+    bench.after(150);
+    bench.event(Event::Output { key: key(1), stream: Stream::Stdout, end: 100_000 });
+    bench.after(50);
+    assert!(matches!(bench.next(), Action::SendOutput { offset: 0, .. }));
+    bench.actions.clear();
+    bench.event(Event::OutputLost { key: key(1), stream: Stream::Stdout, offset: 65_536 });
+    bench.event(Event::Output { key: key(1), stream: Stream::Stdout, end: 200_000 });
+    bench.event(Event::Output { key: key(1), stream: Stream::Stderr, end: 7 });
+    bench.ended(1);
+    bench.actions.retain(|action| matches!(action, Action::ReportFinished(_)));
+    let head = bench.expect_finished(1);
+    assert_eq!(head.tails, [(65_536, 0), (0, 7), (0, 0)]);
+    assert!(head.end.output_truncated);
+}
+
+#[test]
 fn e13_output_on_its_way_is_sent_again_after_a_cut() {
     let mut bench = Bench::connected(1);
     bench.event(assign(1..2));

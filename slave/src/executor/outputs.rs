@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
     path::PathBuf,
 };
 
@@ -52,6 +52,8 @@ impl Outputs {
     /// When the folder cannot be made or read.
     pub fn new(folder: PathBuf) -> io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
+        // Programs may enter the data folder, and have no business with others' attempts.
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
         for entry in std::fs::read_dir(&folder)? {
             std::fs::remove_file(entry?.path())?;
         }
@@ -69,7 +71,11 @@ impl Outputs {
         if held.spill.is_none() && too_much {
             let path = self.folder.join(format!("{}-{}-{}", key.program, key.attempt, stream as u32));
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-            file.write_all_at(&held.memory, 0)?;
+            if let Err(error) = file.write_all_at(&held.memory, 0) {
+                // Nothing refers to the file yet; the first error says more than that of its removal.
+                drop(std::fs::remove_file(&path));
+                return Err(error);
+            }
             self.memory_bytes -= held.memory.len();
             held.memory = Vec::new();
             held.spill = Some(Spill { path, first: held.begin, file: Some(file) });
