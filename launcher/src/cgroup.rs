@@ -247,6 +247,7 @@ pub(crate) struct SlotFiles {
     cpu: Option<File>,
     memory: Option<MemoryFiles>,
     processes: Option<ProcessFiles>,
+    joined: Vec<PathBuf>,
     enter: Vec<File>,
     enter_fds: Vec<RawFd>,
     /// Why a group that was asked for is not used; empty when all is well.
@@ -293,6 +294,7 @@ impl SlotFiles {
             cpu: None,
             memory: None,
             processes: None,
+            joined: Vec::new(),
             enter: Vec::new(),
             enter_fds: Vec::new(),
             problem: String::new(),
@@ -317,15 +319,17 @@ impl SlotFiles {
 
     /// v1: the keeper enters, and its programs are born inside. v2: the program enters by itself.
     fn join(&mut self, folder: &Path) -> io::Result<()> {
+        // Controllers may share a folder. One that is there although we have not joined it was left behind by
+        // an earlier keeper of this slot.
+        if self.joined.iter().any(|joined| joined == folder) {
+            return Ok(());
+        }
         match fs::create_dir(folder) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if self.version == GroupVersion::V2 {
-                    return Ok(());
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
+        self.joined.push(folder.to_owned());
         let mut entry = OpenOptions::new().write(true).open(folder.join("cgroup.procs"))?;
         match self.version {
             GroupVersion::V1 => entry.write_all(b"0"),
@@ -576,6 +580,17 @@ mod tests {
         assert_eq!(mounts.folder("pids"), None);
         assert_eq!(mounts.unified, Some(("/sys/fs/cgroup/unified".into(), "/sys/fs/cgroup/unified/x".into())));
         assert_eq!(Mounts::parse("rubbish\n1 2 - \n", "::\nx"), Mounts::default());
+    }
+
+    #[test]
+    fn e7_a_group_that_an_earlier_keeper_left_is_entered_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = folder.path().join("slot-0");
+        fs::create_dir(&slot).unwrap();
+        fs::write(slot.join("cgroup.procs"), b"").unwrap();
+        let (memory, processes, cpu) = (Some(slot.clone()), Some(slot.clone()), Some(slot));
+        let files = SlotFiles::open(&SlotGroups { version: GroupVersion::V2, memory, processes, cpu });
+        assert_eq!(files.entries().len(), 1);
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Launcher {
         Self::start_program(Path::new("/proc/self/exe"))
     }
 
-    /// Starts `program`, whose hidden subcommand calls [`crate::serve`], as a launcher.
+    /// Starts `program`, whose hidden subcommand calls [`crate::serve()`], as a launcher.
     ///
     /// # Errors
     /// When the process cannot be made.
