@@ -1,10 +1,6 @@
 //! Answers that the window waits for, and what it does with each.
 
-use crate::{
-    backend::{Asked, Backend},
-    editing::Run,
-    state::AppState,
-};
+use crate::{backend::Asked, editing::Run, state::AppState};
 use common::{ErrorCode, ProgramId, ProgramSpec, UserError, message::Reply, view::Explanation};
 use std::{sync::Arc, time::Instant};
 
@@ -63,10 +59,10 @@ impl Again {
 }
 
 /// Takes what has arrived. Gives whether anything did.
-pub fn take(state: &mut AppState, backend: &dyn Backend) -> bool {
+pub fn take(state: &mut AppState) -> bool {
     let mut changed = false;
     for mut awaited in std::mem::take(&mut state.awaited) {
-        if one(state, backend, &mut awaited) {
+        if take_one(state, &mut awaited) {
             changed = true;
         } else {
             state.awaited.push(awaited);
@@ -76,7 +72,7 @@ pub fn take(state: &mut AppState, backend: &dyn Backend) -> bool {
 }
 
 /// Whether the answer was there and was taken.
-fn one(state: &mut AppState, backend: &dyn Backend, awaited: &mut Awaited) -> bool {
+fn take_one(state: &mut AppState, awaited: &mut Awaited) -> bool {
     match awaited {
         Awaited::Spec(id, edit, asked) => {
             let Some(answer) = asked.poll() else { return false };
@@ -86,16 +82,16 @@ fn one(state: &mut AppState, backend: &dyn Backend, awaited: &mut Awaited) -> bo
                         state.submit.add_spec(&spec);
                     }
                     keep(&mut state.specs, *id, Arc::new(spec));
+                    state.refused.remove(id);
                 }
                 Err(error) if *edit => state.fail(&error),
-                Err(_) => {}
+                // Kept with its time: asked for again, but not on each frame.
+                Err(_) => keep(&mut state.refused, *id, Instant::now()),
             }
         }
         Awaited::Why(id, asked) => {
             let Some(answer) = asked.poll() else { return false };
-            if let Ok(why) = answer.and_then(why) {
-                keep(&mut state.whys, *id, (why, Instant::now()));
-            }
+            keep(&mut state.whys, *id, (answer.and_then(why).ok(), Instant::now()));
         }
         Awaited::Stop(names, asked) => {
             let Some(answer) = asked.poll() else { return false };
@@ -128,7 +124,7 @@ fn one(state: &mut AppState, backend: &dyn Backend, awaited: &mut Awaited) -> bo
         }
         Awaited::Submit(tab, asked) => {
             let Some(answer) = asked.poll() else { return false };
-            submitted(state, backend, *tab, answer);
+            submitted(state, *tab, answer);
         }
         Awaited::Pin(asked) => {
             let Some(answer) = asked.poll() else { return false };
@@ -154,12 +150,11 @@ fn one(state: &mut AppState, backend: &dyn Backend, awaited: &mut Awaited) -> bo
     true
 }
 
-fn submitted(state: &mut AppState, backend: &dyn Backend, tab: u64, answer: Result<Vec<ProgramId>, UserError>) {
+fn submitted(state: &mut AppState, tab: u64, answer: Result<Vec<ProgramId>, UserError>) {
     let Some(tab) = state.submit.tabs.iter_mut().find(|open| open.id == tab) else { return };
     tab.run = match answer {
         Ok(ids) => match ids.first() {
             Some(first) => {
-                backend.pin(*first);
                 tab.view.restart();
                 Run::Submitted(*first, ids.len())
             }

@@ -76,8 +76,11 @@ impl App {
     /// Takes what arrived: also while the window is hidden.
     fn drain(&mut self, ctx: &egui::Context) {
         self.mirror = self.backend.mirror();
-        let mut changed = answers::take(&mut self.state, &*self.backend);
-        changed |= self.backend.take_started();
+        let mut changed = answers::take(&mut self.state);
+        if self.backend.take_started() {
+            command_handling::forget_programs(&mut self.state);
+            changed = true;
+        }
         let means = Means { backend: &self.backend, mirror: &self.mirror, dialogs: &*self.dialogs, ctx };
         command_handling::chosen(&mut self.state, &means);
         command_handling::loaded(&mut self.state);
@@ -150,7 +153,8 @@ impl App {
         let Some(program) = self.looked_at().and_then(|id| self.mirror.program(id)) else { return };
         let id = program.id;
         let asked = |awaited: &Awaited| matches!(awaited, Awaited::Spec(other, ..) if *other == id);
-        if !self.state.specs.contains_key(&id) && !self.state.awaited.iter().any(asked) {
+        let refused = self.state.refused.get(&id).is_some_and(|since| since.elapsed() < WHY_INTERVAL);
+        if !refused && !self.state.specs.contains_key(&id) && !self.state.awaited.iter().any(asked) {
             self.state.awaited.push(Awaited::Spec(id, false, self.backend.request(Request::Spec { id })));
         }
         let old = self.state.whys.get(&id).is_none_or(|(_, since)| since.elapsed() >= WHY_INTERVAL);
@@ -289,7 +293,7 @@ impl App {
                 let shown = panels::detail::Shown {
                     program,
                     spec: state.specs.get(&program.id).map(|spec| &**spec),
-                    why: state.whys.get(&program.id).map(|(why, _)| why),
+                    why: state.whys.get(&program.id).and_then(|(why, _)| why.as_ref()),
                     outputs: &state.outputs,
                 };
                 panels::detail::detail_ui(ui, &shown, clock, &mut state.detail, commands);

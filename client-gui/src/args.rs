@@ -49,7 +49,7 @@ pub enum Action {
 
 /// The command line, for manual pages and completions.
 #[must_use]
-pub fn command_line() -> clap::Command {
+pub(crate) fn command_line() -> clap::Command {
     Arguments::command()
 }
 

@@ -253,10 +253,13 @@ fn session(state: &mut AppState, command: Command, backend: &dyn Backend) {
 }
 
 /// Another master knows other programs.
-fn forget_programs(state: &mut AppState) {
+pub(crate) fn forget_programs(state: &mut AppState) {
     state.history = crate::state::HistoryState::default();
     state.detail = crate::state::DetailState::default();
     state.outputs = crate::output::Outputs::default();
+    state.specs.clear();
+    state.refused.clear();
+    state.whys.clear();
     for tab in &mut state.submit.tabs {
         tab.run = Run::None;
     }
@@ -412,8 +415,11 @@ fn program(state: &mut AppState, command: Command, means: &Means<'_>) {
         Command::StopConfirmed(ids) => {
             let name =
                 |id: &ProgramId| means.mirror.program(*id).map_or_else(|| id.to_string(), |row| history::name(row));
-            let names = ids.iter().map(name).collect();
-            state.awaited.push(Awaited::Stop(names, means.backend.request(Request::Cancel { ids })));
+            for ids in ids.chunks(limits::COPIES_PER_REQUEST_MAX) {
+                let names = ids.iter().map(name).collect();
+                let request = Request::Cancel { ids: ids.to_vec() };
+                state.awaited.push(Awaited::Stop(names, means.backend.request(request)));
+            }
         }
         Command::RunAgain => {
             let rows: Vec<_> = targets.iter().filter_map(|id| means.mirror.program(*id)).collect();

@@ -91,9 +91,21 @@ pub fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T, UserErr
     let mut failed = thread.err().map(|error| {
         Err(UserError::new(ErrorCode::Internal, format!("a thread for the file cannot be started: {error}")))
     });
-    Asked::new(move || match receiver.try_recv() {
-        Ok(answer) => Some(answer),
-        Err(_) => failed.take(),
+    let mut done = false;
+    Asked::new(move || {
+        if done {
+            return None;
+        }
+        let answer = match receiver.try_recv() {
+            Ok(answer) => answer,
+            Err(mpsc::TryRecvError::Empty) => return None,
+            // The thread is gone, or was never there.
+            Err(mpsc::TryRecvError::Disconnected) => failed.take().unwrap_or_else(|| {
+                Err(UserError::new(ErrorCode::Internal, "a thread of the window ended without an answer"))
+            }),
+        };
+        done = true;
+        Some(answer)
     })
 }
 

@@ -29,7 +29,7 @@ pub mod theme;
 pub mod view_model;
 pub mod widgets;
 
-pub use args::{Arguments, command_line as command_line_of_gui};
+pub use args::Arguments;
 pub use open::run;
 
 /// The command line, for manual pages and completions.

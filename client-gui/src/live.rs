@@ -16,7 +16,6 @@ use common::{
 };
 use std::{
     cell::RefCell,
-    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -40,6 +39,9 @@ pub struct LiveBackend {
     /// What the thread that starts the pair hands over: where to connect, and as whom.
     started: Arc<Mutex<Option<LiveTarget>>>,
     connected_to: RefCell<Option<PathBuf>>,
+    /// The masters of before, as they were read last: the first screen asks on each frame.
+    /// With whether there was a connection: a login writes its context.
+    known: RefCell<Option<(bool, Vec<Known>)>>,
 }
 
 impl LiveBackend {
@@ -61,7 +63,15 @@ impl LiveBackend {
         std::thread::Builder::new().name("ruche-wake".to_owned()).spawn(move || waker.run(&told, &wake)).map_err(
             |error| UserError::new(ErrorCode::Internal, format!("the waking thread cannot be started: {error}")),
         )?;
-        Ok(Self { live, open, folder, here: Arc::default(), started: Arc::default(), connected_to: RefCell::default() })
+        Ok(Self {
+            live,
+            open,
+            folder,
+            here: Arc::default(),
+            started: Arc::default(),
+            connected_to: RefCell::default(),
+            known: RefCell::default(),
+        })
     }
 
     /// An answer that counts as awaited until it is there or nobody wants it any more.
@@ -80,9 +90,7 @@ impl LiveBackend {
 
     /// Each master has its own folder, so that a login to one does not forget the other.
     fn folder_of(&self, address: &str, user: &str) -> Option<PathBuf> {
-        let mut hasher = DefaultHasher::new();
-        (address, user).hash(&mut hasher);
-        Some(self.folder.as_ref()?.join("masters").join(format!("{:016x}", hasher.finish())))
+        Some(self.folder.as_ref()?.join("masters").join(spelled(&format!("{user}@{address}"))))
     }
 
     fn contexts(&self) -> Vec<(PathBuf, Context)> {
@@ -108,6 +116,7 @@ impl LiveBackend {
 
     fn connect(&self, target: LiveTarget) {
         self.connected_to.replace(target.remember_in.clone());
+        self.known.replace(None);
         self.live.connect(target);
     }
 }
@@ -146,6 +155,23 @@ impl Waker {
     }
 }
 
+/// `text` as the name of a file, always the same one: what is special or upper case is percent-encoded.
+fn spelled(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut name = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_@".contains(&byte) {
+            name.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            write!(name, "%{byte:02x}").ok();
+        }
+    }
+    // A file's name has at most 255 bytes; what differs only behind that shares a folder.
+    name.truncate(240);
+    name
+}
+
 /// When the context in this folder was written.
 fn written(folder: &Path) -> std::time::SystemTime {
     std::fs::metadata(folder.join("context.toml"))
@@ -181,7 +207,14 @@ impl Backend for LiveBackend {
     }
 
     fn known(&self) -> Vec<Known> {
-        self.contexts()
+        let connected = self.live.mirror().connected();
+        if let Some((then, known)) = &*self.known.borrow()
+            && *then == connected
+        {
+            return known.clone();
+        }
+        let known: Vec<Known> = self
+            .contexts()
             .into_iter()
             .map(|(_, context)| Known {
                 address: context.target.address,
@@ -189,7 +222,9 @@ impl Backend for LiveBackend {
                 pin: context.target.pin.to_string(),
                 has_session: context.token.is_some(),
             })
-            .collect()
+            .collect();
+        self.known.replace(Some((connected, known.clone())));
+        known
     }
 
     fn fetch_pin(&self, address: &str) -> Asked<String> {
@@ -251,8 +286,10 @@ impl Backend for LiveBackend {
     }
 
     fn log_out(&self) {
-        // The answer does not matter: the token is forgotten here in any case.
+        // The session sends it before it closes. The answer does not matter: the token is forgotten here in any case.
         drop(self.live.request(Request::Logout));
+        self.live.disconnect();
+        self.known.replace(None);
         if let Some(folder) = self.connected_to.borrow().as_ref()
             && let Ok(Some(context)) = Context::load(folder)
         {
@@ -261,7 +298,6 @@ impl Backend for LiveBackend {
                 tracing::warn!(%error, "the login is still remembered on this computer");
             }
         }
-        self.live.disconnect();
     }
 
     fn disconnect(&self) {
@@ -285,5 +321,17 @@ impl Backend for LiveBackend {
             }
             None => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_master_is_spelled_out() {
+        assert_eq!(spelled("bob@lab-master:7420"), "bob@lab-master%3a7420");
+        assert_eq!(spelled("../B"), "%2e%2e%2f%42");
+        assert!(spelled(&"é".repeat(300)).len() <= 240);
     }
 }

@@ -50,8 +50,10 @@ pub struct AppState {
     pub awaited: Vec<crate::answers::Awaited>,
     /// What was submitted, as far as somebody asked.
     pub specs: BTreeMap<ProgramId, Arc<ProgramSpec>>,
-    /// Why programs wait, with the moment when the master said so.
-    pub whys: BTreeMap<ProgramId, (Explanation, Instant)>,
+    /// When the master refused to tell what was submitted.
+    pub refused: BTreeMap<ProgramId, Instant>,
+    /// Why programs wait, with the moment when the master said so; nothing when it refused to.
+    pub whys: BTreeMap<ProgramId, (Option<Explanation>, Instant)>,
 }
 
 /// The first screen.
@@ -244,6 +246,7 @@ impl AppState {
             outputs: Outputs::default(),
             awaited: Vec::new(),
             specs: BTreeMap::new(),
+            refused: BTreeMap::new(),
             whys: BTreeMap::new(),
         }
     }

@@ -50,14 +50,15 @@ const ROWS: &[Row] = {
     ]
 };
 
-const LONG_AGO: &[(&str, &str)] = &[
-    ("sieve.rs", "Rust"),
-    ("merge.py", "Python"),
-    ("hello.c", "C"),
-    ("wordcount.go", "Go"),
-    ("graph.js", "JavaScript"),
-    ("matrix.cpp", "C++"),
-    ("report.sh", "Bash"),
+/// Name, language, and the slaves that offer it.
+const LONG_AGO: &[(&str, &str, &[&str])] = &[
+    ("sieve.rs", "Rust", &["pc-03"]),
+    ("merge.py", "Python", &["pc-02", "pc-03", "pc-04", "pc-07"]),
+    ("hello.c", "C", &["pc-02", "pc-03", "pc-07"]),
+    ("wordcount.go", "Go", &["pc-02", "pc-04"]),
+    ("graph.js", "JavaScript", &["pc-04"]),
+    ("matrix.cpp", "C++", &["pc-02"]),
+    ("report.sh", "Bash", &["pc-02"]),
 ];
 
 /// The slave of this number, 0 to 4.
@@ -150,8 +151,8 @@ fn program(now: Timestamp, sequence: u64, row: &Row) -> ProgramView {
 #[must_use]
 pub fn old_program(now: Timestamp, sequence: u64) -> ProgramView {
     let kind = sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    let (name, language) = LONG_AGO[(kind % LONG_AGO.len() as u64) as usize];
-    let slave = ["pc-02", "pc-03", "pc-04", "pc-07"][(kind / 7 % 4) as usize];
+    let (name, language, slaves) = LONG_AGO[(kind % LONG_AGO.len() as u64) as usize];
+    let slave = slaves[(kind / 7 % slaves.len() as u64) as usize];
     let user = ["alice", "bob", "carol", "dave", "erin"][(kind / 28 % 5) as usize];
     let state = if kind.is_multiple_of(41) { State::Failed } else { State::Done };
     let seconds = 1_400 + (TOTAL.saturating_sub(sequence)) * 53;

@@ -10,7 +10,7 @@ use crate::{
     widgets::{self, Look, shown},
 };
 use client::{Link, Mirror};
-use common::UserError;
+use common::{ErrorCode, UserError};
 use egui::{Align2, CornerRadius, Key, Margin, Rect, Sense, Ui, Vec2, vec2};
 
 /// Width of the form.
@@ -166,13 +166,16 @@ fn form(ui: &mut Ui, mirror: &Mirror, known: &[Known], state: &mut ConnectState,
     ui.add_space(14.0);
     let address = state.address.trim().to_owned();
     let complete = !address.is_empty() && !state.user.trim().is_empty() && !state.password.is_empty();
-    let pinned = known.iter().find(|known| known.address == address).map(|known| known.pin.clone());
-    let confirmed = || state.confirmed.as_ref().filter(|(known, _)| *known == address).map(|(_, pin)| pin.clone());
-    let pinned = pinned.or_else(confirmed);
+    // What was confirmed in this window is newer than what is remembered.
+    let confirmed = state.confirmed.as_ref().filter(|(known, _)| *known == address).map(|(_, pin)| pin.clone());
+    let pinned =
+        confirmed.or_else(|| known.iter().find(|known| known.address == address).map(|known| known.pin.clone()));
     if let Some(pin) = state.pin.clone() {
-        pin_ui(ui, state, &pin, complete, commands);
+        pin_ui(ui, state, &pin, pinned.filter(|old| *old != pin), complete, commands);
         return;
     }
+    // A master that was set up anew shows another pin: the person decides, as at the first time.
+    let changed = mirror.address == address && refusal(mirror).is_some_and(|error| error.is(ErrorCode::PinWrong));
     let busy = state.asking_pin || mirror.link == Link::Connecting;
     let words = if busy { "Connecting…" } else { "Log in" };
     let response = ui
@@ -180,7 +183,7 @@ fn form(ui: &mut Ui, mirror: &Mirror, known: &[Known], state: &mut ConnectState,
         .inner
         .on_disabled_hover_text("Fill in address, user and password");
     if response.clicked() || (enter && complete && !busy) {
-        match pinned {
+        match pinned.filter(|_| !changed) {
             Some(pin) => commands.send(Command::LogIn(login(state, pin))),
             None => commands.send(Command::AskPin(address)),
         }
@@ -196,8 +199,15 @@ fn login(state: &ConnectState, pin: String) -> Login {
     }
 }
 
-/// The first time: the person compares what the master shows, as with ssh.
-fn pin_ui(ui: &mut Ui, state: &mut ConnectState, pin: &str, complete: bool, commands: &mut Commands) {
+/// The first time, or when the master shows another pin than `before`: the person compares, as with ssh.
+fn pin_ui(
+    ui: &mut Ui,
+    state: &mut ConnectState,
+    pin: &str,
+    before: Option<String>,
+    complete: bool,
+    commands: &mut Commands,
+) {
     let t = tokens(ui);
     let frame = egui::Frame::new()
         .fill(t.raised)
@@ -208,10 +218,24 @@ fn pin_ui(ui: &mut Ui, state: &mut ConnectState, pin: &str, complete: bool, comm
         ui.set_width(ui.available_width());
         ui.spacing_mut().item_spacing.y = 6.0;
         ui.label(egui::RichText::new("Is this your master?").font(fonts::strong()));
-        let words = "This computer has not been there before. Compare with what `ruche-master pin` prints on the \
-                     master's machine; nothing has been sent yet.";
+        let words = if before.is_some() {
+            "It shows another pin than before: either it was set up anew, or somebody is in between. Compare with \
+             what `ruche-master pin` prints on the master's machine; nothing has been sent yet."
+        } else {
+            "This computer has not been there before. Compare with what `ruche-master pin` prints on the \
+             master's machine; nothing has been sent yet."
+        };
         ui.add(egui::Label::new(egui::RichText::new(words).font(fonts::small()).color(t.muted)).wrap());
-        ui.add(egui::Label::new(egui::RichText::new(shown(pin)).font(fonts::mono_small())).wrap().selectable(true));
+        let mut pin_line = |caption: &str, pin: &str| {
+            if before.is_some() {
+                widgets::caption(ui, caption);
+            }
+            ui.add(egui::Label::new(egui::RichText::new(shown(pin)).font(fonts::mono_small())).wrap().selectable(true));
+        };
+        if let Some(old) = &before {
+            pin_line("Pin before", old);
+        }
+        pin_line("Pin now", pin);
         ui.add_space(4.0);
         ui.horizontal(|ui| {
             let yes =

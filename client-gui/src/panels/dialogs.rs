@@ -143,12 +143,12 @@ fn add_slave(ui: &mut Ui) -> Outcome {
     terminal(ui, "ruche-master join-string --data DIR");
     words(ui, "2. On the machine that is to run programs, start a slave with that line:");
     ui.add_space(4.0);
-    terminal(ui, "ruche-slave run --data ~/.local/share/ruche-slave --join STRING");
+    terminal(ui, "RUCHE_JOIN=STRING ruche-slave run --data ~/.local/share/ruche-slave");
     words(ui, "It appears in this list when it has connected. From then on it needs no join string.");
     ui.add_space(4.0);
-    words(ui, "What it could run, and how well it can fence programs in, it tells beforehand:");
+    words(ui, "What it could run, it tells beforehand:");
     ui.add_space(4.0);
-    terminal(ui, "ruche-slave doctor");
+    terminal(ui, "ruche-slave languages");
     match buttons(ui, None, "Close") {
         Some(_) => Outcome::Closed,
         None => Outcome::Open,
