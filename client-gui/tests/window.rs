@@ -1,5 +1,6 @@
 //! The whole window without a screen: by accessible names, with and without a mouse.
 
+use client::Link;
 use client_gui::{
     app::App,
     backend::Backend,
@@ -335,6 +336,32 @@ fn e10_the_pin_is_shown_before_anything_is_sent() {
     harness.get_by_label("Log in").click();
     harness.run_steps(6);
     harness.get_by_label("E-MASTER-UNREACHABLE");
+}
+
+#[test]
+fn e10_another_pin_than_before_is_shown_beside_the_old_one() {
+    let demo = demo();
+    demo.disconnect();
+    demo.change(|mirror| {
+        mirror.identity = None;
+        mirror.address = "other:7420".into();
+        mirror.link = Link::Refused { reason: UserError::new(ErrorCode::PinWrong, "another pin") };
+    });
+    let mut harness = window(&demo, (1_280.0, 1_200.0));
+    show(&mut harness, Pane::Connect);
+    let state = &mut harness.state_mut().state.connect;
+    (state.address, state.user, state.password) = ("other:7420".into(), "bob".into(), "secret".into());
+    state.confirmed = Some(("other:7420".into(), "sha256:0123".into()));
+    harness.run_steps(2);
+    harness.get_by_label("Log in").click();
+    harness.run_steps(6);
+    harness.get_by_label_contains("another pin than before");
+    harness.get_by_label_contains("sha256:0123");
+    harness.get_by_label_contains("sha256:4f4f");
+    harness.get_by_label("Yes, log in").click();
+    harness.run_steps(6);
+    let confirmed = harness.state().state.connect.confirmed.clone().unwrap();
+    assert!(confirmed.1.starts_with("sha256:4f4f"), "the new pin is used: {}", confirmed.1);
 }
 
 #[test]
