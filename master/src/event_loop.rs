@@ -349,6 +349,11 @@ impl EventLoop {
                 }
                 Ok(())
             }
+            Err(StoreError::Full(error)) if self.stopping && !self.room => {
+                // Nothing of this batch was acknowledged to anybody.
+                tracing::error!(%error, records = records.len(), "still no room on the disk; the master ends without this batch");
+                Err(full())
+            }
             Err(StoreError::Full(error)) => {
                 tracing::error!(%error, records = records.len(), "a batch does not fit on the disk; trying again");
                 self.room = false;

@@ -46,8 +46,8 @@ impl End {
 
     /// An end as the slave reports it.
     pub(super) fn reported(finished: Finished) -> Self {
-        let bytes =
-            [0, 1, 2].map(|place: usize| finished.tails[place].offset + finished.tails[place].bytes.len() as u64);
+        let bytes = [0, 1, 2]
+            .map(|place: usize| finished.tails[place].offset.saturating_add(finished.tails[place].bytes.len() as u64));
         Self {
             outcome: finished.outcome,
             started_at: finished.started_at,

@@ -29,17 +29,19 @@ impl Core {
         if bytes.is_empty() || bytes.len() > OUTPUT_CHUNK_BYTES_MAX {
             return;
         }
+        // A peer's number: no sum of it may wrap.
+        let Some(end) = offset.checked_add(bytes.len() as u64) else { return };
         // What has output has started; the report of it may come on another path.
         self.runs(sequence, self.now.wall);
         let Some(program) = self.programs.get(&sequence) else { return };
         let ProgramState::Running(run) = &program.state else { return };
         let stored = run.stored[stream as usize];
-        if offset + bytes.len() as u64 <= stored {
+        if end <= stored {
             // Sent again after a cut: it is here.
             return self.order(link, Order::Stored(vec![StoredUpTo { key, stream, offset: stored }]));
         }
         let limit = program.body.spec.limits.output.0.saturating_add(common::limits::COMPILE_OUTPUT_BYTES_MAX as u64);
-        if offset + bytes.len() as u64 > limit.saturating_add(OUTPUT_CHUNK_BYTES_MAX as u64) {
+        if end > limit.saturating_add(OUTPUT_CHUNK_BYTES_MAX as u64) {
             tracing::warn!(attempt = %key, "a slave sends more output than the program's limit; dropped");
             return;
         }

@@ -358,3 +358,14 @@ fn s4_a_configuration_that_did_not_change_resets_nothing() {
     bench.handle(Event::Reconfigured { max_processes: Some(2) });
     assert_eq!(bench.order(), Order::SetSlots(2));
 }
+
+#[test]
+fn e13_offsets_of_a_slave_that_wrap_change_nothing() {
+    let mut bench = Bench::new();
+    bench.slave(1);
+    let key = AttemptKey { program: bench.submit(1), attempt: 1 };
+    bench.told();
+    let (stream, bytes, guard) = (common::message::Stream::Stdout, vec![1, 2], Guard(None));
+    bench.handle(Event::SlaveOutput { link: LINK, key, stream, offset: u64::MAX, bytes, guard });
+    bench.assert_no_more_actions();
+}

@@ -43,9 +43,21 @@ pub(crate) fn open(outputs: &Path, key: AttemptKey, stream: Stream) -> io::Resul
     }
 }
 
-/// Bytes stored of a stream; zero when there is no file.
+/// Bytes stored of a stream; zero when there is no file. They are synced first: a master that was killed
+/// may have left bytes that only the system's memory holds.
 pub(crate) fn length(outputs: &Path, key: AttemptKey, stream: Stream) -> u64 {
-    std::fs::metadata(path(outputs, key, stream)).map_or(0, |metadata| metadata.len())
+    let path = path(outputs, key, stream);
+    let synced = || -> io::Result<u64> {
+        let file = File::open(&path)?;
+        file.sync_data()?;
+        Ok(file.metadata()?.len())
+    };
+    synced().unwrap_or_else(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            tracing::error!(path = %path.display(), %error, "an output cannot be read back");
+        }
+        0
+    })
 }
 
 /// Reads at most `length` bytes from `offset`; empty where there is nothing.
