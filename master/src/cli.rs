@@ -160,6 +160,8 @@ pub fn command() -> clap::Command {
 /// # Errors
 /// What a person should read.
 pub fn execute(cli: Cli) -> Result<(), UserError> {
+    // Everything in the data folder is for its owner alone, also what a library makes there.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     match cli.command {
         Command::Serve { data, listen, config, until_stdin_closes } => {
             let mut config = match config {
