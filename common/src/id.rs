@@ -52,6 +52,15 @@ pub struct AttemptKey {
     pub attempt: u32,
 }
 
+impl AttemptKey {
+    /// The fencing token of this attempt in this epoch of the history: later attempts have greater ones, and
+    /// attempts of a history that was restored from a backup have greater ones than all before it.
+    #[must_use]
+    pub const fn fence(self, epoch: u32) -> u64 {
+        (epoch as u64) << 32 | self.attempt as u64
+    }
+}
+
 impl fmt::Display for AttemptKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.program, self.attempt)

@@ -44,6 +44,11 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 pub const OUTBOUND_FRAMES_MAX: usize = 65_536;
 /// Bytes waiting to be written to one peer.
 pub const OUTBOUND_BYTES_MAX: usize = 32 << 20;
+/// A submit that waited for longer than this before the master came to it is refused as busy: refusing early
+/// keeps the answers to the others fast.
+pub const BUSY_AFTER: Duration = Duration::from_millis(500);
+/// When a client that was refused as busy should try again.
+pub const BUSY_RETRY: Duration = Duration::from_secs(2);
 /// Requests of one client that wait for an answer (follow and wait included).
 pub const REQUESTS_OPEN_MAX: usize = 4_096;
 /// Slave's part of the lease: cut off for longer than this, it kills its programs.
@@ -78,6 +83,12 @@ pub const COPIES_MAX: u32 = 1_000_000;
 pub const PROGRAMS_ALIVE_MAX: usize = 2_000_000;
 /// Starts after the first that `--retry` may ask for.
 pub const RETRY_MAX: u32 = 100;
+/// Attempts of one program that may end with the loss of their slave; then it is not tried again, so that a
+/// program that brings down its slave does not bring down all of them. HyperQueue's crash limit is 5 as well.
+pub const CRASHES_MAX: u32 = 5;
+/// Programs of one user that wait or run, unless the configuration says otherwise: half of all, so that one
+/// user cannot shut out the others.
+pub const PROGRAMS_PER_USER_MAX: usize = PROGRAMS_ALIVE_MAX / 2;
 /// Priority is 0 (last) to this (first).
 pub const PRIORITY_MAX: u8 = 100;
 /// Priority when none is given.
@@ -118,6 +129,11 @@ pub const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
 // --- Slaves -------------------------------------------------------------------------------------
 
+/// Attempts in a row that a slave fails to run by its own fault, before it is given nothing new.
+pub const SLAVE_FAILURES_MAX: u32 = 5;
+/// How long a slave that failed everything is set aside before one program tries it again; doubled with each
+/// failure, up to an hour.
+pub const ASIDE_FIRST: Duration = Duration::from_secs(60);
 /// Slots of one slave.
 pub const SLOTS_MAX: u32 = 1_024;
 /// Languages that one slave may offer.
@@ -148,8 +164,8 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 pub const PASSWORD_HASHES_AT_ONCE_MAX: usize = 2;
 /// Life of a session token.
 pub const SESSION_LIFE: Duration = Duration::from_secs(30 * 86_400);
-/// Life of a slave's certificate.
-pub const SLAVE_CERTIFICATE_LIFE: Duration = Duration::from_secs(365 * 86_400);
+/// Life of a slave's certificate. It is renewed when two thirds are over, so a slave may be away for days.
+pub const SLAVE_CERTIFICATE_LIFE: Duration = Duration::from_secs(7 * 86_400);
 /// Longest life of a join string.
 pub const JOIN_LIFE_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// Most uses of a join string.

@@ -80,6 +80,9 @@ pub struct ProgramView {
     pub output_truncated: bool,
     /// The last line of output, shortened; for a waiting program why it waits.
     pub last_line: String,
+    /// Since when the connection to its slave is lost: whether it still runs is not known. None unless it is
+    /// shown as running.
+    pub unknown_since: Option<Timestamp>,
 }
 
 /// A language that one slave can run.
@@ -156,6 +159,8 @@ pub struct SlaveView {
     pub machine: String,
     /// Its release.
     pub release: String,
+    /// Why it is given nothing new, when somebody or the master itself set it aside.
+    pub aside: Option<String>,
 }
 
 /// Which program a client is.

@@ -84,6 +84,7 @@ fn program_view(outcome: Option<Outcome>) -> ProgramView {
         compile_bytes: 12,
         output_truncated: true,
         last_line: "MemoryError".into(),
+        unknown_since: None,
     }
 }
 
@@ -102,6 +103,7 @@ fn slave_view() -> SlaveView {
         isolation: isolation(),
         machine: "Debian 12, 2 processors".into(),
         release: "0.1.0".into(),
+        aside: None,
     }
 }
 
@@ -185,6 +187,8 @@ fn samples() -> Vec<Message> {
         Command::Login { user: "alice".into(), password: Secret("correct horse".into()) }.into(),
         Command::Resume { token: Secret("t".into()) }.into(),
         Command::Enrol { secret: Secret("s".into()), name: "pc-07".into(), certificate_request: vec![0x30, 0] }.into(),
+        Command::Renew { certificate_request: vec![0x30, 0] }.into(),
+        Status::Renewed { certificates: vec![serde_bytes::ByteBuf::from(vec![1, 2])] }.into(),
         Data::Output { key: key(), stream: Stream::Stderr, offset: 70_000, bytes: b"bytes".to_vec() }.into(),
         Status::Welcome { protocol: 1, release: "0.1.0".into(), master: "lab".into() }.into(),
         Status::LoggedIn { client: client(), user: "alice".into(), role: Role::Admin, token: Secret("t".into()) }
@@ -222,19 +226,26 @@ fn samples() -> Vec<Message> {
             Request::Logout,
             Request::Events { limit: 10, before: Some(AT) },
             Request::Again { id: program(1), new_id: program(2) },
+            Request::SetAside { slave: "lab-3".to_owned(), reason: "new disk".to_owned() },
+            Request::TakeBack { slave: "lab-3".to_owned() },
         ]
         .map(request),
     );
     all.extend(
         [
-            Order::Assign(vec![Assignment { key: key(), spec: Arc::new(command_spec()), index: 1 }]),
+            Order::Assign(vec![Assignment {
+                key: key(),
+                spec: Arc::new(command_spec()),
+                index: 1,
+                fence: key().fence(1),
+            }]),
             Order::Withdraw(vec![key()]),
             Order::Cancel { keys: vec![key()], by: "bob".into() },
             Order::Acknowledge(vec![key()]),
             Order::Stored(vec![StoredUpTo { key: key(), stream: Stream::Compile, offset: 300 }]),
             Order::SetSlots(4),
             Order::Discard(vec![key()]),
-            Order::Registered { slots: 4, lease: limits::LEASE_SLAVE },
+            Order::Registered { slots: 4, lease: limits::LEASE_SLAVE, epoch: 1 },
         ]
         .map(order),
     );
@@ -265,6 +276,7 @@ fn samples() -> Vec<Message> {
         [
             Report::Register(Box::new(Registration {
                 instance: 8,
+                epoch: 1,
                 slots: 4,
                 languages: vec![offer()],
                 isolation: isolation(),
@@ -325,6 +337,7 @@ fn name(message: &Message) -> String {
             Command::Enrol { .. } => "command.enrol".into(),
             Command::Request { request, .. } => format!("request.{}", variant(request)),
             Command::Order(order) => format!("order.{}", variant(order)),
+            Command::Renew { .. } => "command.renew".into(),
         },
         Message::Status(status) => match status {
             Status::Welcome { .. } => "status.welcome".into(),
@@ -341,6 +354,7 @@ fn name(message: &Message) -> String {
                 [other] => format!("change.{}", variant(other)),
                 _ => "changes".into(),
             },
+            Status::Renewed { .. } => "status.renewed".into(),
         },
     }
 }

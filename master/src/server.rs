@@ -61,7 +61,7 @@ impl Server {
         let recovered = store.load()?;
         let stored = stored_outputs(&recovered, &outputs_folder);
         tracing::info!(alive = recovered.alive.len(), slaves = recovered.slaves.len(), "recovered");
-        let settings = Settings { lease: config.lease, max_processes: config.max_processes };
+        let settings = Settings { lease: config.lease, max_processes: config.max_processes, epoch: 1 };
         let core = Core::recover(recovered, &stored, settings, Now { wall: clock::now(), boot: clock::boot_now() });
         let listener = Listener::bind(&config.listen, &authority).await?;
         let address = listener.local_address();

@@ -64,7 +64,7 @@ fn through_executor(slave: &std::path::Path, count: usize, slots: usize) -> anyh
     while ended < count {
         while started < count && executor.running() < slots {
             let key = AttemptKey { program: ProgramId(uuid::Uuid::now_v7()), attempt: 1 };
-            executor.start(Assignment { key, spec: spec.clone(), index: 0 }, now());
+            executor.start(Assignment { key, spec: spec.clone(), index: 0, fence: 1 }, now());
             started += 1;
         }
         for event in executor.turn(Duration::from_secs(1), now)? {

@@ -82,6 +82,7 @@ impl<A: Announce> Slave<A> {
     pub fn new(core: Core, ready: Ready, identity: SlaveIdentity, slots: u32, announce: A) -> Self {
         let template = Registration {
             instance: instance(),
+            epoch: 0,
             slots,
             languages: ready.languages.iter().filter_map(crate::languages::Found::offer).collect(),
             isolation: ready.isolation.clone(),

@@ -38,6 +38,7 @@ pub(crate) fn row(outcome: Option<Outcome>) -> ProgramView {
         compile_bytes: 0,
         output_truncated: false,
         last_line: "hello".into(),
+        unknown_since: None,
     }
 }
 
@@ -135,6 +136,7 @@ fn e8_slaves_and_clients_have_exactly_the_promised_fields() {
         isolation: common::view::Isolation::default(),
         machine: String::new(),
         release: String::new(),
+        aside: None,
     });
     assert_eq!(
         slave,

@@ -370,6 +370,7 @@ fn row(id: ProgramId, sequence: u64, index: u32, copies: u32, spec: &ProgramSpec
         compile_bytes: 0,
         output_truncated: false,
         last_line: "the last line".into(),
+        unknown_since: None,
     }
 }
 
@@ -393,6 +394,7 @@ fn slave() -> SlaveView {
         isolation: common::view::Isolation::default(),
         machine: String::new(),
         release: String::new(),
+        aside: None,
     }
 }
 

@@ -245,7 +245,7 @@ impl Script {
                 self.set_slots(slave.as_deref(), *slots);
                 Ok(Reply::Ok)
             }
-            Request::SetPolicy(Policy::Fifo) => Ok(Reply::Ok),
+            Request::SetAside { .. } | Request::TakeBack { .. } | Request::SetPolicy(Policy::Fifo) => Ok(Reply::Ok),
             Request::SetPolicy(policy) => {
                 let sentence = format!("this release does not have the policy `{}`", policy.word());
                 Err(UserError::new(ErrorCode::PolicyUnavailable, sentence))

@@ -144,6 +144,7 @@ fn program(now: Timestamp, sequence: u64, row: &Row) -> ProgramView {
         compile_bytes: output.compile.len() as u64,
         output_truncated: false,
         last_line: last_line.to_owned(),
+        unknown_since: None,
     }
 }
 
@@ -222,6 +223,7 @@ fn slave(now: Timestamp, number: u32, name: &str, slots: (u32, u32), languages: 
         },
         machine: "Linux 6.1.0-18-amd64, 4 CPUs".to_owned(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
+        aside: None,
     }
 }
 

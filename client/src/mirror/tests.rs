@@ -28,6 +28,7 @@ fn row(sequence: u64, state: State) -> ProgramView {
         compile_bytes: 0,
         output_truncated: false,
         last_line: String::new(),
+        unknown_since: None,
     }
 }
 

@@ -54,4 +54,11 @@ pub enum Command {
     },
     /// The master orders a slave.
     Order(Order),
+    /// A slave asks for its next certificate over its present one; answered with `Status::Renewed`. What runs is
+    /// not touched: the next connection uses it.
+    Renew {
+        /// PKCS #10 request, DER, signed with a new key of the slave.
+        #[serde(with = "serde_bytes")]
+        certificate_request: Vec<u8>,
+    },
 }

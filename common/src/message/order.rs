@@ -14,6 +14,9 @@ pub struct Assignment {
     pub spec: Arc<ProgramSpec>,
     /// Its number among copies.
     pub index: u32,
+    /// What a program may fence its own writes with: grows with each attempt and with each restored history
+    /// ([`AttemptKey::fence`]).
+    pub fence: u64,
 }
 
 /// How far the master has stored a stream, synced.
@@ -53,7 +56,11 @@ pub enum Order {
     Registered {
         /// The slots that the master set.
         slots: u32,
-        /// How long the slave may be cut off before it kills its programs.
+        /// How long the slave may be cut off before it kills its programs: counted from when it sent the last
+        /// heartbeat that the master answered.
         lease: Duration,
+        /// Which history the master serves. It grows when one is restored from a backup; what a slave holds
+        /// of an earlier one is not wanted any more.
+        epoch: u32,
     },
 }

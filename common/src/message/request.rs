@@ -126,4 +126,16 @@ pub enum Request {
         /// The ID of the new one, made by the client.
         new_id: ProgramId,
     },
+    /// Give a slave nothing new: it finishes what it has; `Reply::Ok`.
+    SetAside {
+        /// The slave by name.
+        slave: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Give a slave programs again, whoever set it aside; `Reply::Ok`.
+    TakeBack {
+        /// The slave by name.
+        slave: String,
+    },
 }

@@ -55,6 +55,11 @@ pub enum Status {
     Report(Report),
     /// What a watching client asked to see has changed.
     Changes(Vec<Change>),
+    /// Answer to `Renew`.
+    Renewed {
+        /// The chain, DER: the slave's next certificate, then the CA's.
+        certificates: Vec<serde_bytes::ByteBuf>,
+    },
 }
 
 /// Answers to the variants of [`super::Request`].
@@ -148,8 +153,11 @@ pub enum Change {
 /// What a slave is and holds, told at each connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Registration {
-    /// Made anew at each start of the agent.
+    /// Says that the slave remembers: as long as it is the same, what the slave does not tell of it never got.
+    /// Made anew at each start of the machine, and whenever the slave's journal is not whole.
     pub instance: u64,
+    /// The epoch of the master's history that what it holds belongs to; 0 before the first registration.
+    pub epoch: u32,
     /// Slots that it offers.
     pub slots: u32,
     /// What it can run.

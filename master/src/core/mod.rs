@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     /// Slots of every slave, unless people set something else while the master ran.
     pub(crate) max_processes: Option<u32>,
+    /// Which history is served: grows when one is restored from a backup.
+    pub(crate) epoch: u32,
 }
 
 impl Settings {

@@ -21,7 +21,10 @@ pub(super) const fn of(request: &Request) -> Permission {
     match request {
         Request::Submit { .. } | Request::Again { .. } => Permission::Submit,
         Request::Cancel { .. } => Permission::Stop,
-        Request::SetMaxProcesses { .. } | Request::SetPolicy(_) => Permission::Operate,
+        Request::SetMaxProcesses { .. }
+        | Request::SetPolicy(_)
+        | Request::SetAside { .. }
+        | Request::TakeBack { .. } => Permission::Operate,
         Request::List(_)
         | Request::Show { .. }
         | Request::Spec { .. }
@@ -90,6 +93,8 @@ mod tests {
             (Request::Cancel { ids: vec![] }, [false, true, true, true]),
             (Request::SetMaxProcesses { slave: None, slots: 1 }, [false, false, true, true]),
             (Request::SetPolicy(Policy::Fifo), [false, false, true, true]),
+            (Request::SetAside { slave: String::new(), reason: String::new() }, [false, false, true, true]),
+            (Request::TakeBack { slave: String::new() }, [false, false, true, true]),
             (Request::List(HistoryQuery::default()), [true; 4]),
             (Request::Show { id }, [true; 4]),
             (Request::Spec { id }, [true; 4]),

@@ -146,6 +146,7 @@ impl Program {
             compile_bytes,
             output_truncated: false,
             last_line: String::new(),
+            unknown_since: None,
         }
     }
 }

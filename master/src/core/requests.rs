@@ -97,6 +97,7 @@ impl Core {
             Request::Summary => Ok(Reply::Summary(self.summary())),
             Request::SetMaxProcesses { slave, slots } => self.set_max_processes(slave, slots, &user),
             Request::SetPolicy(policy) => Self::set_policy(policy),
+            Request::SetAside { slave, .. } | Request::TakeBack { slave } => Err(self.no_slave(&slave)),
             Request::Watch { programs, slaves, clients } => {
                 self.watch.choose(client, Choice { programs, slaves, clients });
                 Ok(Reply::Ok)
@@ -129,6 +130,11 @@ impl Core {
 
     fn ask(&mut self, client: ClientId, id: RequestId, query: Query, then: Then) {
         self.actions.push(Action::Ask { client, id, query, then });
+    }
+
+    fn no_slave(&self, name: &str) -> UserError {
+        let sentence = format!("no slave is called `{}`", common::escape::RawText::from(name));
+        UserError::new(ErrorCode::SlaveUnknown, sentence)
     }
 
     pub(super) fn unknown(&self, id: ProgramId) -> UserError {

@@ -171,7 +171,7 @@ impl Core {
         self.links.insert(link, id);
         self.watch.slave(id);
         let slots = self.scheduler.slave(id).map_or(0, |slave| slave.slots);
-        self.order(link, Order::Registered { slots, lease: self.settings.slave_lease() });
+        self.order(link, Order::Registered { slots, lease: self.settings.slave_lease(), epoch: self.settings.epoch });
         self.compare(id, link, &told, same_agent);
         self.fail_impossible();
     }
@@ -344,7 +344,8 @@ impl Core {
                         self.orders.entry(link).or_default().push(Order::Assign(full));
                     }
                     *bytes += program.body.bytes;
-                    batch.push(Assignment { key: program.key(), spec, index: program.index });
+                    let key = program.key();
+                    batch.push(Assignment { key, spec, index: program.index, fence: key.fence(self.settings.epoch) });
                 }
                 Decision::Withdraw { program, slave } => {
                     let link = self.slaves.get(&slave).and_then(|slave| slave.link);

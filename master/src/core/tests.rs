@@ -40,7 +40,7 @@ impl Bench {
     }
 
     fn recovered(recovered: Recovered) -> Self {
-        let settings = Settings { lease: Duration::from_secs(50), max_processes: None };
+        let settings = Settings { lease: Duration::from_secs(50), max_processes: None, epoch: 1 };
         let now = Now { wall: Timestamp(1_000_000_000), boot: BootTime(5_000_000) };
         let core = Core::recover(recovered, &BTreeMap::new(), settings, now);
         let mut bench = Self { core, now, actions: Vec::new(), requests: 0 };
@@ -88,6 +88,7 @@ impl Bench {
         self.handle(Event::SlaveEnrolled { id: SLAVE, name: "s1".into(), retired: None });
         let registration = Registration {
             instance: 1,
+            epoch: 0,
             slots,
             languages: vec![],
             isolation: Isolation::default(),

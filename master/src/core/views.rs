@@ -33,6 +33,7 @@ impl Core {
             isolation: slave.isolation.clone(),
             machine: slave.machine.clone(),
             release: slave.release.clone(),
+            aside: None,
         })
     }
 

@@ -51,9 +51,11 @@ async fn login(shared: &Shared, connection: &mut Connection) -> Result<Option<Lo
             shared.doorman.login(user, password.0, connection.address.ip()).await.map(Some)
         }
         Command::Resume { token } => shared.doorman.resume(token.0).await.map(Some),
-        Command::Hello(_) | Command::Enrol { .. } | Command::Request { .. } | Command::Order(_) => {
-            Err(protocol_error("a login"))
-        }
+        Command::Hello(_)
+        | Command::Enrol { .. }
+        | Command::Renew { .. }
+        | Command::Request { .. }
+        | Command::Order(_) => Err(protocol_error("a login")),
     }
 }
 

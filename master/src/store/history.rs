@@ -154,6 +154,7 @@ fn view(row: &Row<'_>) -> Result<ProgramView, StoreError> {
         compile_bytes: number(20)?,
         output_truncated: row.get(21)?,
         last_line: row.get(22)?,
+        unknown_since: None,
     })
 }
 

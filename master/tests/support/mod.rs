@@ -178,6 +178,7 @@ pub(crate) fn registration(slots: u32) -> Registration {
     let language = |name: &str| LanguageOffer { name: name.into(), version: "1".into(), extensions: vec![] };
     Registration {
         instance: 1,
+        epoch: 0,
         slots,
         languages: vec![language("Python"), language("C")],
         isolation: Isolation::default(),
@@ -326,7 +327,7 @@ impl Slave {
             assigned: VecDeque::new(),
         };
         match slave.order().await {
-            Order::Registered { slots, lease } => slave.registered = (slots, lease),
+            Order::Registered { slots, lease, epoch: _ } => slave.registered = (slots, lease),
             other => panic!("{other:?}"),
         }
         slave

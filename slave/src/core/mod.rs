@@ -165,7 +165,7 @@ impl Core {
                     self.discard(key);
                 }
             }
-            Order::Registered { slots, lease } => {
+            Order::Registered { slots, lease, epoch: _ } => {
                 self.slots = slots.min(self.slots_max);
                 self.lease = lease;
                 self.registered(now);

@@ -21,7 +21,7 @@ fn key(number: u128) -> AttemptKey {
 fn assign(numbers: std::ops::Range<u128>) -> Event {
     let spec = Arc::new(ProgramSpec::new("x", Work::Command { command: "x".into() }));
     Event::Order(Order::Assign(
-        numbers.map(|number| Assignment { key: key(number), spec: spec.clone(), index: 0 }).collect(),
+        numbers.map(|number| Assignment { key: key(number), spec: spec.clone(), index: 0, fence: 1 }).collect(),
     ))
 }
 
@@ -38,7 +38,7 @@ impl Bench {
     }
 
     fn register(&mut self, slots: u32) {
-        self.event(Event::Order(Order::Registered { slots, lease: limits::LEASE_SLAVE }));
+        self.event(Event::Order(Order::Registered { slots, lease: limits::LEASE_SLAVE, epoch: 1 }));
     }
 
     fn event(&mut self, event: Event) {

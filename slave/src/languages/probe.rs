@@ -140,7 +140,7 @@ fn start(probe: Probe, executor: &mut Executor, running: &mut BTreeMap<AttemptKe
     let spec = Arc::new(probe.spec());
     executor.set_languages(running.values().map(Probe::offered).chain([probe.offered()]));
     running.insert(key, probe);
-    executor.start(Assignment { key, spec, index: 0 }, transport::clock::now());
+    executor.start(Assignment { key, spec, index: 0, fence: 1 }, transport::clock::now());
 }
 
 /// The first number with a dot in it, such as `3.11.2`; else the first number.

@@ -102,7 +102,7 @@ impl Kit {
 
     pub(crate) fn start(&mut self, spec: ProgramSpec) -> AttemptKey {
         let key = AttemptKey { program: ProgramId(uuid::Uuid::now_v7()), attempt: 1 };
-        self.executor().start(Assignment { key, spec: Arc::new(spec), index: 0 }, now());
+        self.executor().start(Assignment { key, spec: Arc::new(spec), index: 0, fence: 1 }, now());
         key
     }
 

@@ -67,7 +67,7 @@ async fn play() -> Played {
     connection.sender.send(welcome).unwrap();
     let mut played = Played { connection, asks, slave };
     let Report::Register(_) = played.report().await else { panic!("no registration") };
-    played.order(Order::Registered { slots: 1, lease: common::limits::LEASE_SLAVE });
+    played.order(Order::Registered { slots: 1, lease: common::limits::LEASE_SLAVE, epoch: 1 });
     played
 }
 
@@ -78,7 +78,7 @@ impl Played {
 
     fn assign(&self, spec: ProgramSpec) -> AttemptKey {
         let key = AttemptKey { program: ProgramId(uuid::Uuid::now_v7()), attempt: 1 };
-        self.order(Order::Assign(vec![Assignment { key, spec: Arc::new(spec), index: 0 }]));
+        self.order(Order::Assign(vec![Assignment { key, spec: Arc::new(spec), index: 0, fence: 1 }]));
         key
     }
 
