@@ -161,6 +161,7 @@ impl Core {
                 submitted_at,
                 attempt: 0,
                 cancel_by: None,
+                crashes: 0,
                 state: ProgramState::Waiting,
             };
             self.add_program(sequence, program, &need);

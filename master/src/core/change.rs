@@ -200,6 +200,7 @@ impl Core {
             slave: program.slave(),
             started_at: program.started_at(),
             cancel_by: program.cancel_by.clone(),
+            crashes: program.crashes,
         });
         self.record(record);
         if was != state {

@@ -43,6 +43,8 @@ pub(super) struct Program {
     pub(super) attempt: u32,
     /// Who wants it stopped.
     pub(super) cancel_by: Option<Arc<str>>,
+    /// Attempts that ended with the loss of their slave.
+    pub(super) crashes: u32,
     pub(super) state: ProgramState,
 }
 

@@ -79,6 +79,7 @@ impl Core {
                 submitted_at: row.submitted_at,
                 attempt: row.attempt,
                 cancel_by: row.cancel_by,
+                crashes: row.crashes,
                 state: ProgramState::Waiting,
             };
             let need = Requirement::of(&program.body.spec);

@@ -327,6 +327,7 @@ fn e13_what_a_slave_without_a_name_ran_is_lost_after_a_restart() {
             submitted_at: Timestamp(5),
             started_at: None,
             cancel_by: None,
+            crashes: 0,
         }
     };
     let recovered = Recovered {

@@ -49,6 +49,7 @@ impl SqliteStore {
                 Record::Spec { .. }
                 | Record::New(_)
                 | Record::SlaveSeen(_)
+                | Record::SlaveAside { .. }
                 | Record::Setting { .. }
                 | Record::Event(_) => None,
             })
@@ -135,6 +136,10 @@ fn write_all(
                 end(transaction, keys, ended)?;
             }
             Record::SlaveSeen(seen) => see_slave(transaction, seen)?,
+            Record::SlaveAside { id, reason } => {
+                let sql = "UPDATE slave SET aside = ?2 WHERE id = ?1";
+                transaction.prepare_cached(sql)?.execute(params![id.0, reason])?;
+            }
             Record::Setting { name, value } => match value {
                 Some(value) => {
                     let sql = "INSERT INTO setting (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2";
@@ -189,16 +194,18 @@ fn insert(
 fn move_on(transaction: &Transaction<'_>, keys: &mut Keys<'_>, moved: &Moved, was: State) -> Result<(), StoreError> {
     let slave = keys.slave(transaction, moved.slave)?;
     let started_at = moved.started_at.map(|at| signed(at.0));
+    let cancel_by = moved.cancel_by.as_deref();
     if was == moved.state {
         // The state's indexes stay as they are.
-        let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, cancel_by = ?5 WHERE sequence = ?1";
-        let row = params![signed(moved.sequence), moved.attempt, slave, started_at, moved.cancel_by.as_deref()];
+        let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, cancel_by = ?5, crashes = ?6
+                   WHERE sequence = ?1";
+        let row = params![signed(moved.sequence), moved.attempt, slave, started_at, cancel_by, moved.crashes];
         transaction.prepare_cached(sql)?.execute(row)?;
     } else {
-        let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, cancel_by = ?5, state = ?6
-                   WHERE sequence = ?1";
+        let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, cancel_by = ?5, crashes = ?6,
+                   state = ?7 WHERE sequence = ?1";
         let state = state_number(moved.state);
-        let row = params![signed(moved.sequence), moved.attempt, slave, started_at, moved.cancel_by.as_deref(), state];
+        let row = params![signed(moved.sequence), moved.attempt, slave, started_at, cancel_by, moved.crashes, state];
         transaction.prepare_cached(sql)?.execute(row)?;
     }
     Ok(())

@@ -30,6 +30,8 @@ pub(crate) struct AliveRow {
     pub(crate) submitted_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) cancel_by: Option<Arc<str>>,
+    /// Attempts so far that ended with the loss of their slave.
+    pub(crate) crashes: u32,
 }
 
 /// A slave that was enrolled.
@@ -41,6 +43,8 @@ pub(crate) struct SlaveRow {
     pub(crate) slots: u32,
     pub(crate) languages: Vec<LanguageOffer>,
     pub(crate) seen_at: Timestamp,
+    /// Why a person set it aside.
+    pub(crate) aside: Option<String>,
 }
 
 /// Everything that the core begins with.
@@ -87,7 +91,7 @@ impl SqliteStore {
         let mut spec_of = self.connection.prepare("SELECT body, hash FROM spec WHERE key = ?1")?;
         let sql = format!(
             "SELECT p.sequence, p.id, p.spec, o.name, p.client, p.idx, p.copies, p.state, p.attempt, s.id,
-             p.submitted_at, p.started_at, p.cancel_by FROM program p JOIN owner o ON o.key = p.owner
+             p.submitted_at, p.started_at, p.cancel_by, p.crashes FROM program p JOIN owner o ON o.key = p.owner
              LEFT JOIN slave s ON s.key = p.slave
              WHERE p.owner IN (SELECT key FROM owner) AND p.state IN ({}, {}, {}) ORDER BY p.sequence",
             state_number(State::Waiting),
@@ -129,13 +133,15 @@ impl SqliteStore {
                 submitted_at: Timestamp(unsigned(row.get(10)?)),
                 started_at: row.get::<_, Option<i64>>(11)?.map(|at| Timestamp(unsigned(at))),
                 cancel_by: row.get::<_, Option<String>>(12)?.map(Into::into),
+                crashes: row.get(13)?,
             });
         }
         Ok(alive)
     }
 
     fn load_slaves(&self) -> Result<Vec<SlaveRow>, StoreError> {
-        let sql = "SELECT id, name, instance, slots, languages, seen_at FROM slave WHERE retired = 0 ORDER BY name";
+        let sql =
+            "SELECT id, name, instance, slots, languages, seen_at, aside FROM slave WHERE retired = 0 ORDER BY name";
         let mut statement = self.connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         let mut slaves = Vec::new();
@@ -149,6 +155,7 @@ impl SqliteStore {
                 // What an older release wrote is only a memory; the slave tells it anew.
                 languages: decode_record(&languages).unwrap_or_default(),
                 seen_at: Timestamp(unsigned(row.get(5)?)),
+                aside: row.get(6)?,
             });
         }
         Ok(slaves)

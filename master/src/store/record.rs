@@ -28,6 +28,13 @@ pub(crate) enum Record {
     Ended(Box<Ended>),
     /// A slave registered.
     SlaveSeen(Box<SlaveSeen>),
+    /// A person set a slave aside for this reason, or took it back.
+    SlaveAside {
+        /// The slave.
+        id: SlaveId,
+        /// Why; none when it takes programs again.
+        reason: Option<String>,
+    },
     /// A setting that people changed while the master ran.
     Setting {
         /// Its name.
@@ -63,6 +70,8 @@ pub(crate) struct Moved {
     pub(crate) slave: Option<SlaveId>,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) cancel_by: Option<Arc<str>>,
+    /// Attempts so far that ended with the loss of their slave.
+    pub(crate) crashes: u32,
 }
 
 /// How a program ended, and what is kept of it.

@@ -40,4 +40,8 @@ CREATE TABLE invitation (secret BLOB PRIMARY KEY, expires_at INTEGER NOT NULL, u
 -- Each step of a program rewrites every index that has its state: one of them is enough, as the owners
 -- of programs in a state are few and known from the totals.
 DROP INDEX program_state;
+", "
+-- Attempts that ended with the loss of their slave; and why a person set a slave aside.
+ALTER TABLE program ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE slave ADD COLUMN aside TEXT;
 "];

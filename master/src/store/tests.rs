@@ -1,7 +1,7 @@
 //! The store by itself: what was written is what is read.
 
 use super::{Moved, NewProgram, Record, SqliteStore, Storage, history::page, open::open_reader};
-use common::{ClientId, ProgramId, ProgramSpec, Timestamp, Work, message::HistoryQuery, program::State};
+use common::{ClientId, ProgramId, ProgramSpec, SlaveId, Timestamp, Work, message::HistoryQuery, program::State};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -33,6 +33,7 @@ fn moved(sequence: u64, was: State, state: State, cancel_by: Option<&str>) -> Re
         slave: None,
         started_at: None,
         cancel_by: cancel_by.map(Into::into),
+        crashes: 0,
     })
 }
 
@@ -95,4 +96,24 @@ fn e8_pages_of_states_are_the_newest_of_all_owners() {
         "EXPLAIN QUERY PLAN SELECT sequence FROM program WHERE owner IN (SELECT key FROM owner) AND state IN (0, 1)";
     let plan: String = connection.query_row(sql, [], |row| row.get(3)).unwrap();
     assert!(plan.contains("program_owner"), "{plan}");
+}
+
+#[test]
+fn f18_crashes_of_a_program_and_the_reason_of_a_slave_set_aside_are_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path()).unwrap();
+    let id = SlaveId(Uuid::from_u128(9));
+    store.connection.execute("INSERT INTO slave (id, name, enrolled_at) VALUES (?1, 's1', 1)", [id.0]).unwrap();
+    let crashed = |was, state, crashes| {
+        let Record::Moved(step) = moved(1, was, state, None) else { panic!() };
+        Record::Moved(Moved { crashes, ..step })
+    };
+    store.commit(&[spec(), new(1), crashed(State::Waiting, State::Waiting, 2)]).unwrap();
+    let aside = |reason: Option<&str>| Record::SlaveAside { id, reason: reason.map(Into::into) };
+    store.commit(&[aside(Some("new disk")), crashed(State::Waiting, State::Running, 3)]).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.alive[0].crashes, 3);
+    assert_eq!(loaded.slaves[0].aside.as_deref(), Some("new disk"));
+    store.commit(&[aside(None)]).unwrap();
+    assert_eq!(store.load().unwrap().slaves[0].aside, None);
 }
