@@ -77,7 +77,7 @@ impl From<&ConnectError> for UserError {
             ConnectError::NotMaster { .. } => Self::new(ErrorCode::ProtocolError, sentence),
             ConnectError::PinWrong { .. } => Self::new(ErrorCode::PinWrong, sentence),
             ConnectError::OutOfDate { .. } => Self::new(ErrorCode::PinWrong, sentence)
-                .with_hint("check the clocks of both computers; a restart of the master renews its certificate"),
+                .with_hint("check the clocks of both computers; the master renews its certificate by itself"),
             ConnectError::Identity(_) => Self::new(ErrorCode::IdentityRefused, sentence),
         }
     }

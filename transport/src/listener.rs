@@ -3,7 +3,7 @@
 use crate::{
     connection::{BeforeLogin, Connection, PeerIdentity, TlsStream, buffered},
     gate::{Gate, Permit},
-    identity::{Authority, IdentityError, slave_of},
+    identity::{Authority, IdentityError, ends_at, slave_of},
     tls::{ALPN, TLS_BUFFER_BYTES, server_config},
 };
 use common::{
@@ -161,11 +161,12 @@ impl Pending {
         if tls.alpn_protocol() != Some(ALPN) {
             return Err(HandshakeError::Protocol);
         }
-        let peer = match tls.peer_certificates() {
-            None | Some([]) => PeerIdentity::Anonymous,
-            Some([leaf, ..]) => PeerIdentity::Slave(slave_of(leaf).ok_or(HandshakeError::Identity)?),
+        let (peer, until) = match tls.peer_certificates() {
+            None | Some([]) => (PeerIdentity::Anonymous, None),
+            Some([leaf, ..]) => (PeerIdentity::Slave(slave_of(leaf).ok_or(HandshakeError::Identity)?), ends_at(leaf)),
         };
         let before_login = BeforeLogin { permit, accepted };
-        Ok(Connection::start(TlsStream::Server(stream), peer, address, Some(before_login)))
+        let connection = Connection::start(TlsStream::Server(stream), peer, address, Some(before_login));
+        Ok(Connection { certificate_until: until, ..connection })
     }
 }

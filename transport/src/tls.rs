@@ -39,13 +39,11 @@ pub(crate) fn server_config(authority: &Authority) -> Result<Arc<ServerConfig>, 
         .allow_unauthenticated()
         .build()
         .map_err(IdentityError::crypto)?;
-    let (chain, key) = authority.server();
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(IdentityError::crypto)?
         .with_client_cert_verifier(clients)
-        .with_single_cert(chain, key)
-        .map_err(IdentityError::crypto)?;
+        .with_cert_resolver(authority.server());
     config.alpn_protocols = vec![ALPN.to_vec()];
     // A resumed session would carry over an identity that may have been revoked since.
     config.session_storage = Arc::new(NoServerSessionStorage {});

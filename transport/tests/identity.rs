@@ -215,3 +215,25 @@ async fn a5_a_slave_of_another_master_or_out_of_date_is_refused() {
     assert!(matches!(handshake_of(&master, &expired).await, Err(HandshakeError::Tls(_))));
     master.assert_serves().await;
 }
+
+#[tokio::test]
+async fn a9_a_certificate_is_renewed_with_a_new_key_when_two_thirds_of_its_life_are_over() {
+    let master = Master::start().await;
+    let now = transport::clock::now();
+    let identity = testing::enrolled_slave(&master.authority, slave_id(3), "s3", "m:1").unwrap();
+    assert!(!identity.renewal_due(common::Timestamp(now.0 + 2_300 * 1_000_000)));
+    assert!(identity.renewal_due(common::Timestamp(now.0 + 2_500 * 1_000_000)));
+    let key = EnrolmentKey::generate().unwrap();
+    let chain = master.authority.issue_slave(&key.request_der(), slave_id(3), HOUR).unwrap();
+    let renewed = identity.renewed(key, chain).unwrap();
+    assert_eq!((renewed.id, renewed.name.as_str(), renewed.address()), (slave_id(3), "s3", "m:1"));
+    assert_eq!(handshake_of(&master, &renewed).await.unwrap(), PeerIdentity::Slave(slave_id(3)));
+    // An answer for another slave, or for another key, changes nothing.
+    let key = EnrolmentKey::generate().unwrap();
+    let other = master.authority.issue_slave(&key.request_der(), slave_id(4), HOUR).unwrap();
+    assert!(matches!(identity.renewed(key, other), Err(IdentityError::Certificates(_))));
+    let key = EnrolmentKey::generate().unwrap();
+    let own = master.authority.issue_slave(&key.request_der(), slave_id(3), HOUR).unwrap();
+    let error = identity.renewed(EnrolmentKey::generate().unwrap(), own).unwrap_err();
+    assert!(matches!(error, IdentityError::Certificates(_)));
+}

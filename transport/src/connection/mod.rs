@@ -14,7 +14,7 @@ pub use receiver::{ReceiveError, Receiver};
 pub use sender::{SendError, Sender};
 
 use crate::gate::Permit;
-use common::SlaveId;
+use common::{SlaveId, Timestamp};
 use shared::Shared;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{io::BufReader, net::TcpStream, time::Instant};
@@ -47,6 +47,8 @@ pub struct Connection {
     pub receiver: Receiver,
     /// Who the peer is. A dialler knows the master by its pin, so it sees `Anonymous`.
     pub peer: PeerIdentity,
+    /// When the certificate that the peer showed ends, on the wall clock; none without one.
+    pub certificate_until: Option<Timestamp>,
     /// Where the peer is.
     pub address: SocketAddr,
 }
@@ -76,7 +78,7 @@ impl Connection {
         }
         tokio::spawn(writer::run(shared.clone()));
         let sender = Sender::new(shared.clone());
-        Self { sender, receiver: Receiver::new(shared, before_login), peer, address }
+        Self { sender, receiver: Receiver::new(shared, before_login), peer, certificate_until: None, address }
     }
 
     /// The peer has proved who it is: large frames are accepted, and the connection no longer counts among

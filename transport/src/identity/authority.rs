@@ -1,27 +1,28 @@
 //! The master's private CA and its server certificate.
 
 use super::{
-    CaPin, IdentityError, MASTER_NAME,
-    certificate::{parameters, pin_of, pin_of_key, slave_uri, validity},
+    CaPin, IdentityError,
+    certificate::{parameters, pin_of, pin_of_key, slave_uri},
     files::{make_folder, read_private, write_private},
+    server::{self, ServerIdentity},
 };
 use common::{SlaveId, units::Duration};
 use rcgen::{
     BasicConstraints, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PublicKeyData, SanType,
 };
-use rustls_pki_types::{
-    CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject,
-};
+use rustls::server::ResolvesServerCert;
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject};
 use std::{
-    path::Path,
-    time::{Duration as StdDuration, SystemTime},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration as StdDuration,
 };
 
 const DAY: StdDuration = StdDuration::from_secs(86_400);
 /// Longer than any installation lives: every client and slave pins the CA's key.
 const CA_LIFE: StdDuration = DAY.saturating_mul(30 * 365);
-/// A master that is never restarted must not lose its name; it is renewed at a start in its second half.
+/// Renewed in its second half, at a start or while the master runs.
 const SERVER_LIFE: StdDuration = DAY.saturating_mul(5 * 365);
 /// More than any life that we give, so that no date leaves the calendar.
 const LIFE_MAX: StdDuration = DAY.saturating_mul(30 * 365);
@@ -31,8 +32,8 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
     pin: CaPin,
-    server_chain: Vec<CertificateDer<'static>>,
-    server_key: PrivateKeyDer<'static>,
+    dir: PathBuf,
+    server: Arc<ServerIdentity>,
 }
 
 impl Authority {
@@ -46,8 +47,22 @@ impl Authority {
         make_folder(dir)?;
         let (issuer, certificate) = load_or_create_ca(dir)?;
         let pin = pin_of_key(&issuer.key().subject_public_key_info());
-        let (server_chain, server_key) = load_or_create_server(dir, &issuer, &certificate)?;
-        Ok(Self { issuer, certificate, pin, server_chain, server_key })
+        let server = ServerIdentity::new(server::load_or_create(dir, &issuer, &certificate, SERVER_LIFE)?);
+        Ok(Self { issuer, certificate, pin, dir: dir.to_owned(), server })
+    }
+
+    /// Makes the server's certificate anew, on disk and for every handshake from now on, when the first half of
+    /// its life is over; whether it was. Connections that stand are not touched. To be called now and then by a
+    /// master that runs for years.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written; the old certificate then goes on being shown.
+    pub fn renew_server(&self) -> Result<bool, IdentityError> {
+        let old = self.server.is_old();
+        if old {
+            self.server.replace(server::load_or_create(&self.dir, &self.issuer, &self.certificate, SERVER_LIFE)?);
+        }
+        Ok(old)
     }
 
     /// What clients and slaves know this master by.
@@ -83,8 +98,9 @@ impl Authority {
         &self.certificate
     }
 
-    pub(crate) fn server(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        (self.server_chain.clone(), self.server_key.clone_key())
+    /// What handshakes show.
+    pub(crate) fn server(&self) -> Arc<dyn ResolvesServerCert> {
+        self.server.clone()
     }
 }
 
@@ -131,43 +147,34 @@ fn load_or_create_ca(dir: &Path) -> Result<(Issuer<'static, KeyPair>, Certificat
     Ok((issuer, certificate))
 }
 
-/// The server's chain, leaf first, and its key. A missing, damaged, foreign or old one is made anew: nobody
-/// pins it.
-fn load_or_create_server(
-    dir: &Path,
-    issuer: &Issuer<'static, KeyPair>,
-    ca: &CertificateDer<'static>,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), IdentityError> {
-    let (key_path, certificate_path) = (dir.join("server.key"), dir.join("server.crt"));
-    let old_key = read_private(&key_path)?.and_then(|pem| KeyPair::from_pem(&pem).ok());
-    let old_chain = read_private(&certificate_path)?.map(|pem| chain_from_pem(&pem)).unwrap_or_default();
-    if let (Some(key), [leaf, old_ca]) = (&old_key, old_chain.as_slice()) {
-        let fits = pin_of(leaf) == Some(pin_of_key(&key.subject_public_key_info())) && old_ca == ca;
-        let young = validity(leaf).is_some_and(|(end, life)| SystemTime::now() + life / 2 < end);
-        if fits && young {
-            return Ok((old_chain, private_key(key)));
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Listener, connect, fetch_pin};
+
+    #[tokio::test]
+    async fn a9_an_old_certificate_of_the_master_is_replaced_while_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::load_or_create(folder.path()).unwrap();
+        assert!(!authority.renew_server().unwrap(), "it is new");
+        let listener = Listener::bind("127.0.0.1:0", &authority).await.unwrap();
+        let address = listener.local_address().to_string();
+        tokio::spawn(async move {
+            loop {
+                drop(listener.accept().await.handshake().await);
+            }
+        });
+        // One that is already over: nobody takes it.
+        std::fs::remove_file(folder.path().join("server.crt")).unwrap();
+        let over = server::load_or_create(folder.path(), &authority.issuer, &authority.certificate, StdDuration::ZERO);
+        authority.server.replace(over.unwrap());
+        connect(&address, authority.pin(), None).await.unwrap_err();
+        assert!(authority.renew_server().unwrap());
+        connect(&address, authority.pin(), None).await.unwrap();
+        assert_eq!(fetch_pin(&address).await.unwrap(), authority.pin());
+        // The disk has it too.
+        let shown = std::fs::read(folder.path().join("server.crt")).unwrap();
+        assert!(!Authority::load_or_create(folder.path()).unwrap().renew_server().unwrap());
+        assert_eq!(std::fs::read(folder.path().join("server.crt")).unwrap(), shown);
     }
-    let key = KeyPair::generate().map_err(IdentityError::crypto)?;
-    let mut params = parameters("Ruche master", SERVER_LIFE)?;
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.subject_alt_names = vec![SanType::DnsName(MASTER_NAME.try_into().map_err(IdentityError::crypto)?)];
-    let leaf = params.signed_by(&key, issuer).map_err(IdentityError::crypto)?;
-    write_private(&key_path, &key.serialize_pem())?;
-    write_private(&certificate_path, &chain_to_pem(&[leaf.der(), ca]))?;
-    Ok((vec![leaf.der().clone(), ca.clone()], private_key(&key)))
-}
-
-fn private_key(key: &KeyPair) -> PrivateKeyDer<'static> {
-    PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()))
-}
-
-fn chain_from_pem(pem: &str) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap_or_default()
-}
-
-fn chain_to_pem(chain: &[&CertificateDer<'_>]) -> String {
-    chain.iter().map(|certificate| super::slave::certificate_to_pem(certificate)).collect()
 }

@@ -1,15 +1,17 @@
 //! Reading and making single certificates.
 
 use super::{CaPin, IdentityError};
-use common::SlaveId;
+use common::{SlaveId, Timestamp};
 use rcgen::{CertificateParams, DistinguishedName, DnType, SerialNumber};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use std::time::{Duration, SystemTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// Certificates are valid from a little before now, so that a peer whose clock is behind takes them.
-const CLOCK_SKEW: Duration = Duration::from_secs(300);
+/// Certificates are valid from long before they are made, so that a clock that is behind, or is set back, does not
+/// stop anybody: before a key exists nobody can use its certificate anyway. More than a year, as a wrong year is the
+/// most common large mistake of a clock.
+const BACKDATED: Duration = Duration::from_secs(400 * 86_400);
 const SLAVE_URI: &str = "ruche://slave/";
 
 /// SHA-256 of a certificate's SubjectPublicKeyInfo.
@@ -36,12 +38,21 @@ pub(super) fn slave_uri(id: SlaveId) -> String {
     format!("{SLAVE_URI}{id}")
 }
 
-/// When a certificate ends, and how long it is valid in all.
+/// When a certificate ends.
+pub(crate) fn ends_at(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (end, _) = validity(certificate)?;
+    let micros = end.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_micros();
+    Some(Timestamp(u64::try_from(micros).ok()?))
+}
+
+/// When a certificate ends, and for how long it was made.
 pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(SystemTime, Duration)> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).ok();
     let (begin, end) = (seconds(parsed.validity().not_before)?, seconds(parsed.validity().not_after)?);
-    Some((SystemTime::UNIX_EPOCH + Duration::from_secs(end), Duration::from_secs(end.checked_sub(begin)?)))
+    let valid = Duration::from_secs(end.checked_sub(begin)?);
+    let life = valid.checked_sub(BACKDATED).unwrap_or(valid);
+    Some((SystemTime::UNIX_EPOCH + Duration::from_secs(end), life))
 }
 
 /// What all our certificates share: a name for people, a random serial number and the time of validity.
@@ -57,7 +68,7 @@ pub(super) fn parameters(common_name: &str, life: Duration) -> Result<Certificat
     let now = SystemTime::now();
     // The last second counts as valid (RFC 5280), so a life of zero is over at once.
     let end = now + life - Duration::from_secs(1);
-    params.not_before = (now - CLOCK_SKEW).into();
+    params.not_before = (now - BACKDATED).into();
     params.not_after = end.into();
     Ok(params)
 }

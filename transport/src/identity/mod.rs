@@ -6,10 +6,11 @@ mod error;
 mod files;
 mod join_string;
 mod pin;
+mod server;
 mod slave;
 
 pub use authority::Authority;
-pub(crate) use certificate::{pin_of, slave_of};
+pub(crate) use certificate::{ends_at, pin_of, slave_of};
 pub use error::IdentityError;
 pub use join_string::{JoinString, JoinStringError};
 pub use pin::{CaPin, PinError};

@@ -2,7 +2,7 @@
 
 use super::{
     CaPin, IdentityError,
-    certificate::{parameters, pin_of, pin_of_key, slave_of, validity},
+    certificate::{ends_at, parameters, pin_of, pin_of_key, slave_of, validity},
     files::{make_folder, read_private, write_private},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -34,7 +34,7 @@ impl EnrolmentKey {
         Ok(Self { key, request: request.der().to_vec() })
     }
 
-    /// The PKCS #10 request, DER, for `Command::Enrol`.
+    /// The PKCS #10 request, DER, for `Command::Enrol` and `Command::Renew`.
     #[must_use]
     pub fn request_der(&self) -> Vec<u8> {
         self.request.clone()
@@ -140,9 +140,31 @@ impl SlaveIdentity {
     /// When the certificate ends; the master then no longer accepts it.
     #[must_use]
     pub fn valid_until(&self) -> Option<Timestamp> {
-        let (end, _) = validity(self.chain.first()?)?;
-        let micros = end.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?.as_micros();
-        Some(Timestamp(u64::try_from(micros).ok()?))
+        ends_at(self.chain.first()?)
+    }
+
+    /// When to ask for the next certificate, on the wall clock: when two thirds of this one's life are over. A
+    /// clock that jumps may make it due again at once; whoever asks leaves some time between two requests.
+    #[must_use]
+    pub fn renewal_at(&self) -> Option<Timestamp> {
+        let (_, life) = validity(self.chain.first()?)?;
+        let third = u64::try_from(life.as_micros() / 3).ok()?;
+        Some(Timestamp(self.valid_until()?.0.saturating_sub(third)))
+    }
+
+    /// Whether it is time to ask for the next certificate.
+    #[must_use]
+    pub fn renewal_due(&self, now: Timestamp) -> bool {
+        self.renewal_at().is_none_or(|at| at <= now)
+    }
+
+    /// The same slave with the certificate that the master's answer to `Command::Renew` holds: `key` is what the
+    /// request was made with. It is not yet on disk; the next connection uses it.
+    ///
+    /// # Errors
+    /// When the certificates are not for this key and this slave, or not from the CA with the pin.
+    pub fn renewed(&self, key: EnrolmentKey, chain: Vec<Vec<u8>>) -> Result<Self, IdentityError> {
+        key.complete(self.id, self.name.clone(), chain, self.address.clone(), self.pin)
     }
 
     pub(crate) fn certified_key(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
