@@ -8,6 +8,7 @@ pub mod core;
 pub mod data_folder;
 pub mod event_loop;
 pub mod executor;
+pub mod hollow;
 pub mod languages;
 pub mod session;
 pub mod setup;

@@ -37,14 +37,22 @@ pub async fn identity(data: &Path, join: Option<&str>, name: &str) -> Result<Sla
             ),
         )
         .with_hint("give it a data folder of its own with `--data`, or leave `--join` out")),
-        (None, Some(join)) => enrol(data, join, name).await,
+        (None, Some(join)) => {
+            let identity = enrol(join, name).await?;
+            identity.save(data)?;
+            Ok(identity)
+        }
         (None, None) => {
             Err(UserError::new(ErrorCode::IdentityMissing, format!("there is no identity in {}", data.display())))
         }
     }
 }
 
-async fn enrol(data: &Path, join: JoinString, name: &str) -> Result<SlaveIdentity, UserError> {
+/// A new identity from the master of the join string. It is not yet on disk.
+///
+/// # Errors
+/// When the master cannot be reached or refuses.
+pub async fn enrol(join: JoinString, name: &str) -> Result<SlaveIdentity, UserError> {
     let key = EnrolmentKey::generate()?;
     let mut connection = transport::connect(&join.address, join.pin, None).await?;
     greet(&mut connection, PeerKind::Enrolment).await?;
@@ -59,7 +67,6 @@ async fn enrol(data: &Path, join: JoinString, name: &str) -> Result<SlaveIdentit
         refused(message)?;
     };
     let identity = key.complete(id, name, chain, join.address, join.pin)?;
-    identity.save(data)?;
     connection.sender.close();
     tracing::info!(slave = %identity.id, name = %identity.name, "enrolled");
     Ok(identity)

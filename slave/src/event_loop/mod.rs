@@ -1,5 +1,10 @@
 //! The thin loop around the core: receives, calls `handle`, performs. One thread for everything.
 
+mod outgoing;
+mod run;
+
+pub use run::{Run, Wake};
+
 use crate::{
     core::{Action, Core, Event, FinishedHead, Now},
     data_folder::UserRange,
@@ -10,10 +15,11 @@ use crate::{
 use common::{
     UserError,
     id::AttemptKey,
-    limits,
     message::{Alert, Command, Data, Finished, Message, Registration, Report, Status, Stream, Tail},
+    view::Isolation,
 };
-use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
+use outgoing::Outgoing;
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use transport::{Backoff, Connection, Sender, SlaveIdentity, clock};
 
@@ -22,8 +28,6 @@ const BULK_QUEUED_BYTES_MAX: usize = 4 << 20;
 /// Turns of the executor before the connection has its turn again, so that a program that writes without
 /// pause keeps nobody from hearing of this slave.
 const TURNS_AT_ONCE_MAX: usize = 16;
-/// Bytes of tails in one report of finished programs.
-const FINISHED_BYTES_MAX: usize = 256 << 10;
 
 /// What the world outside asks of the slave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub trait Announce {
     fn connected(&mut self, line: &str);
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<Connection, UserError>>>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<Connection, UserError>> + Send>>;
 
 /// Where the slave stands with its master.
 enum Link {
@@ -48,13 +52,13 @@ enum Link {
     Connected(Box<Connection>),
 }
 
-/// The running slave.
-pub struct Slave<A> {
+/// The running slave; `R` runs its programs.
+pub struct Slave<A, R = Executor> {
     core: Core,
-    executor: Executor,
+    executor: R,
     /// Held so that no other slave takes the users of our programs.
     _users: Option<UserRange>,
-    identity: std::rc::Rc<SlaveIdentity>,
+    identity: Arc<SlaveIdentity>,
     template: Registration,
     announce: A,
     link: Link,
@@ -81,22 +85,40 @@ impl<A: Announce> Slave<A> {
     #[must_use]
     pub fn new(core: Core, ready: Ready, identity: SlaveIdentity, slots: u32, announce: A) -> Self {
         let template = Registration {
-            instance: instance(),
-            epoch: 0,
-            slots,
             languages: ready.languages.iter().filter_map(crate::languages::Found::offer).collect(),
             isolation: ready.isolation.clone(),
-            machine: machine(),
-            release: env!("CARGO_PKG_VERSION").to_owned(),
-            waiting: Vec::new(),
-            running: Vec::new(),
-            finished: Vec::new(),
+            ..registration(slots)
         };
+        Self { _users: ready.users, ..Self::over(core, ready.executor, template, identity, announce) }
+    }
+}
+
+/// What a slave without languages tells of itself.
+#[must_use]
+pub fn registration(slots: u32) -> Registration {
+    Registration {
+        instance: instance(),
+        epoch: 0,
+        slots,
+        languages: Vec::new(),
+        isolation: Isolation::default(),
+        machine: machine(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        waiting: Vec::new(),
+        running: Vec::new(),
+        finished: Vec::new(),
+    }
+}
+
+impl<A: Announce, R: Run> Slave<A, R> {
+    /// A slave whose programs `executor` runs and which tells `template` of itself.
+    #[must_use]
+    pub fn over(core: Core, executor: R, template: Registration, identity: SlaveIdentity, announce: A) -> Self {
         Self {
             core,
-            executor: ready.executor,
-            _users: ready.users,
-            identity: std::rc::Rc::new(identity),
+            executor,
+            _users: None,
+            identity: Arc::new(identity),
             template,
             announce,
             link: Link::Resting(tokio::time::Instant::now()),
@@ -116,7 +138,7 @@ impl<A: Announce> Slave<A> {
         let internal = |error: std::io::Error| {
             UserError::new(common::ErrorCode::Internal, format!("programs cannot be run any more: {error}"))
         };
-        let readable = self.executor.descriptor().map_err(internal)?;
+        let mut wake = self.executor.wake().map_err(internal)?;
         let mut more = false;
         while !self.leaving {
             let woken = {
@@ -124,9 +146,8 @@ impl<A: Announce> Slave<A> {
                 let link = Self::link_event(&mut self.link);
                 tokio::select! {
                     ask = asks.recv() => ask.map_or(Woken::Deadline, Woken::Asked),
-                    ready = readable.readable() => {
-                        // The executor looks for itself; what it does not find is waited for anew.
-                        ready.map_err(internal)?.clear_ready();
+                    ready = wake.ready() => {
+                        ready.map_err(internal)?;
                         Woken::Executor
                     }
                     woken = link => woken,
@@ -172,7 +193,7 @@ impl<A: Announce> Slave<A> {
     /// Handles what the executor has, up to a share; true when there may be more.
     fn turn_executor(&mut self) -> std::io::Result<bool> {
         for _ in 0..TURNS_AT_ONCE_MAX {
-            let turn = self.executor.turn(Duration::ZERO, clock::now)?;
+            let turn = self.executor.turn()?;
             if turn.is_empty() && self.executor.is_idle() {
                 return Ok(false);
             }
@@ -339,14 +360,14 @@ impl<A: Announce> Slave<A> {
                     None => drop(outgoing.lost.insert((key, stream), offset)),
                 }
             }
-            Action::ForgetBefore { key, stream, offset } => self.executor.outputs().forget_before(key, stream, offset),
-            Action::Forget(key) => self.executor.outputs().remove(key),
+            Action::ForgetBefore { key, stream, offset } => self.executor.forget_before(key, stream, offset),
+            Action::Forget(key) => self.executor.forget(key),
             Action::Leave => self.leaving = true,
         }
     }
 
     fn read(&mut self, key: AttemptKey, stream: Stream, offset: u64, count: usize) -> Option<Vec<u8>> {
-        match self.executor.outputs().read(key, stream, offset, count) {
+        match self.executor.read(key, stream, offset, count) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 tracing::error!(attempt = %key, %error, "output that was kept cannot be read");
@@ -390,71 +411,6 @@ impl<A: Announce> Slave<A> {
             }
         }
         self.executor.shut_down()
-    }
-}
-
-/// Reports of one batch, those of a kind together, in the order of their first.
-#[derive(Default)]
-struct Outgoing {
-    messages: Vec<Message>,
-    started: Vec<(AttemptKey, common::Timestamp)>,
-    finished: Vec<Finished>,
-    finished_bytes: usize,
-    /// Streams that could not be read, and from where on.
-    lost: BTreeMap<(AttemptKey, Stream), u64>,
-}
-
-impl Outgoing {
-    fn push(&mut self, message: impl Into<Message>) {
-        self.flush();
-        self.messages.push(message.into());
-    }
-
-    fn report(&mut self, report: Report) {
-        if let Report::Started(started) = report {
-            self.flush_finished();
-            self.started.extend(started);
-            if self.started.len() >= limits::BATCH_MAX {
-                self.flush();
-            }
-        } else {
-            self.push(Status::Report(report));
-        }
-    }
-
-    /// The starts of a batch go before its ends, so no end is told before its start.
-    fn finished(&mut self, finished: Finished) {
-        self.flush_started();
-        self.finished_bytes += 256 + finished.tails.iter().map(|tail| tail.bytes.len()).sum::<usize>();
-        self.finished.push(finished);
-        if self.finished.len() >= limits::BATCH_MAX || self.finished_bytes >= FINISHED_BYTES_MAX {
-            self.flush();
-        }
-    }
-
-    fn flush_started(&mut self) {
-        for started in self.started.chunks(limits::BATCH_MAX) {
-            self.messages.push(Status::Report(Report::Started(started.to_vec())).into());
-        }
-        self.started.clear();
-    }
-
-    fn flush_finished(&mut self) {
-        if !self.finished.is_empty() {
-            let finished = std::mem::take(&mut self.finished);
-            self.finished_bytes = 0;
-            self.messages.push(Status::Report(Report::Finished(finished)).into());
-        }
-    }
-
-    fn flush(&mut self) {
-        self.flush_started();
-        self.flush_finished();
-    }
-
-    fn finish(mut self) -> Vec<Message> {
-        self.flush();
-        self.messages
     }
 }
 

@@ -1,0 +1,117 @@
+//! What the loop needs of whatever runs programs: the executor, or something that only pretends.
+
+use crate::executor::{Executor, ExecutorEvent, Stop};
+use common::{
+    id::AttemptKey,
+    message::{Assignment, Stream},
+    units::Timestamp,
+};
+use std::{
+    future::Future,
+    io,
+    os::fd::AsRawFd,
+    time::{Duration, Instant},
+};
+use tokio::io::unix::AsyncFd;
+use transport::clock;
+
+/// Runs attempts and keeps what they write until it is forgotten.
+pub trait Run {
+    /// Tells when [`Run::turn`] has something to do.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    fn wake(&self) -> io::Result<impl Wake + use<Self>>;
+
+    /// Starts an attempt. What cannot be started ends at once, with an event that says why.
+    fn start(&mut self, assignment: Assignment, now: Timestamp);
+
+    /// Stops an attempt; it ends with an event.
+    fn stop(&mut self, key: AttemptKey, stop: Stop);
+
+    /// Handles what has happened, without waiting.
+    ///
+    /// # Errors
+    /// When nothing can be run any more.
+    fn turn(&mut self) -> io::Result<Vec<ExecutorEvent>>;
+
+    /// Whether the last turn found nothing to do, and nothing has happened since then.
+    fn is_idle(&self) -> bool;
+
+    /// When [`Run::turn`] must be called even if nothing woke.
+    fn next_deadline(&self) -> Option<Instant>;
+
+    /// At most `bytes_max` bytes of a stream, from `offset` on.
+    ///
+    /// # Errors
+    /// When what was kept cannot be read.
+    fn read(&mut self, key: AttemptKey, stream: Stream, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>>;
+
+    /// Nothing before `offset` is needed any more.
+    fn forget_before(&mut self, key: AttemptKey, stream: Stream, offset: u64);
+
+    /// Nothing of this attempt is needed any more.
+    fn forget(&mut self, key: AttemptKey);
+
+    /// Ends everything.
+    ///
+    /// # Errors
+    /// When that could not be waited for.
+    fn shut_down(self) -> io::Result<()>;
+}
+
+/// Something to wait for.
+pub trait Wake {
+    /// Resolves when there may be something to do. Nothing is lost when the future is dropped.
+    fn ready(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+impl<F: AsRawFd + Send + Sync> Wake for AsyncFd<F> {
+    async fn ready(&mut self) -> io::Result<()> {
+        // The executor looks for itself; what it does not find is waited for anew.
+        self.readable().await?.clear_ready();
+        Ok(())
+    }
+}
+
+impl Run for Executor {
+    fn wake(&self) -> io::Result<impl Wake + use<>> {
+        self.descriptor()
+    }
+
+    fn start(&mut self, assignment: Assignment, now: Timestamp) {
+        self.start(assignment, now);
+    }
+
+    fn stop(&mut self, key: AttemptKey, stop: Stop) {
+        self.stop(key, stop);
+    }
+
+    fn turn(&mut self) -> io::Result<Vec<ExecutorEvent>> {
+        self.turn(Duration::ZERO, clock::now)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_idle()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.next_deadline()
+    }
+
+    fn read(&mut self, key: AttemptKey, stream: Stream, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+        self.outputs().read(key, stream, offset, bytes_max)
+    }
+
+    fn forget_before(&mut self, key: AttemptKey, stream: Stream, offset: u64) {
+        self.outputs().forget_before(key, stream, offset);
+    }
+
+    fn forget(&mut self, key: AttemptKey) {
+        self.outputs().remove(key);
+    }
+
+    fn shut_down(self) -> io::Result<()> {
+        self.shut_down()
+    }
+}
