@@ -83,6 +83,8 @@ pub(crate) enum Event {
     OutputStored { key: AttemptKey, stream: Stream, offset: u64 },
     /// All records made before [`super::Core::mark`] returned this number are synced.
     Committed(u64),
+    /// A slave's identity is good no more.
+    SlaveRevoked(SlaveId),
     /// A user was removed or got another password: live connections end.
     UserChanged { user: String, why: UserError },
     /// Whether the store takes submits; why not.

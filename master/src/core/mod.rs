@@ -13,6 +13,7 @@ mod program;
 mod recover;
 mod requests;
 mod results;
+mod revoke;
 mod settings;
 mod slaves;
 #[cfg(test)]
@@ -122,6 +123,7 @@ impl Core {
             Event::SlaveLeft(link) => self.slave_left(link),
             Event::OutputStored { key, stream, offset } => self.output_stored(key, stream, offset),
             Event::Committed(mark) => self.just_ended.retain(|_, ended| ended.mark > mark),
+            Event::SlaveRevoked(slave) => self.slave_revoked(slave),
             Event::UserChanged { user, why } => self.user_changed(&user, &why),
             Event::Storage(refuse) => self.refuse = refuse,
             Event::Reconfigured { max_processes } => self.reconfigured(max_processes),

@@ -52,7 +52,9 @@ impl Core {
         };
         let holding: BTreeSet<_> = recovered.alive.iter().filter_map(|row| row.slave).collect();
         for row in recovered.slaves {
-            core.enrolled.insert(row.name.clone(), row.id);
+            if !row.revoked {
+                core.enrolled.insert(row.name.clone(), row.id);
+            }
             let recent = row.seen_at.0 > 0 && now.wall.since(row.seen_at) < SLAVE_LISTED_MAX;
             if recent || holding.contains(&row.id) {
                 let id = row.id;

@@ -115,7 +115,7 @@ impl Core {
         self.forget_slave(id);
     }
 
-    fn forget_slave(&mut self, id: SlaveId) {
+    pub(super) fn forget_slave(&mut self, id: SlaveId) {
         if let Some(slave) = self.slaves.remove(&id) {
             self.scheduler.remove(id);
             if let Some(at) = slave.lease {
@@ -294,7 +294,12 @@ impl Core {
             for sequence in held {
                 self.lose(sequence, "has been away for longer than its lease");
             }
-            self.set_lease(id, Some(self.now.boot.plus(SLAVE_LISTED_MAX)));
+            if self.enrolled.values().any(|other| *other == id) {
+                self.set_lease(id, Some(self.now.boot.plus(SLAVE_LISTED_MAX)));
+            } else {
+                // Revoked: it never comes back.
+                self.forget_slave(id);
+            }
         }
     }
 

@@ -4,6 +4,9 @@ use super::{StoreError, commit::signed};
 use common::{ErrorCode, SlaveId, Timestamp, UserError, escape::RawText, session::Role};
 use rusqlite::{Connection, OptionalExtension, params};
 
+/// What is kept in place of a password that lets nobody in.
+const REVOKED: &str = "revoked";
+
 /// The writing connection, seen as the book of accounts.
 pub(crate) struct Accounts<'a>(&'a mut Connection);
 
@@ -15,7 +18,7 @@ pub(crate) struct UserRow {
     pub(crate) added_at: u64,
 }
 
-fn storage(error: rusqlite::Error) -> UserError {
+pub(super) fn storage(error: rusqlite::Error) -> UserError {
     StoreError::from(error).into()
 }
 
@@ -27,9 +30,30 @@ fn unknown(name: &str) -> UserError {
     UserError::new(ErrorCode::UserUnknown, format!("there is no user `{}`", RawText::from(name)))
 }
 
+/// An error when `name` is the only administrator, or nobody.
+fn keep_an_administrator(connection: &Connection, name: &str) -> Result<(), UserError> {
+    let sql = "SELECT role = ?2, (SELECT count(*) FROM user WHERE role = ?2) FROM user WHERE name = ?1";
+    let found: Option<(bool, i64)> = connection
+        .query_row(sql, [name, Role::Admin.word()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .map_err(storage)?;
+    match found {
+        None => Err(unknown(name)),
+        Some((true, ..=1)) => {
+            let sentence = format!("`{}` is the last administrator and stays", RawText::from(name));
+            Err(UserError::new(ErrorCode::RequestInvalid, sentence).with_hint("add another administrator first"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
 impl<'a> Accounts<'a> {
     pub(super) const fn new(connection: &'a mut Connection) -> Self {
         Self(connection)
+    }
+
+    pub(super) const fn connection(&self) -> &Connection {
+        self.0
     }
 
     /// Adds a user.
@@ -55,7 +79,7 @@ impl<'a> Accounts<'a> {
 
     /// Sets a password and forgets the user's sessions.
     pub(crate) fn set_password(&mut self, name: &str, hash: &str) -> Result<(), UserError> {
-        let transaction = self.0.transaction().map_err(storage)?;
+        let transaction = self.0.savepoint().map_err(storage)?;
         let changed =
             transaction.execute("UPDATE user SET password = ?2 WHERE name = ?1", [name, hash]).map_err(storage)?;
         if changed == 0 {
@@ -63,6 +87,41 @@ impl<'a> Accounts<'a> {
         }
         transaction.execute("DELETE FROM session WHERE user = ?1", [name]).map_err(storage)?;
         transaction.commit().map_err(storage)
+    }
+
+    /// Sets a role and forgets the user's sessions. The last administrator stays one.
+    pub(crate) fn set_role(&mut self, name: &str, role: Role) -> Result<(), UserError> {
+        let transaction = self.0.savepoint().map_err(storage)?;
+        if role != Role::Admin {
+            keep_an_administrator(&transaction, name)?;
+        }
+        let sql = "UPDATE user SET role = ?2 WHERE name = ?1";
+        if transaction.execute(sql, [name, role.word()]).map_err(storage)? == 0 {
+            return Err(unknown(name));
+        }
+        transaction.execute("DELETE FROM session WHERE user = ?1", [name]).map_err(storage)?;
+        transaction.commit().map_err(storage)
+    }
+
+    /// Ends all of a user's sessions; no password lets the user in until another one is set.
+    pub(crate) fn revoke_user(&mut self, name: &str) -> Result<(), UserError> {
+        self.set_password(name, REVOKED)
+    }
+
+    /// A slave gives up its name and is let in no more.
+    pub(crate) fn revoke_slave(&mut self, name: &str) -> Result<SlaveId, UserError> {
+        let sql = "UPDATE slave SET retired = 1, revoked = 1 WHERE name = ?1 AND retired = 0 RETURNING id";
+        let id = self.0.query_row(sql, [name], |row| row.get(0).map(SlaveId)).optional().map_err(storage)?;
+        id.ok_or_else(|| {
+            let sentence = format!("no slave is called `{}`", RawText::from(name));
+            UserError::new(ErrorCode::SlaveUnknown, sentence)
+        })
+    }
+
+    /// Whether a slave is enrolled and was not revoked or replaced.
+    pub(crate) fn is_enrolled(&mut self, id: SlaveId) -> Result<bool, UserError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM slave WHERE id = ?1 AND retired = 0)";
+        self.0.prepare_cached(sql).and_then(|mut found| found.query_row([id.0], |row| row.get(0))).map_err(storage)
     }
 
     /// Replaces the stored hash `old` by one with today's parameters; sessions stay.
@@ -73,34 +132,20 @@ impl<'a> Accounts<'a> {
 
     /// Removes a user and the user's sessions. The last administrator stays.
     pub(crate) fn remove_user(&mut self, name: &str) -> Result<(), UserError> {
-        let transaction = self.0.transaction().map_err(storage)?;
-        let role: Option<String> = transaction
-            .query_row("SELECT role FROM user WHERE name = ?1", [name], |row| row.get(0))
-            .optional()
-            .map_err(storage)?;
-        let Some(role) = role else { return Err(unknown(name)) };
-        if role == Role::Admin.word() {
-            let admins: i64 = transaction
-                .query_row("SELECT count(*) FROM user WHERE role = ?1", [role], |row| row.get(0))
-                .map_err(storage)?;
-            if admins <= 1 {
-                let sentence = format!("`{}` is the last administrator and stays", RawText::from(name));
-                return Err(
-                    UserError::new(ErrorCode::RequestInvalid, sentence).with_hint("add another administrator first")
-                );
-            }
-        }
+        let transaction = self.0.savepoint().map_err(storage)?;
+        keep_an_administrator(&transaction, name)?;
         transaction.execute("DELETE FROM user WHERE name = ?1", [name]).map_err(storage)?;
         transaction.execute("DELETE FROM session WHERE user = ?1", [name]).map_err(storage)?;
         transaction.commit().map_err(storage)
     }
 
-    /// A user's role and password hash.
+    /// A user's role and password hash; none when there is no such user, or the user was revoked.
     pub(crate) fn credentials(&mut self, name: &str) -> Result<Option<(Role, String)>, UserError> {
         let mut statement =
             self.0.prepare_cached("SELECT role, password FROM user WHERE name = ?1").map_err(storage)?;
         let found: Option<(String, String)> =
             statement.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(storage)?;
+        let found = found.filter(|(_, hash)| hash != REVOKED);
         found.map(|(role, hash)| Ok((read_role(&role)?, hash))).transpose()
     }
 
@@ -114,7 +159,7 @@ impl<'a> Accounts<'a> {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<bool, UserError> {
-        let transaction = self.0.transaction().map_err(storage)?;
+        let transaction = self.0.savepoint().map_err(storage)?;
         transaction.execute("DELETE FROM session WHERE expires_at <= ?1", [signed(now.0)]).map_err(storage)?;
         let sql = "INSERT INTO session (token, user, expires_at)
                    SELECT ?1, name, ?3 FROM user WHERE name = ?2 AND password = ?4";
@@ -148,7 +193,7 @@ impl<'a> Accounts<'a> {
         uses: u32,
         now: Timestamp,
     ) -> Result<(), UserError> {
-        let transaction = self.0.transaction().map_err(storage)?;
+        let transaction = self.0.savepoint().map_err(storage)?;
         transaction.execute("DELETE FROM invitation WHERE expires_at <= ?1", [signed(now.0)]).map_err(storage)?;
         let sql = "INSERT INTO invitation (secret, expires_at, uses) VALUES (?1, ?2, ?3)";
         transaction.execute(sql, params![secret, signed(expires.0), uses]).map_err(storage)?;
@@ -167,7 +212,7 @@ impl<'a> Accounts<'a> {
         replaceable: &[SlaveId],
         now: Timestamp,
     ) -> Result<(String, Option<SlaveId>), UserError> {
-        let transaction = self.0.transaction().map_err(storage)?;
+        let transaction = self.0.savepoint().map_err(storage)?;
         let sql = "UPDATE invitation SET uses = uses - 1 WHERE secret = ?1 AND expires_at > ?2 AND uses > 0";
         if transaction.execute(sql, params![secret, signed(now.0)]).map_err(storage)? == 0 {
             return Err(UserError::new(

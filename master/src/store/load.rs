@@ -45,6 +45,8 @@ pub(crate) struct SlaveRow {
     pub(crate) seen_at: Timestamp,
     /// Why a person set it aside.
     pub(crate) aside: Option<String>,
+    /// It is let in no more, and holds programs that may still run.
+    pub(crate) revoked: bool,
 }
 
 /// Everything that the core begins with.
@@ -140,9 +142,16 @@ impl SqliteStore {
     }
 
     fn load_slaves(&self) -> Result<Vec<SlaveRow>, StoreError> {
-        let sql =
-            "SELECT id, name, instance, slots, languages, seen_at, aside FROM slave WHERE retired = 0 ORDER BY name";
-        let mut statement = self.connection.prepare(sql)?;
+        // What a revoked slave holds may still run until its lease is over.
+        let sql = format!(
+            "SELECT id, name, instance, slots, languages, seen_at, aside, revoked FROM slave
+             WHERE retired = 0 OR (revoked = 1 AND key IN (SELECT slave FROM program
+             WHERE owner IN (SELECT key FROM owner) AND state IN ({}, {}, {}))) ORDER BY retired, name",
+            state_number(State::Waiting),
+            state_number(State::Running),
+            state_number(State::Suspended)
+        );
+        let mut statement = self.connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
         let mut slaves = Vec::new();
         while let Some(row) = rows.next()? {
@@ -156,6 +165,7 @@ impl SqliteStore {
                 languages: decode_record(&languages).unwrap_or_default(),
                 seen_at: Timestamp(unsigned(row.get(5)?)),
                 aside: row.get(6)?,
+                revoked: row.get(7)?,
             });
         }
         Ok(slaves)

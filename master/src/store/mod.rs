@@ -1,6 +1,7 @@
 //! What recovery and history read. One thread writes, one synced transaction a batch; two threads read.
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod commit;
 pub(crate) mod files;
 pub(crate) mod history;

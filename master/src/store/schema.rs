@@ -44,4 +44,13 @@ DROP INDEX program_state;
 -- Attempts that ended with the loss of their slave; and why a person set a slave aside.
 ALTER TABLE program ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE slave ADD COLUMN aside TEXT;
+", "
+ALTER TABLE slave ADD COLUMN revoked INTEGER NOT NULL DEFAULT 0;
+-- Privileged and denied acts; each row's hash covers the one before, so that no row can be changed unnoticed.
+CREATE TABLE audit (
+    sequence INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, hash BLOB NOT NULL
+);
+-- Checksums of streamed outputs of programs that ended; none until they are computed. Key as in output.
+CREATE TABLE seal (key INTEGER PRIMARY KEY, length INTEGER NOT NULL, sums BLOB);
+CREATE INDEX seal_open ON seal (key) WHERE sums IS NULL;
 "];
