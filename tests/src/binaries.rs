@@ -6,13 +6,26 @@ use std::{
     sync::OnceLock,
 };
 
-/// The path of one of the project's programs.
+/// The path of one of the project's programs. `RUCHE_BINARIES` names a folder whose programs go before those
+/// of the workspace: how the mutation gate puts broken ones under test.
 ///
 /// # Panics
 /// When the workspace does not build.
 #[must_use]
 pub fn path(name: &str) -> PathBuf {
-    folder().join(name)
+    match std::env::var_os("RUCHE_BINARIES").map(PathBuf::from) {
+        Some(given) if given.join(name).exists() => given.join(name),
+        Some(_) => own_folder().join(name),
+        None => folder().join(name),
+    }
+}
+
+/// Where the programs of this build lie, without building them.
+fn own_folder() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let beside = own.parent().unwrap();
+    let deps = beside.file_name().is_some_and(|name| name == "deps");
+    if deps { beside.parent().unwrap().to_owned() } else { beside.to_owned() }
 }
 
 fn folder() -> &'static Path {

@@ -1,17 +1,16 @@
 //! A master, slaves and users of one test: real programs in a temporary folder, on a port of their
 //! own, ended with the test.
 
+pub use crate::process::Process;
 use crate::{
     binaries,
     cli::{Cli, Finished, finish},
-    wait::wait_until,
 };
 use std::{
+    ffi::OsString,
     fs,
-    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    process::Command,
 };
 
 /// The password of every user of a test.
@@ -26,131 +25,41 @@ pub struct Cluster {
     pub slaves: Vec<Slave>,
     address: String,
     config: Option<PathBuf>,
+    /// Name, slots and words before the command line of each slave, to start it again.
+    slave_options: Vec<(String, u32, Vec<String>)>,
+    surroundings: Surroundings,
 }
 
-/// A running program with the lines that it printed so far.
-pub struct Process {
-    child: Child,
-    stdout: Arc<Mutex<Vec<String>>>,
-    log: PathBuf,
+/// Where a test's programs run, when not simply on this machine.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Words before the master's own command line, such as `nsenter --net=…`.
+    pub master: Vec<String>,
+    /// Variables added to the master's environment.
+    pub master_environment: Vec<(String, OsString)>,
+    /// Where the master listens; a free port of this machine when empty.
+    pub listen: String,
+    /// Where slaves are told to find it; where it listens when empty.
+    pub host: String,
+}
+
+/// A command line with words before it.
+#[must_use]
+pub fn through(before: &[String], program: &Path) -> Command {
+    match before.split_first() {
+        None => Command::new(program),
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    }
 }
 
 /// A running master.
 pub type Master = Process;
 /// A running slave.
 pub type Slave = Process;
-
-impl Process {
-    /// Starts `command`; its standard error goes to `log`.
-    ///
-    /// # Panics
-    /// When it cannot be started.
-    #[must_use]
-    pub fn start(command: &mut Command, log: PathBuf) -> Self {
-        let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
-        let stdout = Arc::new(Mutex::new(Vec::new()));
-        let lines = Arc::clone(&stdout);
-        let reader = BufReader::new(child.stdout.take().unwrap());
-        std::thread::Builder::new()
-            .name("stdout".into())
-            .spawn(move || {
-                for line in reader.lines().map_while(Result::ok) {
-                    lines.lock().unwrap().push(line);
-                }
-            })
-            .unwrap();
-        Self { child, stdout, log }
-    }
-
-    /// Waits for a line on standard output that begins with `start` and gives the rest of it.
-    ///
-    /// # Panics
-    /// When the program ends first; shows its log.
-    #[track_caller]
-    pub fn line(&mut self, start: &str) -> String {
-        let what = format!("a line `{start}…` is printed (log: {})", self.log.display());
-        wait_until(&what, || {
-            let found = self.stdout.lock().unwrap().iter().find_map(|line| line.strip_prefix(start).map(str::to_owned));
-            if found.is_none()
-                && let Some(status) = self.child.try_wait().unwrap()
-            {
-                panic!("ended with {status} before `{start}`:\n{}", self.log());
-            }
-            found
-        })
-    }
-
-    /// How often a line that begins with `start` was printed.
-    #[must_use]
-    pub fn count_lines(&self, start: &str) -> usize {
-        self.stdout.lock().unwrap().iter().filter(|line| line.starts_with(start)).count()
-    }
-
-    /// What it wrote to standard error.
-    #[must_use]
-    pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Its process ID.
-    #[must_use]
-    pub fn id(&self) -> nix::unistd::Pid {
-        nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap())
-    }
-
-    /// Sends a signal.
-    ///
-    /// # Panics
-    /// When the process is gone.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(self.id(), signal).unwrap();
-    }
-
-    /// `kill -9`, and waits for its end.
-    ///
-    /// # Panics
-    /// When it cannot be waited for.
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Asks it to stop and gives its exit code.
-    ///
-    /// # Panics
-    /// When it does not end.
-    #[track_caller]
-    pub fn stop(&mut self) -> Option<i32> {
-        self.signal(nix::sys::signal::Signal::SIGTERM);
-        wait_until("a program that was asked to stop ends", || self.child.try_wait().unwrap()).code()
-    }
-
-    /// Whether it still runs.
-    ///
-    /// # Panics
-    /// When its state cannot be read.
-    pub fn runs(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Politely first, so that programs and control groups are cleaned up.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _gone = nix::sys::signal::kill(self.id(), nix::sys::signal::Signal::SIGTERM);
-            for _ in 0..500 {
-                if !matches!(self.child.try_wait(), Ok(None)) {
-                    return;
-                }
-                std::thread::park_timeout(std::time::Duration::from_millis(10));
-            }
-        }
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 impl Cluster {
     /// A master, no slaves, and an administrator `admin` who is logged in.
@@ -165,13 +74,39 @@ impl Cluster {
     /// When the master does not start.
     #[must_use]
     pub fn with_config(config: &str) -> Self {
+        Self::within(config, Surroundings::default())
+    }
+
+    /// The same in surroundings of its own.
+    ///
+    /// # Panics
+    /// When the master does not start.
+    #[must_use]
+    pub fn within(config: &str, surroundings: Surroundings) -> Self {
         let folder = tempfile::Builder::new().prefix("ruche-test-").tempdir().unwrap();
+        Self::inside(folder, config, surroundings)
+    }
+
+    /// The same in a folder that the test has prepared.
+    ///
+    /// # Panics
+    /// When the master does not start.
+    #[must_use]
+    pub fn inside(folder: tempfile::TempDir, config: &str, surroundings: Surroundings) -> Self {
         let config_path = (!config.is_empty()).then(|| folder.path().join("master.toml"));
         if let Some(path) = &config_path {
             fs::write(path, config).unwrap();
         }
-        let mut cluster =
-            Self { folder, master: None, slaves: Vec::new(), address: "127.0.0.1:0".into(), config: config_path };
+        let address = if surroundings.listen.is_empty() { "127.0.0.1:0".into() } else { surroundings.listen.clone() };
+        let mut cluster = Self {
+            folder,
+            master: None,
+            slaves: Vec::new(),
+            address,
+            config: config_path,
+            slave_options: Vec::new(),
+            surroundings,
+        };
         cluster.start_master();
         cluster.user("admin", "admin");
         cluster
@@ -200,14 +135,26 @@ impl Cluster {
     /// # Panics
     /// When it does not start.
     pub fn start_master(&mut self) {
-        let mut command = Command::new(binaries::path("ruche-master"));
+        let mut master = Process::start(&mut self.master_command(), self.path().join("master.log"));
+        self.address = master.line("listening on ");
+        self.master = Some(master);
+    }
+
+    /// The command that starts the master.
+    #[must_use]
+    pub fn master_command(&self) -> Command {
+        let mut command = through(&self.surroundings.master, &binaries::path("ruche-master"));
         command.arg("serve").arg("--data").arg(self.data()).args(["--listen", &self.address]);
+        command.envs(self.surroundings.master_environment.iter().map(|(name, value)| (name, value)));
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
-        let mut master = Process::start(&mut command, self.path().join("master.log"));
-        self.address = master.line("listening on ");
-        self.master = Some(master);
+        command
+    }
+
+    /// Where the programs run.
+    pub const fn surroundings(&mut self) -> &mut Surroundings {
+        &mut self.surroundings
     }
 
     /// `kill -9` of the master.
@@ -221,7 +168,7 @@ impl Cluster {
     /// Runs `ruche-master ARGS… --data DIR` with `input`.
     #[must_use]
     pub fn administer(&self, args: &[&str], input: &str) -> Finished {
-        let mut command = Command::new(binaries::path("ruche-master"));
+        let mut command = through(&self.surroundings.master, &binaries::path("ruche-master"));
         command.args(args).arg("--data").arg(self.data());
         finish(&mut command, input.as_bytes())
     }
@@ -264,7 +211,8 @@ impl Cluster {
     /// A fresh join string.
     #[must_use]
     pub fn join_string(&self) -> String {
-        self.administer(&["join-string"], "").expect(0).out().trim().to_owned()
+        let host = if self.surroundings.host.is_empty() { &self.address } else { &self.surroundings.host };
+        self.administer(&["join-string", "--host", host], "").expect(0).out().trim().to_owned()
     }
 
     /// The command that starts a slave of this name with more `options`.
@@ -280,16 +228,42 @@ impl Cluster {
     /// # Panics
     /// When it does not connect.
     pub fn slave(&mut self, name: &str, slots: u32) -> usize {
+        self.slave_within(name, slots, &[])
+    }
+
+    /// The same with words before its command line.
+    ///
+    /// # Panics
+    /// When it does not connect.
+    pub fn slave_within(&mut self, name: &str, slots: u32, before: &[String]) -> usize {
         let data = self.path().join(name);
         // The lock, if the first slave has to learn the languages, is held until it has.
         let learning = bring_languages(&data);
         let mut command = self.slave_command(name, &["--slots", &slots.to_string(), "--join", &self.join_string()]);
+        if !before.is_empty() {
+            let mut outer = through(before, Path::new(command.get_program()));
+            outer.args(command.get_args());
+            command = outer;
+        }
         let mut slave = Process::start(&mut command, self.path().join(format!("{name}.log")));
         slave.line("connected to ");
         keep_languages(&data);
         drop(learning);
         self.slaves.push(slave);
+        self.slave_options.push((name.to_owned(), slots, before.to_vec()));
         self.slaves.len() - 1
+    }
+
+    /// Starts a slave again that has ended, over what it left in its folder. Does not wait until it is connected.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn restart_slave(&mut self, place: usize) {
+        let (name, slots, before) = self.slave_options[place].clone();
+        let mut command = through(&before, &binaries::path("ruche-slave"));
+        command.arg("run").arg("--data").arg(self.path().join(&name)).args(["--name", &name]);
+        command.args(["--slots", &slots.to_string()]);
+        self.slaves[place].start_again(&mut command);
     }
 
     /// Writes a file into the temporary folder and gives its path.
