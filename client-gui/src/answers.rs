@@ -1,6 +1,11 @@
 //! Answers that the window waits for, and what it does with each.
 
-use crate::{backend::Asked, editing::Run, state::AppState};
+use crate::{
+    again::Again,
+    backend::{Asked, Backend},
+    editing::Run,
+    state::AppState,
+};
 use common::{ErrorCode, ProgramId, ProgramSpec, UserError, message::Reply, view::Explanation};
 use std::{sync::Arc, time::Instant};
 
@@ -30,39 +35,11 @@ pub enum Awaited {
     Saved(Asked<String>),
 }
 
-/// Further runs on their way: told together, once all are answered.
-#[derive(Debug)]
-pub struct Again {
-    /// The programs by name.
-    pub names: Vec<String>,
-    /// What is not answered yet.
-    pub open: Vec<Asked<Reply>>,
-    /// The first refusal, and how many there were.
-    pub refused: Option<(UserError, usize)>,
-}
-
-impl Again {
-    /// Whether all is answered.
-    fn poll(&mut self) -> bool {
-        let refused = &mut self.refused;
-        self.open.retain_mut(|asked| match asked.poll() {
-            None => true,
-            Some(answer) => {
-                if let Err(error) = answer {
-                    refused.get_or_insert((error, 0)).1 += 1;
-                }
-                false
-            }
-        });
-        self.open.is_empty()
-    }
-}
-
 /// Takes what has arrived. Gives whether anything did.
-pub fn take(state: &mut AppState) -> bool {
+pub fn take(state: &mut AppState, backend: &dyn Backend) -> bool {
     let mut changed = false;
     for mut awaited in std::mem::take(&mut state.awaited) {
-        if take_one(state, &mut awaited) {
+        if take_one(state, &mut awaited, backend) {
             changed = true;
         } else {
             state.awaited.push(awaited);
@@ -72,7 +49,7 @@ pub fn take(state: &mut AppState) -> bool {
 }
 
 /// Whether the answer was there and was taken.
-fn take_one(state: &mut AppState, awaited: &mut Awaited) -> bool {
+fn take_one(state: &mut AppState, awaited: &mut Awaited, backend: &dyn Backend) -> bool {
     match awaited {
         Awaited::Spec(id, edit, asked) => {
             let Some(answer) = asked.poll() else { return false };
@@ -102,17 +79,10 @@ fn take_one(state: &mut AppState, awaited: &mut Awaited) -> bool {
             }
         }
         Awaited::Again(again) => {
-            if !again.poll() {
-                return false;
-            }
-            match (again.refused.take(), again.names.as_slice()) {
-                (None, [name]) => state.say(format!("{name} runs again")),
-                (None, names) => state.say(format!("{} programs run again", names.len())),
-                (Some((error, _)), [_]) => state.fail(&error),
-                (Some((error, refused)), names) => {
-                    let sentence = format!("{refused} of {} do not run again: {}", names.len(), error.sentence);
-                    state.fail(&UserError { sentence, ..error });
-                }
+            let Some(said) = again.poll(backend, Instant::now()) else { return false };
+            match said {
+                Ok(sentence) => state.say(sentence),
+                Err(error) => state.fail(&error),
             }
         }
         Awaited::Done(sentence, asked) => {

@@ -3,7 +3,7 @@
 use crate::{
     answers::{self, Awaited},
     backend::Backend,
-    command::{Command, Commands, Pane},
+    command::{Command, Commands, Files, Go, Pane, View},
     command_handling::{self, Means},
     editing::Run,
     files::FileDialogs,
@@ -63,9 +63,9 @@ impl App {
     }
 
     /// Does `command` as if a person had asked for it.
-    pub fn run(&mut self, ctx: &egui::Context, command: Command) {
+    pub fn run(&mut self, ctx: &egui::Context, command: impl Into<Command>) {
         let means = Means { backend: &self.backend, mirror: &self.mirror, dialogs: &*self.dialogs, ctx };
-        command_handling::handle(&mut self.state, command, &means);
+        command_handling::handle(&mut self.state, command.into(), &means);
         ctx.request_repaint();
     }
 
@@ -76,7 +76,7 @@ impl App {
     /// Takes what arrived: also while the window is hidden.
     fn drain(&mut self, ctx: &egui::Context) {
         self.mirror = self.backend.mirror();
-        let mut changed = answers::take(&mut self.state);
+        let mut changed = answers::take(&mut self.state, &*self.backend);
         if self.backend.take_started() {
             command_handling::forget_programs(&mut self.state);
             changed = true;
@@ -169,8 +169,10 @@ impl App {
             return;
         }
         if self.state.palette.is_some() {
-            if ui.input_mut(|input| Command::Palette.shortcut().is_some_and(|keys| input.consume_shortcut(&keys))) {
-                commands.send(Command::Palette);
+            if ui.input_mut(|input| {
+                Command::from(Go::Palette).shortcut().is_some_and(|keys| input.consume_shortcut(&keys))
+            }) {
+                commands.send(Go::Palette);
             }
             return;
         }
@@ -186,17 +188,17 @@ impl App {
         }
         let zoom_in = egui::KeyboardShortcut::new(Modifiers::COMMAND, Key::Equals);
         if ui.input_mut(|input| input.consume_shortcut(&zoom_in)) {
-            commands.send(Command::ZoomIn);
+            commands.send(View::ZoomIn);
         }
         let question = ui.input(|input| input.events.iter().any(|event| *event == egui::Event::Text("?".to_owned())));
         if question && ui.memory(|memory| memory.focused().is_none()) {
-            commands.send(Command::Shortcuts);
+            commands.send(Go::Shortcuts);
         }
     }
 
     fn dropped_files(ui: &Ui, commands: &mut Commands) {
         for file in ui.input(|input| input.raw.dropped_files.clone()) {
-            commands.send(Command::ReadFile { path: file.path().to_owned(), as_stdin: false });
+            commands.send(Files::Read { path: file.path().to_owned(), as_stdin: false });
         }
         if ui.input(|input| !input.raw.hovered_files.is_empty()) {
             let t = tokens(ui);
@@ -284,7 +286,7 @@ impl App {
         // Without the list nobody else takes Escape.
         let free = ui.memory(|memory| memory.focused().is_none() && memory.top_modal_layer().is_none());
         if list.is_none() && free && ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Escape)) {
-            commands.send(Command::CloseDetail);
+            commands.send(Go::CloseDetail);
         }
         if let (Some(pane), Some(program)) = (pane, program) {
             ui.scope_builder(egui::UiBuilder::new().max_rect(pane).id_salt("detail"), |ui| {

@@ -3,6 +3,7 @@
 //! Mirror → [`view_model`] → `panels` → [`mod@command`]; [`command_handling`] is the one place where a command
 //! changes something. The interface's thread never waits.
 
+pub mod again;
 pub mod answers;
 pub mod app;
 mod args;

@@ -4,7 +4,7 @@ use crate::{
     app::App,
     args::{Action, Arguments},
     backend::Backend,
-    command::Command,
+    command::Session,
     command_handling,
     demo::Demo,
     describe::Describe,
@@ -133,7 +133,7 @@ fn open(
 fn begin(app: &mut App, ctx: &egui::Context, arguments: &Arguments, backend: &dyn Backend) {
     command_handling::open_first_pane(&mut app.state, &backend.mirror());
     if arguments.start {
-        app.run(ctx, Command::StartHere);
+        app.run(ctx, Session::StartHere);
         return;
     }
     let known = backend.known();
@@ -145,11 +145,11 @@ fn begin(app: &mut App, ctx: &egui::Context, arguments: &Arguments, backend: &dy
             let number =
                 known.iter().position(|known| known.address == *address && known.user == user && known.has_session);
             if let Some(number) = number {
-                app.run(ctx, Command::Resume(number));
+                app.run(ctx, Session::Resume(number));
             }
         }
         None if !arguments.demo && known.first().is_some_and(|known| known.has_session) => {
-            app.run(ctx, Command::Resume(0));
+            app.run(ctx, Session::Resume(0));
         }
         None => {}
     }

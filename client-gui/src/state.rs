@@ -181,6 +181,17 @@ pub struct PaletteState {
 pub enum Dialog {
     /// Stop these? Each with its name and state.
     ConfirmStop(Vec<(ProgramId, String, &'static str)>),
+    /// Run all of these again?
+    ConfirmAgain(Vec<ProgramId>),
+    /// Why this slave is given nothing new.
+    SetAside {
+        /// The slave by name.
+        slave: String,
+        /// What is typed.
+        reason: String,
+        /// The field takes the keyboard in the next frame.
+        focus: bool,
+    },
     /// How a slave joins.
     AddSlave,
     /// The list of shortcuts.

@@ -4,7 +4,7 @@ use client::Link;
 use client_gui::{
     app::App,
     backend::Backend,
-    command::{Command, Pane},
+    command::{Pane, View},
     demo::Demo,
     files::NoDialogs,
     settings::Settings,
@@ -425,7 +425,7 @@ fn every_pane_can_be_read_in_every_size_and_theme() {
         for size in [(480.0, 360.0), (800.0, 600.0), (1_100.0, 700.0), (1_920.0, 1_080.0)] {
             let mut harness = window(&demo(), size);
             let ctx = harness.ctx.clone();
-            harness.state_mut().run(&ctx, Command::Theme(theme));
+            harness.state_mut().run(&ctx, View::Theme(theme));
             for pane in [Pane::Connect, Pane::Submit, Pane::History, Pane::Slaves, Pane::Clients] {
                 show(&mut harness, pane);
             }

@@ -8,6 +8,7 @@ use crate::backend::{Asked, Backend, Known, Login};
 use client::{HistoryFilter, HistoryWindow, Link, Mirror};
 use common::{
     ByteSize, Duration, ErrorCode, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, UserError, Work,
+    limits::BUSY_RETRY,
     message::{Change, Reply, Request, data::Stream, status::Event},
     program::State,
     view::{Explanation, Policy, ProgramView, SlaveReason, SlaveState, Usage},
@@ -37,6 +38,8 @@ struct Script {
     specs: BTreeMap<ProgramId, ProgramSpec>,
     outputs: BTreeMap<ProgramId, Output>,
     total: u64,
+    /// Submits and further runs that are refused as busy before the next is taken.
+    busy: u32,
 }
 
 impl Demo {
@@ -62,6 +65,7 @@ impl Demo {
             specs: BTreeMap::new(),
             outputs,
             total: scene::TOTAL,
+            busy: 0,
         })))
     }
 
@@ -86,6 +90,11 @@ impl Demo {
     /// Changes what the window sees, for tests.
     pub fn change(&self, change: impl FnOnce(&mut Mirror)) {
         change(&mut self.0.borrow_mut().mirror);
+    }
+
+    /// Refuses the next `count` further runs as busy, for tests.
+    pub fn be_busy(&self, count: u32) {
+        self.0.borrow_mut().busy = count;
     }
 
     /// Replaces a program by `row`, or adds it, for tests.
@@ -125,6 +134,13 @@ impl Script {
         if let Some(summary) = &mut self.mirror.summary {
             summary.programs = self.total;
         }
+    }
+
+    /// Whether the next submit is refused; counts it.
+    fn is_busy(&mut self) -> bool {
+        let busy = self.busy > 0;
+        self.busy = self.busy.saturating_sub(1);
+        busy
     }
 
     fn find(&self, id: ProgramId) -> Option<ProgramView> {
@@ -233,6 +249,7 @@ impl Script {
                 Ok(Reply::Cancelled { results })
             }
             Request::Why { id } => self.find(*id).map(|row| Reply::Why(why(&row))).ok_or_else(unknown),
+            Request::Again { .. } if self.is_busy() => Err(busy()),
             Request::Again { id, .. } => match self.find(*id) {
                 Some(program) => {
                     let spec = self.specs.get(id).cloned().unwrap_or_else(|| scene::spec(&program));
@@ -346,6 +363,10 @@ impl Script {
             self.mirror.history.set_page(0, rows, total, generation);
         }
     }
+}
+
+fn busy() -> UserError {
+    UserError::new(ErrorCode::Busy, "the master has more to do than it can answer in time").retry_after(BUSY_RETRY)
 }
 
 fn matches(row: &ProgramView, filter: &HistoryFilter) -> bool {

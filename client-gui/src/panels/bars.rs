@@ -1,7 +1,7 @@
 //! The top bar, the rail and the bottom bar.
 
 use crate::{
-    command::{Command, Commands, Pane},
+    command::{Command, Commands, Go, Pane, Session, View},
     fonts,
     signs::{self, Icon},
     state::AppState,
@@ -70,15 +70,15 @@ fn connection_ui(ui: &mut Ui, rect: Rect, connection: &pulse::Connection) {
 fn search_box(ui: &mut Ui, rect: Rect, commands: &mut Commands) {
     let t = tokens(ui);
     let response = ui.interact(rect, ui.scope_id().with("search"), Sense::click());
-    let words = Command::Palette.words();
+    let words = Command::from(Go::Palette).words();
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &words.label));
     let line = if response.hovered() || response.has_focus() { t.muted } else { t.border };
     ui.painter().rect(rect, CornerRadius::same(theme::RADIUS), t.bg, Stroke::new(1.0, line), StrokeKind::Inside);
-    let keys = key_cap(ui, rect.right_center() - vec2(8.0, 0.0), &Command::Palette.keys());
+    let keys = key_cap(ui, rect.right_center() - vec2(8.0, 0.0), &Command::from(Go::Palette).keys());
     let text = Rect::from_min_max(rect.min + vec2(11.0, 0.0), pos2(keys.left() - 8.0, rect.bottom()));
     widgets::paint_elided(ui.painter(), text, &words.label, fonts::text(), t.faint);
     if response.clicked() {
-        commands.send(Command::Palette);
+        commands.send(Go::Palette);
     }
 }
 
@@ -121,15 +121,15 @@ fn user_menu(ui: &mut Ui, bar: Rect, state: &AppState, mirror: &Mirror, commands
     egui::Popup::menu(&response).gap(4.0).show(|ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         for choice in [Choice::System, Choice::Dark, Choice::Light] {
-            commands.entry(ui, Command::Theme(choice), state.settings.theme == choice);
+            commands.entry(ui, View::Theme(choice), state.settings.theme == choice);
         }
         ui.separator();
-        for command in [Command::ZoomIn, Command::ZoomOut, Command::ZoomReset] {
-            let chosen = command == Command::ZoomReset && state.settings.zoom_percent == 100;
+        for command in [View::ZoomIn, View::ZoomOut, View::ZoomReset] {
+            let chosen = command == View::ZoomReset && state.settings.zoom_percent == 100;
             commands.entry(ui, command, chosen);
         }
         ui.separator();
-        for command in [Command::Shortcuts, Command::SwitchMaster, Command::LogOut] {
+        for command in [Command::from(Go::Shortcuts), Session::SwitchMaster.into(), Session::LogOut.into()] {
             commands.entry(ui, command, false);
         }
     });
@@ -150,7 +150,7 @@ pub(crate) fn rail(ui: &mut Ui, open: Pane, commands: &mut Commands) {
     for (index, (pane, icon, word)) in entries.into_iter().enumerate() {
         let top = rail.top() + 9.0 + 52.0 * index as f32;
         let rect = Rect::from_min_size(pos2(rail.left() + 6.0, top), vec2(rail.width() - 13.0, 50.0));
-        let command = Command::Show(pane);
+        let command = Command::from(Go::Show(pane));
         let response = ui.interact(rect, ui.scope_id().with(word), Sense::click());
         let chosen = pane == open;
         response.widget_info(|| WidgetInfo::selected(Role::Tab, true, chosen, word));
@@ -242,8 +242,8 @@ fn count_ui(
         ui.painter().hline(painted.x_range(), painted.bottom(), Stroke::new(1.0, ink));
     }
     if response.clicked() {
-        commands.send(Command::Filter(filter));
-        commands.send(Command::Show(Pane::History));
+        commands.send(Go::Filter(filter));
+        commands.send(Go::Show(Pane::History));
     }
     painted.right()
 }
@@ -312,7 +312,7 @@ pub(crate) fn tool_bar(ui: &Ui, rect: Rect, title: &str, words: &str) {
 }
 
 /// A button at the right end of a tool bar.
-pub(crate) fn tool_button(ui: &mut Ui, rect: Rect, command: Command, look: Look, commands: &mut Commands) {
+pub(crate) fn tool_button(ui: &mut Ui, rect: Rect, command: impl Into<Command>, look: Look, commands: &mut Commands) {
     let area = rect.shrink2(vec2(12.0, (rect.height() - theme::CONTROL) / 2.0));
     let layout = egui::Layout::right_to_left(egui::Align::Center);
     ui.scope_builder(egui::UiBuilder::new().max_rect(area).layout(layout), |ui| {

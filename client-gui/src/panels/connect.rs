@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Known, Login},
-    command::{Command, Commands},
+    command::{Commands, Session},
     fonts,
     signs::{self, Icon},
     state::ConnectState,
@@ -73,7 +73,7 @@ fn here(ui: &mut Ui, state: &ConnectState, commands: &mut Commands) {
     let t = tokens(ui);
     let width = ui.available_width();
     ui.add_enabled_ui(!state.starting, |ui| {
-        commands.button(ui, Command::StartHere, Look::Primary, false, width);
+        commands.button(ui, Session::StartHere, Look::Primary, false, width);
     });
     ui.add_space(6.0);
     let progress = state.progress.lock().map(|text| text.clone()).unwrap_or_default();
@@ -136,7 +136,7 @@ fn known_ui(ui: &mut Ui, known: &[Known], commands: &mut Commands) {
         widgets::paint_right(ui.painter(), inner, &format!("as {}", shown(&known.user)), fonts::text(), t.muted);
         widgets::focus_ring(ui, &response, 6);
         if response.clicked() {
-            commands.send(Command::Resume(number));
+            commands.send(Session::Resume(number));
         }
     }
     ui.add_space(12.0);
@@ -184,8 +184,8 @@ fn form(ui: &mut Ui, mirror: &Mirror, known: &[Known], state: &mut ConnectState,
         .on_disabled_hover_text("Fill in address, user and password");
     if response.clicked() || (enter && complete && !busy) {
         match pinned.filter(|_| !changed) {
-            Some(pin) => commands.send(Command::LogIn(login(state, pin))),
-            None => commands.send(Command::AskPin(address)),
+            Some(pin) => commands.send(Session::LogIn(login(state, pin))),
+            None => commands.send(Session::AskPin(address)),
         }
     }
 }
@@ -241,7 +241,7 @@ fn pin_ui(
             let yes =
                 ui.add_enabled_ui(complete, |ui| widgets::show_button(ui, "Yes, log in", "", Look::Primary, 0.0)).inner;
             if yes.clicked() {
-                commands.send(Command::LogIn(login(state, pin.to_owned())));
+                commands.send(Session::LogIn(login(state, pin.to_owned())));
                 state.pin = None;
             }
             if widgets::show_button(ui, "No", "", Look::Plain, 0.0).clicked() {

@@ -2,7 +2,7 @@
 
 use super::output_view::output_ui;
 use crate::{
-    command::{Command, Commands},
+    command::{Command, Commands, Files, Go, Programs},
     fonts,
     output::{Outputs, StreamText},
     signs::{self, Icon},
@@ -76,9 +76,9 @@ fn head_ui(ui: &mut Ui, view: &Detail, commands: &mut Commands) {
     let word = ui.painter().text(pos2(rect.left() + 35.0, y), Align2::LEFT_CENTER, view.word, fonts::title(), colour);
     let close = Rect::from_center_size(pos2(rect.right() - 20.0, y), Vec2::splat(24.0));
     ui.scope_builder(egui::UiBuilder::new().max_rect(close), |ui| {
-        let words = Command::CloseDetail.words();
+        let words = Command::from(Go::CloseDetail).words();
         if widgets::icon_button(ui, Icon::Close, &words.label, 24.0).clicked() {
-            commands.send(Command::CloseDetail);
+            commands.send(Go::CloseDetail);
         }
     });
     let attempt = Rect::from_min_max(pos2(rect.left(), y - 10.0), pos2(close.left() - 6.0, y + 10.0));
@@ -192,7 +192,7 @@ fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState, commands: &m
     let area = strip.shrink2(vec2(8.0, 2.0));
     let mut ui = ui.new_child(egui::UiBuilder::new().max_rect(area).layout(right));
     ui.spacing_mut().item_spacing.x = 0.0;
-    for (command, word) in [(Command::CopyOutput, "Copy"), (Command::FindInOutput, "Find")] {
+    for (command, word) in [(Command::from(Programs::CopyOutput), "Copy"), (Go::FindInOutput.into(), "Find")] {
         let words = command.words();
         let response = widgets::show_button(&mut ui, word, "", Look::Quiet, 0.0).on_hover_text(words.tooltip);
         if response.clicked() {
@@ -267,13 +267,13 @@ fn foot_ui(ui: &mut Ui, foot: Rect, program: &ProgramView, commands: &mut Comman
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 8.0;
             if program.state.is_final() {
-                commands.button(ui, Command::RunAgain, Look::Plain, false, 0.0);
+                commands.button(ui, Programs::RunAgain, Look::Plain, false, 0.0);
             } else {
-                commands.button(ui, Command::Stop, Look::Danger, false, 0.0);
+                commands.button(ui, Programs::Stop, Look::Danger, false, 0.0);
             }
-            commands.button(ui, Command::EditAndRun, Look::Plain, false, 0.0);
+            commands.button(ui, Programs::EditAndRun, Look::Plain, false, 0.0);
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                commands.button(ui, Command::SaveOutput, Look::Plain, false, 0.0);
+                commands.button(ui, Files::SaveOutput, Look::Plain, false, 0.0);
             });
         });
     });

@@ -1,15 +1,16 @@
-//! Dialogs: one confirmation, how a slave joins, the shortcuts, a path.
+//! Dialogs: confirmations, why a slave is set aside, how one joins, the shortcuts, a path.
 
 use super::bars;
 use crate::{
-    command::{Command, Commands},
+    command::{Command, Commands, Master, Programs},
     files::Purpose,
     fonts,
     state::Dialog,
     theme::tokens,
-    view_model::counted,
+    view_model::{counted, grouped},
     widgets::{self, Look},
 };
+use common::limits::LOG_MESSAGE_BYTES_MAX;
 use egui::{CornerRadius, Key, Modifiers, Rect, Sense, Ui, vec2};
 use std::path::PathBuf;
 
@@ -42,6 +43,14 @@ pub(crate) fn dialog_ui(ui: &Ui, dialog: &mut Dialog, commands: &mut Commands) -
                 Dialog::ConfirmStop(programs) => {
                     ui.set_width(room.min(420.0));
                     confirm(ui, programs, commands)
+                }
+                Dialog::ConfirmAgain(programs) => {
+                    ui.set_width(room.min(420.0));
+                    confirm_again(ui, programs, commands)
+                }
+                Dialog::SetAside { slave, reason, focus } => {
+                    ui.set_width(room.min(460.0));
+                    set_aside(ui, slave, (reason, focus), commands)
                 }
                 Dialog::AddSlave => {
                     ui.set_width(room.min(560.0));
@@ -92,7 +101,10 @@ fn confirm(ui: &mut Ui, programs: &[(common::ProgramId, String, &'static str)], 
     let t = tokens(ui);
     let count = programs.len() as u64;
     let one = programs.first().filter(|_| count == 1);
-    title(ui, &one.map_or_else(|| format!("Stop {} programs?", count), |(_, name, _)| format!("Stop {name}?")));
+    title(
+        ui,
+        &one.map_or_else(|| format!("Stop {} programs?", grouped(count)), |(_, name, _)| format!("Stop {name}?")),
+    );
     words(ui, "What they have printed so far is kept. They cannot be continued, only run again.");
     ui.add_space(8.0);
     ui.spacing_mut().interact_size.y = 20.0;
@@ -114,7 +126,45 @@ fn confirm(ui: &mut Ui, programs: &[(common::ProgramId, String, &'static str)], 
         None if enter => {}
         None => return Outcome::Open,
     }
-    commands.send(Command::StopConfirmed(programs.iter().map(|(id, _, _)| *id).collect()));
+    commands.send(Programs::StopConfirmed(programs.iter().map(|(id, _, _)| *id).collect()));
+    Outcome::Closed
+}
+
+fn confirm_again(ui: &mut Ui, programs: &[common::ProgramId], commands: &mut Commands) -> Outcome {
+    title(ui, &format!("Run {} programs again?", grouped(programs.len() as u64)));
+    words(ui, "Each gets a new ID, and the same source, input and limits as before.");
+    let enter = ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Enter));
+    match buttons(ui, Some(("Run all again", Look::Primary, true)), "Cancel") {
+        Some(true) => {}
+        Some(false) => return Outcome::Closed,
+        None if enter => {}
+        None => return Outcome::Open,
+    }
+    commands.send(Programs::RunAgainConfirmed(programs.to_vec()));
+    Outcome::Closed
+}
+
+fn set_aside(ui: &mut Ui, slave: &str, (reason, focus): (&mut String, &mut bool), commands: &mut Commands) -> Outcome {
+    title(ui, &format!("Set {} aside", widgets::shown(slave)));
+    words(ui, "It finishes what it has and is given nothing new, until somebody takes it back.");
+    ui.add_space(8.0);
+    let width = ui.available_width();
+    widgets::caption(ui, "Reason");
+    ui.add_space(4.0);
+    let field = widgets::field(ui, reason, "Reason", "for those who wonder", fonts::text(), false, width);
+    if std::mem::take(focus) {
+        field.request_focus();
+    }
+    let enter = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+    let told = reason.trim();
+    match buttons(ui, Some(("Set aside", Look::Primary, !told.is_empty())), "Cancel") {
+        Some(true) => {}
+        Some(false) => return Outcome::Closed,
+        None if enter && !told.is_empty() => {}
+        None => return Outcome::Open,
+    }
+    let reason = common::escape::shorten(told, LOG_MESSAGE_BYTES_MAX);
+    commands.send(Master::SetAsideBecause { slave: slave.to_owned(), reason });
     Outcome::Closed
 }
 

@@ -2,7 +2,7 @@
 
 use super::{bars, table};
 use crate::{
-    command::{Command, Commands},
+    command::{Command, Commands, Go, Pane, Programs},
     fonts, signs,
     state::{DetailState, DetailTab, HistoryState},
     theme::{self, tokens},
@@ -61,7 +61,7 @@ fn tools_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, state: &mut HistoryState, 
     let mut filter_rect = Rect::NOTHING;
     ui.scope_builder(egui::UiBuilder::new().max_rect(area).layout(right_to_left), |ui| {
         ui.spacing_mut().item_spacing.x = 6.0;
-        commands.button(ui, Command::Show(crate::command::Pane::Submit), Look::Primary, false, 0.0);
+        commands.button(ui, Go::Show(Pane::Submit), Look::Primary, false, 0.0);
         let field = widgets::field(ui, &mut state.typed, "Filter", "Filter", fonts::text(), false, filter_width);
         filter_rect = Rect::from_min_size(field.rect.min - vec2(10.0, 0.0), vec2(filter_width, theme::CONTROL));
         if std::mem::take(&mut state.focus_filter) {
@@ -77,7 +77,7 @@ fn tools_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, state: &mut HistoryState, 
         }
         if state.typed.is_empty() && !field.has_focus() && filter_width > 130.0 {
             let right = pos2(field.rect.right() + 4.0, field.rect.center().y);
-            bars::key_cap(ui, right, &Command::FocusFilter.keys());
+            bars::key_cap(ui, right, &Command::from(Go::FocusFilter).keys());
         }
     });
     debounce(ui, state, commands);
@@ -91,7 +91,7 @@ fn tools_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, state: &mut HistoryState, 
                 let chosen = chip.filter.states == state.filter.states && chip.filter.mine == state.filter.mine;
                 let response = widgets::chip(ui, chip.word, chip.state, chip.count.as_deref(), chosen);
                 if response.clicked() {
-                    commands.send(Command::Filter(chip.filter));
+                    commands.send(Go::Filter(chip.filter));
                 }
             }
         });
@@ -110,7 +110,7 @@ fn debounce(ui: &Ui, state: &mut HistoryState, commands: &mut Commands) {
     let search = state.typed.trim().to_owned();
     if search != state.filter.search {
         let typed = state.typed.clone();
-        commands.send(Command::Filter(HistoryFilter { search, ..state.filter.clone() }));
+        commands.send(Go::Filter(HistoryFilter { search, ..state.filter.clone() }));
         state.typed = typed;
     }
 }
@@ -157,7 +157,7 @@ fn body_ui(
         click(ui, mirror, state, detail, (index, hidden), (program, double, secondary), commands);
     }
     if hidden > 0 && new_chip(ui, body, hidden) {
-        commands.send(Command::Newest);
+        commands.send(Go::Newest);
     }
     let first = (state.rows.top / f64::from(theme::ROW)).floor() as u64 + hidden;
     let visible = (body.height() / theme::ROW).ceil().max(1.0) as u32 + 1;
@@ -291,15 +291,15 @@ fn new_chip(ui: &mut Ui, body: Rect, hidden: u64) -> bool {
 /// The menu of the right button.
 fn menu(ui: &mut Ui, commands: &mut Commands) {
     ui.spacing_mut().item_spacing.y = 0.0;
-    for command in [Command::OpenOutput, Command::Why] {
+    for command in [Go::OpenOutput, Go::Why] {
         commands.entry(ui, command, false);
     }
     ui.separator();
-    for command in [Command::Stop, Command::RunAgain, Command::EditAndRun] {
+    for command in [Programs::Stop, Programs::RunAgain, Programs::EditAndRun] {
         commands.entry(ui, command, false);
     }
     ui.separator();
-    commands.entry(ui, Command::CopyId, false);
+    commands.entry(ui, Programs::CopyId, false);
 }
 
 fn select_range(mirror: &Mirror, state: &mut HistoryState, to: u64, hidden: u64) {
@@ -339,7 +339,7 @@ fn click(
         select_one(ui, mirror, state, detail, (index, program));
     }
     if double {
-        commands.send(Command::OpenOutput);
+        commands.send(Go::OpenOutput);
     }
 }
 
@@ -416,10 +416,10 @@ fn keys(
         (input.consume_key(Modifiers::NONE, Key::Enter), input.consume_key(Modifiers::NONE, Key::Escape))
     });
     if enter && state.cursor.is_some() {
-        commands.send(Command::OpenOutput);
+        commands.send(Go::OpenOutput);
     }
     if escape && detail.open {
-        commands.send(Command::CloseDetail);
+        commands.send(Go::CloseDetail);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every command by its name, and every program by its own.
 
 use crate::{
-    command::{Command, Commands},
+    command::{Command, Commands, Go, Pane},
     fonts,
     state::PaletteState,
     theme::{self, tokens},
@@ -30,7 +30,7 @@ pub(crate) fn entries(typed: &str) -> Vec<Entry> {
     let typed = typed.trim();
     let mut scored: Vec<(u32, Entry)> = Command::listed()
         .into_iter()
-        .filter(|command| *command != Command::Palette)
+        .filter(|command| *command != Command::from(Go::Palette))
         .map(|command| Entry { label: command.words().label, command })
         .filter_map(|entry| score(&entry.label, typed).map(|score| (score, entry)))
         .collect();
@@ -40,7 +40,7 @@ pub(crate) fn entries(typed: &str) -> Vec<Entry> {
         let filter = HistoryFilter { search: typed.to_owned(), ..HistoryFilter::default() };
         let search = Entry {
             label: format!("Search the history for “{}”", widgets::shown(typed)),
-            command: Command::Filter(filter),
+            command: Go::Filter(filter).into(),
         };
         // What looks like no command at all is a search first.
         let place = if entries.is_empty() { 0 } else { entries.len() };
@@ -111,7 +111,7 @@ fn content(ui: &mut Ui, state: &mut PaletteState, commands: &mut Commands) -> bo
     if up {
         state.marked = if state.marked == 0 { last } else { state.marked - 1 };
     }
-    let label = Command::Palette.words().label;
+    let label = Command::from(Go::Palette).words().label;
     let width = ui.available_width();
     let field = widgets::field(ui, &mut state.typed, &label, &label, fonts::text(), false, width);
     if std::mem::take(&mut state.focus) {
@@ -146,8 +146,8 @@ fn content(ui: &mut Ui, state: &mut PaletteState, commands: &mut Commands) -> bo
         );
     }
     let Some(entry) = chosen.and_then(|index| entries.get(index)) else { return false };
-    if let Command::Filter(_) = entry.command {
-        commands.send(Command::Show(crate::command::Pane::History));
+    if let Command::Go(Go::Filter(_)) = entry.command {
+        commands.send(Go::Show(Pane::History));
     }
     commands.send(entry.command.clone());
     true

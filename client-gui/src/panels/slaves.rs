@@ -5,7 +5,7 @@ use super::{
     table::{self, Column, column},
 };
 use crate::{
-    command::{Command, Commands},
+    command::{Commands, Go, Master},
     fonts, signs,
     state::SlavesState,
     theme::{self, Tokens, tokens},
@@ -34,7 +34,7 @@ pub(crate) fn slaves_ui(ui: &mut Ui, mirror: &Mirror, clock: &Clock, state: &mut
     let pane = ui.max_rect();
     let (tools, rest) = pane.split_top_bottom_at_y(pane.top() + theme::TOOL_BAR);
     bars::tool_bar(ui, tools, "Slaves", &slaves::headline(mirror));
-    bars::tool_button(ui, tools, Command::AddSlave, Look::Plain, commands);
+    bars::tool_button(ui, tools, Go::AddSlave, Look::Plain, commands);
     let rows = slaves::rows(mirror, clock);
     if rows.is_empty() {
         empty(ui, rest, commands);
@@ -160,7 +160,7 @@ fn slots_ui(ui: &mut Ui, cell: Rect, row_rect: Rect, row: &SlaveRow, state: &mut
             egui::StrokeKind::Inside,
         );
     }
-    let may = commands.can(&Command::SetSlots { slave: None, slots: 0 });
+    let may = commands.can(Master::SetSlots { slave: None, slots: 0 });
     egui::Popup::menu(&response).close_behavior(egui::PopupCloseBehavior::CloseOnClickOutside).gap(4.0).show(|ui| {
         ui.set_opacity(1.0);
         egui::Frame::new().inner_margin(8).show(ui, |ui| slots_menu(ui, row, state, commands, may));
@@ -202,7 +202,7 @@ fn slots_menu(ui: &mut Ui, row: &SlaveRow, state: &mut SlavesState, commands: &m
     ui.label(egui::RichText::new("0: nothing new starts there").font(fonts::small()).color(t.faint));
     ui.add_space(4.0);
     if let Some(slots) = set {
-        commands.send(Command::SetSlots { slave: Some(row.raw_name.clone()), slots });
+        commands.send(Master::SetSlots { slave: Some(row.raw_name.clone()), slots });
     }
 }
 
@@ -246,6 +246,6 @@ fn empty(ui: &mut Ui, rect: Rect, commands: &mut Commands) {
     ui.painter().text(middle + vec2(0.0, 8.0), egui::Align2::CENTER_TOP, words, fonts::text(), t.muted);
     let button = Rect::from_center_size(middle + vec2(0.0, 60.0), vec2(120.0, theme::CONTROL));
     ui.scope_builder(egui::UiBuilder::new().max_rect(button), |ui| {
-        commands.button(ui, Command::AddSlave, Look::Primary, false, 120.0);
+        commands.button(ui, Go::AddSlave, Look::Primary, false, 120.0);
     });
 }

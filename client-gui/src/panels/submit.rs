@@ -2,7 +2,7 @@
 
 use super::{output_view::output_ui, submit_settings::settings_ui};
 use crate::{
-    command::{Command, Commands, Pane},
+    command::{Commands, Edit, Files, Go, Pane, Programs},
     editing::{EditorTab, Run, SubmitState},
     fonts,
     output::{Outputs, StreamText},
@@ -75,8 +75,8 @@ fn no_tab(ui: &mut Ui, rect: Rect, commands: &mut Commands) {
     let row = Rect::from_center_size(middle + vec2(0.0, 62.0), vec2(190.0, theme::CONTROL));
     ui.scope_builder(egui::UiBuilder::new().max_rect(row), |ui| {
         ui.horizontal(|ui| {
-            commands.button(ui, Command::NewTab, Look::Plain, false, 90.0);
-            commands.button(ui, Command::OpenFile, Look::Plain, false, 90.0);
+            commands.button(ui, Edit::NewTab, Look::Plain, false, 90.0);
+            commands.button(ui, Files::Open, Look::Plain, false, 90.0);
         });
     });
 }
@@ -110,10 +110,10 @@ fn tabs_ui(ui: &mut Ui, strip: Rect, state: &mut SubmitState, commands: &mut Com
                     }
                     if let Some(index) = close {
                         state.open = index;
-                        commands.send(Command::CloseTab);
+                        commands.send(Edit::CloseTab);
                     }
                     if widgets::icon_button(ui, Icon::Submit, "New tab", 26.0).clicked() {
-                        commands.send(Command::NewTab);
+                        commands.send(Edit::NewTab);
                     }
                 });
             });
@@ -167,7 +167,7 @@ fn samples_menu(ui: &mut Ui, rect: Rect, commands: &mut Commands) {
         ui.spacing_mut().item_spacing.y = 0.0;
         for sample in templates::SAMPLES {
             if widgets::menu_entry(ui, sample.language, sample.file_name, false, true).clicked() {
-                commands.send(Command::Template(sample.language));
+                commands.send(Edit::Template(sample.language));
                 ui.close();
             }
         }
@@ -309,11 +309,11 @@ fn result_buttons(ui: &mut Ui, head: Rect, program: &ProgramView, follow: &mut b
         let details =
             widgets::show_button(ui, "Details", "", Look::Quiet, 0.0).on_hover_text(format!("{name} in the history"));
         if details.clicked() {
-            commands.send(Command::OpenOutput);
-            commands.send(Command::Show(Pane::History));
+            commands.send(Go::OpenOutput);
+            commands.send(Go::Show(Pane::History));
         }
         if !program.state.is_final() {
-            commands.button(ui, Command::Stop, Look::Quiet, false, 0.0);
+            commands.button(ui, Programs::Stop, Look::Quiet, false, 0.0);
         }
         ui.min_rect().left()
     })

@@ -1,7 +1,7 @@
 //! The settings of a program that is being written: language, input, limits, place.
 
 use crate::{
-    command::{Command, Commands},
+    command::{Commands, Edit, Files},
     editing::{COMMAND, EditorTab, Stdin},
     fonts,
     theme::{self, tokens},
@@ -45,8 +45,8 @@ pub(super) fn settings_ui(ui: &mut Ui, side: Rect, mirror: &Mirror, tab: &mut Ed
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 8.0;
             let third = ((area.width() - 8.0) * 0.36).floor();
-            commands.button(ui, Command::OpenFile, Look::Plain, false, third);
-            commands.button(ui, Command::Run, Look::Primary, true, area.width() - 8.0 - third);
+            commands.button(ui, Files::Open, Look::Plain, false, third);
+            commands.button(ui, Edit::Run, Look::Primary, true, area.width() - 8.0 - third);
         });
     });
 }
@@ -140,7 +140,7 @@ fn stdin_ui(ui: &mut Ui, tab: &mut EditorTab, commands: &mut Commands) {
             ui.close();
         }
         if widgets::menu_entry(ui, "From a file…", "", file, true).clicked() {
-            commands.send(Command::ChooseStdin);
+            commands.send(Files::ChooseStdin);
             ui.close();
         }
     });
