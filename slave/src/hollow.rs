@@ -14,7 +14,7 @@ use common::{
     limits,
     message::{Assignment, Registration, Stream},
     outcome::Outcome,
-    units::Timestamp,
+    units::{BootTime, Timestamp},
     view::{LanguageOffer, Usage},
 };
 use std::{
@@ -186,6 +186,8 @@ impl Run for Pretended {
     fn forget_before(&mut self, _key: AttemptKey, _stream: Stream, _offset: u64) {}
 
     fn forget(&mut self, _key: AttemptKey) {}
+
+    fn set_lease(&mut self, _until: BootTime) {}
 
     fn shut_down(self) -> io::Result<()> {
         Ok(())

@@ -10,7 +10,7 @@ use common::{
     limits::{
         FRAME_DATA_BYTES_MAX_BEFORE_LOGIN, HANDSHAKE_TIMEOUT, LOGIN_TIMEOUT, OUTPUT_CHUNK_BYTES_MAX, SILENCE_MAX,
     },
-    message::{Alert, Data, Message},
+    message::{Alert, Data, Heartbeat, Message},
 };
 use std::time::Duration;
 use support::{Master, notice, output, slave_id, within};
@@ -70,6 +70,29 @@ async fn e5_the_pin_can_be_learned() {
     let (pin, accepted) = tokio::join!(fetch_pin(&address), accept);
     assert_eq!(pin.unwrap(), master.authority.pin());
     assert!(matches!(within(accepted.unwrap().receiver.next()).await, Err(ReceiveError::Closed)));
+}
+
+#[tokio::test]
+async fn f12_only_answers_to_the_callers_own_heartbeats_are_given_out() {
+    let master = Master::start().await;
+    let (mut dialled, mut accepted) = master.pair().await;
+    dialled.sender.heartbeat(1).unwrap();
+    dialled.sender.heartbeat(2).unwrap();
+    // Answers that nobody asked for, of this side's numbers and of the other kind.
+    for sequence in [1, (1 << 63) | 3, u64::MAX] {
+        accepted.sender.send(Message::Pong(Heartbeat { sequence })).unwrap();
+    }
+    accepted.sender.send(notice("begin")).unwrap();
+    dialled.sender.send(notice("hello")).unwrap();
+    // The other side answers while it receives.
+    assert_eq!(within(accepted.receiver.next()).await.unwrap(), notice("hello"));
+    accepted.sender.send(notice("end")).unwrap();
+    assert_eq!(within(dialled.receiver.next()).await.unwrap(), notice("begin"));
+    for number in [1, 2] {
+        let answer = Message::Pong(Heartbeat { sequence: number });
+        assert_eq!(within(dialled.receiver.next()).await.unwrap(), answer);
+    }
+    assert_eq!(within(dialled.receiver.next()).await.unwrap(), notice("end"));
 }
 
 #[tokio::test]

@@ -74,13 +74,14 @@ impl Streams {
 
 impl Core {
     pub(super) fn output(&mut self, key: AttemptKey, stream: Stream, end: u64, now: Now) {
+        let registered = self.registered();
         let Some(running) = self.running.get_mut(&key).filter(|running| !running.discarded) else { return };
         let progress = running.streams.of(stream);
         if progress.lost {
             return;
         }
         progress.end = end;
-        if running.streams.unsent_max() >= OUTPUT_CHUNK_BYTES_MAX as u64 && self.registered && now.takes_bulk {
+        if running.streams.unsent_max() >= OUTPUT_CHUNK_BYTES_MAX as u64 && registered && now.takes_bulk {
             running.streams.take(key, 0, &mut self.actions);
             return;
         }
@@ -146,7 +147,7 @@ impl Core {
         progress.stored = offset;
         progress.sent = progress.sent.max(offset);
         self.actions.push(Action::ForgetBefore { key, stream, offset });
-        if !self.registered || !now.takes_bulk {
+        if !self.registered() || !now.takes_bulk {
             return;
         }
         if let Some(running) = self.running.get_mut(&key)
@@ -159,7 +160,8 @@ impl Core {
 
     /// Sends what does not fit into the report of an ended attempt, then the report.
     pub(super) fn deliver(&mut self, key: AttemptKey, now: Now) {
-        let Some(ended) = self.ended.get_mut(&key).filter(|ended| self.registered && !ended.reported) else { return };
+        let registered = self.registered();
+        let Some(ended) = self.ended.get_mut(&key).filter(|ended| registered && !ended.reported) else { return };
         let inline = INLINE_OUTPUT_BYTES_MAX as u64;
         if ended.streams.unsent_max() > inline {
             if !now.takes_bulk {

@@ -22,6 +22,10 @@ pub struct Now {
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// A session began; the registration is to be sent on it now.
+    Connected,
+    /// The master has answered the heartbeat with this number, on the session on which it was sent.
+    HeartbeatAnswered(u64),
     /// The session ended, or an attempt to make one failed.
     Disconnected,
     /// The master orders.
@@ -62,6 +66,14 @@ pub enum Event {
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
+    /// Register with this on the session that began.
+    Register(Holdings),
+    /// Send a heartbeat with this number.
+    Heartbeat(u64),
+    /// Programs may run until then, even if nobody can tell them otherwise any more.
+    SetLease(BootTime),
+    /// The session is of no use: end it and make another.
+    Reconnect,
     /// Start this attempt.
     Start(Assignment),
     /// Stop this attempt; it ends with an event.
@@ -94,6 +106,17 @@ pub enum Action {
     Forget(AttemptKey),
     /// Everything is done: leave.
     Leave,
+}
+
+/// What a slave holds when it registers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Attempts that it has and has not started.
+    pub waiting: Vec<AttemptKey>,
+    /// Attempts that run, and since when.
+    pub running: Vec<(AttemptKey, Timestamp)>,
+    /// Attempts that ended and are not acknowledged.
+    pub finished: Vec<AttemptKey>,
 }
 
 /// A finished attempt; the bytes of the tails are still in the outputs.

@@ -3,9 +3,10 @@
 
 mod delivery;
 mod event;
+mod lease;
 mod stopping;
 
-pub use event::{Action, Event, FinishedHead, Now};
+pub use event::{Action, Event, FinishedHead, Holdings, Now};
 
 use crate::executor::{AttemptEnd, Stop};
 use common::{
@@ -41,20 +42,28 @@ struct Ended {
     reported: bool,
 }
 
+/// Where the slave stands with its master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Session {
+    /// There is none.
+    Down,
+    /// The registration was sent then and is not accepted yet.
+    Registering(BootTime),
+    /// Reports go out.
+    Registered,
+}
+
 /// The state of a slave.
 #[derive(Debug)]
 pub struct Core {
     slots: u32,
     slots_max: u32,
     grace: Duration,
-    lease: Duration,
+    lease: lease::Lease,
     waiting: VecDeque<Assignment>,
     running: BTreeMap<AttemptKey, Running>,
     ended: BTreeMap<AttemptKey, Ended>,
-    /// The session is registered: reports go out.
-    registered: bool,
-    /// Since when there is no session, while something would be lost by that.
-    cut_off_since: Option<BootTime>,
+    session: Session,
     /// Running attempts with output that has not been sent.
     unsent: BTreeSet<AttemptKey>,
     flush_at: Option<BootTime>,
@@ -71,12 +80,11 @@ impl Core {
             slots,
             slots_max,
             grace,
-            lease: limits::LEASE_SLAVE,
+            lease: lease::Lease::new(),
             waiting: VecDeque::new(),
             running: BTreeMap::new(),
             ended: BTreeMap::new(),
-            registered: false,
-            cut_off_since: None,
+            session: Session::Down,
             unsent: BTreeSet::new(),
             flush_at: None,
             stopping: None,
@@ -86,8 +94,12 @@ impl Core {
 
     /// Decides what follows from one event.
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
+        // First of all: after a long stop of this process the event may be of the time before.
+        self.end_lease(now);
         match event {
-            Event::Disconnected => self.disconnected(now),
+            Event::Connected => self.connected(now),
+            Event::Disconnected => self.disconnected(),
+            Event::HeartbeatAnswered(number) => self.heartbeat_answered(number),
             Event::Order(order) => self.order(order, now),
             Event::Output { key, stream, end } => self.output(key, stream, end, now),
             Event::OutputLost { key, stream, offset } => self.output_lost(key, stream, offset, now),
@@ -109,21 +121,21 @@ impl Core {
     /// When to call again with [`Event::Tick`], and why.
     #[must_use]
     pub fn next_deadline(&self) -> Option<(BootTime, &'static str)> {
-        let lease = self.cut_off_since.map(|since| (since.plus(self.lease), "the lease ends"));
-        let flush = self.flush_at.filter(|_| self.registered).map(|at| (at, "output is sent"));
+        let (lease, heartbeat) = (self.lease.end(), self.lease.heartbeat());
+        let flush = self.flush_at.filter(|_| self.registered()).map(|at| (at, "output is sent"));
         let stopping = self.stopping.as_ref().map(|stopping| (stopping.deadline(), "the grace period ends"));
-        [lease, flush, stopping].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [lease, heartbeat, flush, stopping].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// What the slave holds, for its registration: waiting, running, finished.
+    /// What the slave holds, for its registration.
     #[must_use]
-    pub fn holdings(&self) -> (Vec<AttemptKey>, Vec<(AttemptKey, Timestamp)>, Vec<AttemptKey>) {
+    pub fn holdings(&self) -> Holdings {
         let wanted = self.running.iter().filter(|(_, running)| !running.discarded);
-        (
-            self.waiting.iter().map(|assignment| assignment.key).collect(),
-            wanted.map(|(key, running)| (*key, running.started_at)).collect(),
-            self.ended.keys().copied().collect(),
-        )
+        Holdings {
+            waiting: self.waiting.iter().map(|assignment| assignment.key).collect(),
+            running: wanted.map(|(key, running)| (*key, running.started_at)).collect(),
+            finished: self.ended.keys().copied().collect(),
+        }
     }
 
     /// Attempts that wait, run and are not acknowledged.
@@ -132,13 +144,21 @@ impl Core {
         (self.waiting.len(), self.running.len(), self.ended.len())
     }
 
+    fn registered(&self) -> bool {
+        self.session == Session::Registered
+    }
+
     fn report(&mut self, report: Report) {
-        if self.registered {
+        if self.registered() {
             self.actions.push(Action::Report(report));
         }
     }
 
     fn order(&mut self, order: Order, now: Now) {
+        if self.session == Session::Down {
+            // It came on a session that was given up in the meantime.
+            return;
+        }
         match order {
             Order::Assign(assignments) => self.assign(assignments),
             Order::Withdraw(keys) => self.withdraw(&keys),
@@ -167,8 +187,7 @@ impl Core {
             }
             Order::Registered { slots, lease, epoch: _ } => {
                 self.slots = slots.min(self.slots_max);
-                self.lease = lease;
-                self.registered(now);
+                self.accepted(lease, now);
             }
         }
     }
@@ -256,6 +275,7 @@ impl Core {
     fn fill(&mut self, now: Now) {
         let mut started = Vec::new();
         while self.stopping.is_none()
+            && !self.lease.is_over(now.boot)
             && self.running.len() < self.slots as usize
             && self.ended.len() < limits::OUTBOX_RESULTS_MAX
         {
@@ -285,9 +305,16 @@ impl Core {
         self.deliver(key, now);
     }
 
-    fn disconnected(&mut self, now: Now) {
-        self.registered = false;
-        self.cut_off_since.get_or_insert(now.boot);
+    /// A session began: the registration goes first.
+    fn connected(&mut self, now: Now) {
+        self.disconnected();
+        self.session = Session::Registering(now.boot);
+        self.actions.push(Action::Register(self.holdings()));
+    }
+
+    fn disconnected(&mut self) {
+        self.session = Session::Down;
+        self.lease.session_ended();
         for running in self.running.values_mut() {
             running.streams.rewind();
         }
@@ -298,9 +325,10 @@ impl Core {
     }
 
     /// The master has taken the registration: everything that is held is told again.
-    fn registered(&mut self, now: Now) {
-        self.registered = true;
-        self.cut_off_since = None;
+    fn accepted(&mut self, lease: Duration, now: Now) {
+        let Session::Registering(sent) = self.session else { return };
+        self.session = Session::Registered;
+        self.lease_begins(sent, lease, now);
         self.tell_stopping();
         let wanted = self.running.iter().filter(|(_, running)| !running.discarded);
         let started: Vec<_> = wanted.map(|(key, running)| (*key, running.started_at)).collect();
@@ -315,16 +343,8 @@ impl Core {
     }
 
     fn tick(&mut self, now: Now) {
-        if self.cut_off_since.is_some_and(|since| now.boot >= since.plus(self.lease)) {
-            // The master gives these up soon and may start them elsewhere.
-            self.cut_off_since = None;
-            self.waiting.clear();
-            // What may have been started is told when it has ended: only the master knows whether its start
-            // was ever heard of, and must not take it for one that never started.
-            let running = self.running.iter().filter(|(_, running)| !running.discarded);
-            self.actions.extend(running.map(|(key, _)| Action::Stop(*key, Stop::LeaseEnded)));
-        }
-        if self.registered && self.flush_at.is_some_and(|at| now.boot >= at) {
+        self.heartbeat(now);
+        if self.registered() && self.flush_at.is_some_and(|at| now.boot >= at) {
             self.flush(now);
         }
     }

@@ -1,3 +1,5 @@
+mod lease;
+
 use super::*;
 use common::{
     id::ProgramId,
@@ -11,7 +13,14 @@ use std::sync::Arc;
 struct Bench {
     core: Core,
     millis: u64,
+    /// The wall clock is ahead of the boot-time clock by this much.
+    wall_ahead: u64,
     actions: VecDeque<Action>,
+    /// Heartbeats are answered at once.
+    answers: bool,
+    /// Heartbeats that were not.
+    unanswered: Vec<u64>,
+    lease: Option<BootTime>,
 }
 
 fn key(number: u128) -> AttemptKey {
@@ -28,7 +37,15 @@ fn assign(numbers: std::ops::Range<u128>) -> Event {
 impl Bench {
     fn new(slots: u32) -> Self {
         let core = Core::new(slots, limits::SLOTS_MAX, Duration::from_secs(10));
-        Self { core, millis: 1_000_000, actions: VecDeque::new() }
+        Self {
+            core,
+            millis: 1_000_000,
+            wall_ahead: 0,
+            actions: VecDeque::new(),
+            answers: true,
+            unanswered: Vec::new(),
+            lease: None,
+        }
     }
 
     fn connected(slots: u32) -> Self {
@@ -38,13 +55,23 @@ impl Bench {
     }
 
     fn register(&mut self, slots: u32) {
+        self.event(Event::Connected);
+        let holdings = self.core.holdings();
+        assert_eq!(self.actions.pop_back(), Some(Action::Register(holdings)));
         self.event(Event::Order(Order::Registered { slots, lease: limits::LEASE_SLAVE, epoch: 1 }));
     }
 
     fn event(&mut self, event: Event) {
         let micros = self.millis * 1_000;
-        let now = Now { wall: Timestamp(micros), boot: BootTime(micros), takes_bulk: true };
-        self.actions.extend(self.core.handle(event, now));
+        let now = Now { wall: Timestamp(micros + self.wall_ahead), boot: BootTime(micros), takes_bulk: true };
+        for action in self.core.handle(event, now) {
+            match action {
+                Action::Heartbeat(number) if self.answers => self.event(Event::HeartbeatAnswered(number)),
+                Action::Heartbeat(number) => self.unanswered.push(number),
+                Action::SetLease(until) => self.lease = Some(until),
+                action => self.actions.push_back(action),
+            }
+        }
     }
 
     fn order(&mut self, order: Order) {
@@ -144,7 +171,7 @@ fn e13_a_result_is_told_again_at_each_connection_until_it_is_acknowledged() {
     bench.ended(1);
     bench.expect_finished(1);
     bench.event(Event::Disconnected);
-    assert_eq!(bench.core.holdings(), (vec![], vec![], vec![key(1)]));
+    assert_eq!(bench.core.holdings(), Holdings { finished: vec![key(1)], ..Holdings::default() });
     bench.register(1);
     bench.expect_finished(1);
     bench.order(Order::Acknowledge(vec![key(1)]));
@@ -243,12 +270,12 @@ fn p3_what_was_started_is_ended_with_the_lease_and_told_at_the_next_connection()
     bench.after(1);
     assert_eq!(bench.next(), Action::Stop(key(2), Stop::LeaseEnded));
     bench.nothing_more();
-    let (waiting, running, finished) = bench.core.holdings();
+    let Holdings { waiting, running, finished } = bench.core.holdings();
     assert_eq!((waiting, finished), (vec![], vec![key(1)]), "what never started is given up");
     assert_eq!(running.len(), 1, "it is told of while it is being ended");
     bench.ended(2);
     bench.nothing_more();
-    assert_eq!(bench.core.holdings(), (vec![], vec![], vec![key(1), key(2)]));
+    assert_eq!(bench.core.holdings(), Holdings { finished: vec![key(1), key(2)], ..Holdings::default() });
     bench.register(1);
     bench.expect_finished(1);
     bench.expect_finished(2);
@@ -296,15 +323,16 @@ fn p5_a_slave_that_is_stopped_while_cut_off_keeps_its_results_for_the_delivery_t
     let mut bench = Bench::connected(1);
     bench.event(assign(1..2));
     bench.actions.clear();
-    bench.event(Event::Disconnected);
     bench.order(Order::SetSlots(0));
     bench.event(assign(2..3));
+    bench.event(Event::Disconnected);
     bench.ended(1);
     bench.event(Event::Stop);
     bench.nothing_more();
     bench.after(4_999);
     bench.nothing_more();
-    assert_eq!(bench.core.holdings(), (vec![key(2)], vec![], vec![key(1)]));
+    let expected = Holdings { waiting: vec![key(2)], finished: vec![key(1)], ..Holdings::default() };
+    assert_eq!(bench.core.holdings(), expected);
     bench.register(1);
     assert_eq!(bench.next(), Action::Report(Report::Draining));
     assert_eq!(bench.next(), Action::Report(Report::Withdrawn(vec![key(2)])));

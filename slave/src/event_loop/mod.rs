@@ -6,7 +6,7 @@ mod run;
 pub use run::{Run, Wake};
 
 use crate::{
-    core::{Action, Core, Event, FinishedHead, Now},
+    core::{Action, Core, Event, FinishedHead, Holdings, Now},
     data_folder::UserRange,
     executor::{Executor, ExecutorEvent},
     session,
@@ -226,15 +226,9 @@ impl<A: Announce, R: Run> Slave<A, R> {
     fn connection(&mut self, result: Result<Connection, UserError>) -> Result<(), UserError> {
         match result {
             Ok(connection) => {
-                let (waiting, running, finished) = self.core.holdings();
-                let registration = Registration { waiting, running, finished, ..self.template.clone() };
-                let report = Status::Report(Report::Register(Box::new(registration)));
-                let sent = connection.sender.send(report);
                 self.announced = false;
                 self.link = Link::Connected(Box::new(connection));
-                if sent.is_err() {
-                    self.disconnected();
-                }
+                self.handle([Event::Connected]);
                 Ok(())
             }
             Err(error) => {
@@ -259,10 +253,15 @@ impl<A: Announce, R: Run> Slave<A, R> {
     }
 
     fn disconnected(&mut self) {
+        self.rest();
+        self.handle([Event::Disconnected]);
+    }
+
+    /// Drops the connection and tries again after a while.
+    fn rest(&mut self) {
         let delay = self.backoff.next_delay();
         self.link = Link::Resting(tokio::time::Instant::now() + delay);
         self.announced = false;
-        self.handle([Event::Disconnected]);
     }
 
     fn message(&mut self, result: Result<Message, transport::ReceiveError>) -> Result<(), UserError> {
@@ -281,7 +280,8 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 tracing::info!(text = %common::escape::RawText::from(text), "the master says");
             }
             Ok(Message::Alert(Alert::Stopping { .. })) => tracing::info!("the master stops"),
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Command(_) | Message::Data(_) | Message::Status(_)) => {
+            Ok(Message::Pong(heartbeat)) => self.handle([Event::HeartbeatAnswered(heartbeat.sequence)]),
+            Ok(Message::Ping(_) | Message::Command(_) | Message::Data(_) | Message::Status(_)) => {
                 tracing::debug!("the master sent something that is not for a slave");
             }
             Err(error) => {
@@ -320,7 +320,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
             && let Some(sender) = self.sender()
             && let Err(error) = sender.send_all(messages)
         {
-            // The receiver meets the end next, and everything is told again.
+            // The receiver meets the end next, and everything is told again, a registration too.
             tracing::debug!(%error, "reports could not be sent");
         }
         if !lost.is_empty() {
@@ -343,6 +343,21 @@ impl<A: Announce, R: Run> Slave<A, R> {
 
     fn perform(&mut self, action: Action, outgoing: &mut Outgoing) {
         match action {
+            Action::Register(Holdings { waiting, running, finished }) => {
+                let registration = Registration { waiting, running, finished, ..self.template.clone() };
+                outgoing.push(Status::Report(Report::Register(Box::new(registration))));
+            }
+            Action::Heartbeat(number) => {
+                // What cannot be sent is not answered: nothing more is to be done.
+                if let Some(Err(error)) = self.sender().map(|sender| sender.heartbeat(number)) {
+                    tracing::debug!(%error, "a heartbeat could not be sent");
+                }
+            }
+            Action::SetLease(until) => self.executor.set_lease(until),
+            Action::Reconnect => {
+                tracing::warn!("the master does not answer; the connection is made anew");
+                self.rest();
+            }
             Action::Start(assignment) => self.executor.start(assignment, clock::now()),
             Action::Stop(key, stop) => self.executor.stop(key, stop),
             Action::Report(report) => outgoing.report(report),

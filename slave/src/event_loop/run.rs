@@ -4,7 +4,7 @@ use crate::executor::{Executor, ExecutorEvent, Stop};
 use common::{
     id::AttemptKey,
     message::{Assignment, Stream},
-    units::Timestamp,
+    units::{BootTime, Timestamp},
 };
 use std::{
     future::Future,
@@ -52,6 +52,9 @@ pub trait Run {
 
     /// Nothing of this attempt is needed any more.
     fn forget(&mut self, key: AttemptKey);
+
+    /// Programs may run until then: whoever ends them must do so by itself, even when this process is stopped.
+    fn set_lease(&mut self, until: BootTime);
 
     /// Ends everything.
     ///
@@ -110,6 +113,8 @@ impl Run for Executor {
     fn forget(&mut self, key: AttemptKey) {
         self.outputs().remove(key);
     }
+
+    fn set_lease(&mut self, _until: BootTime) {}
 
     fn shut_down(self) -> io::Result<()> {
         self.shut_down()

@@ -8,7 +8,7 @@ use common::{
         FRAME_DATA_BYTES_MAX, FRAME_DATA_BYTES_MAX_BEFORE_LOGIN, FRAME_HEADER_BYTES, HANDSHAKE_TIMEOUT, LOGIN_TIMEOUT,
         SILENCE_MAX,
     },
-    message::Message,
+    message::{Heartbeat, Message},
 };
 use std::{future::poll_fn, io, pin::Pin, sync::Arc, task::Poll};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -119,7 +119,7 @@ impl Receiver {
         self.before_login = None;
     }
 
-    /// The next message; heartbeats are handled inside. Nothing is lost when the future is dropped before it is
+    /// The next message; heartbeats are handled inside, but for the answers to [`super::Sender::heartbeat`]. Nothing is lost when the future is dropped before it is
     /// ready.
     ///
     /// # Errors
@@ -129,7 +129,11 @@ impl Receiver {
             while let Some(message) = self.decode()? {
                 match message {
                     Message::Ping(heartbeat) => self.answer(heartbeat),
-                    Message::Pong(_) => {}
+                    Message::Pong(heartbeat) => {
+                        if let Some(sequence) = self.shared.answered(heartbeat) {
+                            return Ok(Message::Pong(Heartbeat { sequence }));
+                        }
+                    }
                     Message::Command(_) | Message::Data(_) | Message::Alert(_) | Message::Status(_) => {
                         self.spoken = true;
                         return Ok(message);
@@ -140,7 +144,7 @@ impl Receiver {
         }
     }
 
-    fn answer(&self, heartbeat: common::message::Heartbeat) {
+    fn answer(&self, heartbeat: Heartbeat) {
         let mut outgoing = self.shared.outgoing();
         let result = outgoing.push(&Message::Pong(heartbeat));
         drop(outgoing);

@@ -1,9 +1,12 @@
 //! The sending half.
 
-use super::{outgoing::Phase, shared::Shared};
+use super::{
+    outgoing::Phase,
+    shared::{OWN_HEARTBEAT, Shared},
+};
 use common::{
     ErrorCode, UserError,
-    message::{Alert, Message},
+    message::{Alert, Heartbeat, Message},
 };
 use std::sync::Arc;
 
@@ -61,6 +64,17 @@ impl Sender {
         let result = messages.into_iter().try_for_each(|message| self.push(&message));
         self.shared.wake_writer();
         result
+    }
+
+    /// Sends a heartbeat of the caller's own, with a number of the caller's. Unlike for those that the
+    /// connection sends by itself, the receiver gives the answer out, as `Message::Pong` with that number.
+    /// Numbers grow, and stay below 2^63.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn heartbeat(&self, number: u64) -> Result<(), SendError> {
+        self.shared.expect_answer(number);
+        self.send(Message::Ping(Heartbeat { sequence: number | OWN_HEARTBEAT }))
     }
 
     /// Bytes that wait to be written or are being written.

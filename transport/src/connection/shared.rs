@@ -4,10 +4,14 @@ use super::{
     TlsStream,
     outgoing::{Batch, Outgoing, Phase},
 };
+use common::message::Heartbeat;
 use std::{
     io,
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker, ready},
 };
 use tokio::{
@@ -22,7 +26,12 @@ pub(super) struct Shared {
     io: Mutex<Io>,
     wake_writer: Notify,
     gone: watch::Sender<bool>,
+    /// One more than the greatest number of a heartbeat that the caller sent.
+    own_heartbeats: AtomicU64,
 }
+
+/// Marks the numbers of heartbeats that the caller sends, apart from those of the connection itself.
+pub(super) const OWN_HEARTBEAT: u64 = 1 << 63;
 
 #[derive(Debug)]
 struct Io {
@@ -56,7 +65,18 @@ impl Shared {
             io: Mutex::new(Io { stream: Some(stream), draining: false, reader: None, writer: None }),
             wake_writer: Notify::new(),
             gone: watch::Sender::new(false),
+            own_heartbeats: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn expect_answer(&self, number: u64) {
+        self.own_heartbeats.fetch_max(number.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The number of the caller's heartbeat that this answers; none when the caller sent none like it.
+    pub(super) fn answered(&self, answer: Heartbeat) -> Option<u64> {
+        let number = (answer.sequence & OWN_HEARTBEAT != 0).then_some(answer.sequence & !OWN_HEARTBEAT)?;
+        (number < self.own_heartbeats.load(Ordering::Relaxed)).then_some(number)
     }
 
     pub(super) fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
