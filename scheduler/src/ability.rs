@@ -1,6 +1,6 @@
 //! Whether a slave can run a program: one small rule each, used to decide and to explain.
 
-use crate::slave::{Presence, SlaveSlots};
+use crate::slave::{Aside, Presence, SlaveSlots};
 use common::program::ProgramSpec;
 use std::{fmt, sync::Arc};
 
@@ -32,6 +32,8 @@ pub enum Refusal {
     Unreachable,
     /// The slave takes nothing new.
     Draining,
+    /// The slave is set aside for this reason.
+    Aside(Arc<str>),
     /// The slave is set to run nothing.
     NoSlots,
 }
@@ -43,6 +45,7 @@ impl fmt::Display for Refusal {
             Self::Language(language) => write!(f, "does not have the language `{language}`"),
             Self::Unreachable => f.write_str("is not connected"),
             Self::Draining => f.write_str("is finishing what it has and takes nothing new"),
+            Self::Aside(reason) => write!(f, "is set aside: {reason}"),
             Self::NoSlots => f.write_str("is set to run at most 0 programs"),
         }
     }
@@ -52,7 +55,7 @@ impl fmt::Display for Refusal {
 type Rule = fn(&Requirement, &SlaveSlots) -> Option<Refusal>;
 
 /// The rules in the order in which people want to hear of them: what never changes first.
-const RULES: [Rule; 4] = [named_slave, has_language, is_there, has_slots];
+const RULES: [Rule; 5] = [named_slave, has_language, is_there, is_not_aside, has_slots];
 
 fn named_slave(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
     need.slave.as_ref().filter(|name| ***name != *slave.name).map(|name| Refusal::OtherSlave(name.clone()))
@@ -67,6 +70,13 @@ fn is_there(_: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
         Presence::Connected => None,
         Presence::Draining => Some(Refusal::Draining),
         Presence::Unreachable => Some(Refusal::Unreachable),
+    }
+}
+
+fn is_not_aside(_: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
+    match &slave.aside {
+        Aside::No | Aside::Trial => None,
+        Aside::Yes(reason) => Some(Refusal::Aside(reason.clone())),
     }
 }
 

@@ -10,9 +10,9 @@ use common::view::{Explanation, SlaveReason};
 const SLAVES_LISTED_MAX: usize = 200;
 
 impl Scheduler {
-    /// Why a waiting program with these needs is not running yet.
+    /// Why a waiting program of this user with these needs is not running yet.
     #[must_use]
-    pub fn explain(&self, program: u64, need: &Requirement) -> Explanation {
+    pub fn explain(&self, program: u64, need: &Requirement, user: &str) -> Explanation {
         let mut reasons = Vec::new();
         let (mut able, mut free, mut known) = (0_usize, 0_usize, 0_usize);
         for (_, slave) in self.slaves() {
@@ -33,7 +33,11 @@ impl Scheduler {
                 reasons.push(SlaveReason { slave: slave.name.to_string(), able: refusal.is_none(), reason });
             }
         }
-        let ahead = self.queue().before(program);
+        let ahead = self.queue().before(program, user);
+        let turns = match self.queue().is_fair() && self.queue().users_waiting() > 1 {
+            true => " (users take turns)",
+            false => "",
+        };
         let sentence = match (known, able, free) {
             (0, ..) => "No slave is connected.".to_owned(),
             (_, 0, _) => match (&need.slave, &need.language) {
@@ -41,9 +45,11 @@ impl Scheduler {
                 (None, Some(language)) => format!("No slave that is there now can run `{language}`."),
                 (None, None) => "No slave that is there now can take it.".to_owned(),
             },
-            (_, 1, 0) => format!("All slots of the only slave that can run it are in use; {ahead} wait before it."),
+            (_, 1, 0) => {
+                format!("All slots of the only slave that can run it are in use; {ahead} come before it{turns}.")
+            }
             (_, able, 0) => {
-                format!("All slots of the {able} slaves that can run it are in use; {ahead} wait before it.")
+                format!("All slots of the {able} slaves that can run it are in use; {ahead} come before it{turns}.")
             }
             _ => "A slot is free; it starts in a moment.".to_owned(),
         };

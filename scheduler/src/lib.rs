@@ -2,8 +2,9 @@
 //!
 //! Wanted properties, each with a test in `tests/properties.rs`:
 //! a slave never holds more programs than its slots while another able slave has a free one;
-//! equal slaves get equal shares; of programs with the same needs the oldest starts first;
-//! no program waits while an able slave is free; a round costs nothing for what cannot move.
+//! equal slaves get equal shares; a free slot goes to the user who has the fewest programs on slaves, and of
+//! one user's programs with the same needs the oldest starts first; no program waits while an able slave is
+//! free; a round costs nothing for what cannot move.
 
 pub mod ability;
 pub mod explain;
@@ -15,4 +16,4 @@ pub mod slave;
 
 pub use ability::{Refusal, Requirement};
 pub use round::{Decision, Scheduler};
-pub use slave::{Presence, SlaveSlots};
+pub use slave::{Aside, Presence, SlaveSlots};

@@ -4,12 +4,13 @@ use crate::{
     ability::{self, Requirement},
     placement::{Candidates, Room},
     queue::Queue,
-    slave::{Presence, SlaveSlots},
+    slave::{Aside, Presence, SlaveSlots},
 };
 use common::SlaveId;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
+    sync::Arc,
 };
 
 /// Programs looked at for taking back in one round, so that a round stays short.
@@ -46,6 +47,8 @@ pub struct Scheduler {
     roomy: BTreeSet<SlaveId>,
     surplus: BTreeSet<SlaveId>,
     excess: BTreeSet<SlaveId>,
+    /// Slaves that take programs and hold some that they have not started.
+    sending: BTreeSet<SlaveId>,
     /// Slaves on which programs ended since the last batch of decisions.
     ended: BTreeSet<SlaveId>,
     withdrawing: u32,
@@ -79,6 +82,17 @@ impl Scheduler {
         self.change_one(id, |slave| slave.presence = presence);
     }
 
+    /// A slave is set aside or not.
+    pub fn set_aside(&mut self, id: SlaveId, aside: Aside) {
+        self.change_one(id, |slave| slave.aside = aside);
+    }
+
+    /// Whether the user with the fewest programs on slaves comes first, rather than the oldest program.
+    pub fn set_fair(&mut self, fair: bool) {
+        self.queue.set_fair(fair);
+        self.changed = true;
+    }
+
     /// A slave may run this many programs at once.
     pub fn set_slots(&mut self, id: SlaveId, slots: u32) {
         self.change_one(id, |slave| slave.slots = slots);
@@ -86,6 +100,10 @@ impl Scheduler {
 
     /// A slave is gone for good.
     pub fn remove(&mut self, id: SlaveId) {
+        let users: Vec<Arc<str>> = self.slaves.get(&id).into_iter().flat_map(SlaveSlots::users).cloned().collect();
+        for user in users {
+            self.queue.assign(&user, false);
+        }
         self.change(id, |slaves| {
             slaves.remove(&id);
         });
@@ -108,22 +126,33 @@ impl Scheduler {
         &self.queue
     }
 
-    /// A program waits.
-    pub fn enqueue(&mut self, program: u64, need: &Requirement) {
-        self.queue.insert(program, need);
+    /// A program of this user waits.
+    pub fn enqueue(&mut self, program: u64, need: &Requirement, user: &Arc<str>) {
+        self.queue.insert(program, need, user);
         self.changed = true;
     }
 
     /// A program waits no longer; whether it did.
-    pub fn dequeue(&mut self, program: u64, need: &Requirement) -> bool {
-        self.queue.remove(program, need)
+    pub fn dequeue(&mut self, program: u64, need: &Requirement, user: &Arc<str>) -> bool {
+        self.queue.remove(program, need, user)
     }
 
     /// A slave holds a program that was sent earlier, as the store or the slave itself says.
-    pub fn hold(&mut self, program: u64, need: Requirement, slave: SlaveId) {
+    pub fn hold(&mut self, program: u64, need: Requirement, user: &Arc<str>, slave: SlaveId) {
+        if !self.slaves.contains_key(&slave) {
+            return;
+        }
         self.turn += 1;
         let turn = self.turn;
-        self.change_one(slave, |slave| slave.send(program, need, turn));
+        let mut before = None;
+        self.change_one(slave, |slave| {
+            before = slave.release(program);
+            slave.send(program, need, user.clone(), turn);
+        });
+        if let Some(before) = before {
+            self.queue.assign(&before, false);
+        }
+        self.queue.assign(user, true);
     }
 
     /// A slave started a program.
@@ -134,15 +163,17 @@ impl Scheduler {
     /// A program ended on a slave, which holds it no longer.
     pub fn ended(&mut self, program: u64, slave: SlaveId) {
         self.ended.insert(slave);
-        self.change_one(slave, |slave| {
-            slave.note_end();
-            slave.release(program);
-        });
+        self.change_one(slave, SlaveSlots::note_end);
+        self.release(program, slave);
     }
 
     /// A slave holds a program no longer.
     pub fn release(&mut self, program: u64, slave: SlaveId) {
-        self.change_one(slave, |slave| slave.release(program));
+        let mut user = None;
+        self.change_one(slave, |slave| user = slave.release(program));
+        if let Some(user) = user {
+            self.queue.assign(&user, false);
+        }
     }
 
     fn change_one(&mut self, id: SlaveId, change: impl FnOnce(&mut SlaveSlots)) {
@@ -160,11 +191,17 @@ impl Scheduler {
         self.changed = true;
         let slave = self.slaves.get(&id);
         self.withdrawing += slave.map_or(0, SlaveSlots::withdrawing);
-        let inside = slave.map_or([false; 4], |slave| {
-            let here = slave.presence == Presence::Connected;
-            [here && slave.free() > 0, here && slave.has_room_ahead(), slave.surplus() > 0, slave.excess() > 0]
+        let inside = slave.map_or([false; 5], |slave| {
+            let here = slave.takes_programs();
+            [
+                here && slave.free() > 0,
+                here && slave.has_room_ahead(),
+                slave.surplus() > 0,
+                slave.excess() > 0,
+                here && slave.sent_count() > 0,
+            ]
         });
-        let sets = [&mut self.free, &mut self.roomy, &mut self.surplus, &mut self.excess];
+        let sets = [&mut self.free, &mut self.roomy, &mut self.surplus, &mut self.excess, &mut self.sending];
         for (set, inside) in sets.into_iter().zip(inside) {
             if inside {
                 set.insert(id);
@@ -190,12 +227,13 @@ impl Scheduler {
             self.place(Room::Ahead, &mut decisions);
             self.take_back_excess(&mut decisions);
             self.take_back_surplus(&mut decisions);
+            self.take_back_for_newcomers(&mut decisions);
             self.changed = false;
         }
         decisions
     }
 
-    /// Fills one kind of room, the oldest program of all lines first.
+    /// Fills one kind of room: of all lines, the program whose turn it is.
     fn place(&mut self, room: Room, decisions: &mut Vec<Decision>) {
         let with_room = match room {
             Room::Slot => &self.free,
@@ -206,27 +244,34 @@ impl Scheduler {
         }
         let mut lines = Vec::new();
         let mut heads = BinaryHeap::new();
-        for (need, programs) in self.queue.lines() {
+        for need in self.queue.needs() {
             let able = with_room
                 .iter()
                 .filter_map(|id| Some((*id, self.slaves.get(id)?)))
                 .filter(|(_, slave)| ability::refusal(need, slave).is_none());
             let candidates = Candidates::new(able);
-            if let (false, Some(first)) = (candidates.is_empty(), programs.first()) {
-                heads.push(Reverse((*first, lines.len())));
+            if let (false, Some((turn, _))) = (candidates.is_empty(), self.queue.first(need)) {
+                heads.push(Reverse((turn, lines.len())));
                 lines.push((need.clone(), candidates));
             }
         }
-        while let Some(Reverse((program, line))) = heads.pop() {
+        while let Some(Reverse((known, line))) = heads.pop() {
             let (need, candidates) = &mut lines[line];
+            let Some((turn, user)) = self.queue.first(need) else { continue };
+            if turn != known {
+                // Another line gave this user a program: shares only grow in a round.
+                heads.push(Reverse((turn, line)));
+                continue;
+            }
             let Some(slave) = candidates.take(&self.slaves, room) else { continue };
-            self.queue.remove(program, need);
-            self.hold(program, need.clone(), slave);
+            let (program, user) = (turn.1, user.clone());
+            self.queue.remove(program, need, &user);
+            self.hold(program, need.clone(), &user, slave);
             decisions.push(Decision::Assign { program, slave });
             if let Some(known) = self.slaves.get(&slave) {
                 candidates.put(slave, known);
             }
-            if let Some(next) = self.queue.first(need) {
+            if let Some((next, _)) = self.queue.first(need) {
                 heads.push(Reverse((next, line)));
             }
         }
@@ -238,7 +283,7 @@ impl Scheduler {
             let Some(slave) = self.slaves.get(&id) else { continue };
             // The newest, which would start last.
             let programs: Vec<u64> =
-                slave.sent().rev().map(|(program, _)| program).take(slave.excess() as usize).collect();
+                slave.sent().rev().map(|(program, ..)| program).take(slave.excess() as usize).collect();
             self.withdraw(id, programs, decisions);
         }
     }
@@ -258,7 +303,7 @@ impl Scheduler {
             let Some(slave) = self.slaves.get(&id) else { continue };
             let mut programs = Vec::new();
             // The oldest first: the order of starts is kept.
-            for (program, need) in slave.sent().take(looks) {
+            for (program, need, _) in slave.sent().take(looks) {
                 looks -= 1;
                 if programs.len() as u32 >= wanted.min(slave.surplus()) {
                     break;
@@ -270,6 +315,43 @@ impl Scheduler {
             }
             wanted -= programs.len() as u32;
             self.withdraw(id, programs, decisions);
+        }
+    }
+
+    /// A user who has nothing on any slave does not wait behind what others sent ahead: one slave gives back what
+    /// it has not started, and the round after that serves him first.
+    fn take_back_for_newcomers(&mut self, decisions: &mut Vec<Decision>) {
+        if !self.queue.is_fair() || self.withdrawing > 0 || self.queue.is_empty() || self.sending.is_empty() {
+            return;
+        }
+        let newcomers = self.queue.needs().filter_map(|need| {
+            let ((share, _), user) = self.queue.first(need)?;
+            (share == 0).then_some((need, user))
+        });
+        let mut found: Option<(usize, SlaveId, Vec<u64>)> = None;
+        let mut looks = WITHDRAW_LOOKS_MAX;
+        for (need, newcomer) in newcomers {
+            for id in &self.sending {
+                let Some(slave) = self.slaves.get(id) else { continue };
+                if looks == 0 {
+                    break;
+                }
+                looks -= 1;
+                if found.as_ref().is_some_and(|(least, ..)| *least <= slave.sent_count())
+                    || ability::refusal(need, slave).is_some()
+                {
+                    continue;
+                }
+                let richer = |user: &Arc<str>| *user != *newcomer && self.queue.assigned(user) > 1;
+                let programs: Vec<u64> =
+                    slave.sent().filter(|(.., user)| richer(user)).map(|(program, ..)| program).collect();
+                if !programs.is_empty() {
+                    found = Some((slave.sent_count(), *id, programs));
+                }
+            }
+        }
+        if let Some((_, slave, programs)) = found {
+            self.withdraw(slave, programs, decisions);
         }
     }
 
@@ -289,9 +371,15 @@ impl Scheduler {
         assert_eq!(withdrawing, self.withdrawing, "the count of programs asked back");
         for (id, slave) in &self.slaves {
             assert!(slave.unstarted() <= slave.assigned(), "{id} has more unstarted than assigned");
-            let here = slave.presence == Presence::Connected;
+            let here = slave.takes_programs();
             assert_eq!(self.free.contains(id), here && slave.free() > 0, "{id} free");
             assert_eq!(self.roomy.contains(id), here && slave.has_room_ahead(), "{id} roomy");
+            assert_eq!(self.sending.contains(id), here && slave.sent_count() > 0, "{id} sending");
         }
+        let mut assigned = BTreeMap::new();
+        for user in self.slaves.values().flat_map(SlaveSlots::users) {
+            *assigned.entry(user.clone()).or_insert(0) += 1;
+        }
+        self.queue.check(&assigned);
     }
 }

@@ -22,6 +22,18 @@ pub enum Presence {
     Unreachable,
 }
 
+/// Whether a slave is set aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Aside {
+    /// It takes programs.
+    #[default]
+    No,
+    /// It is given nothing new, for this reason.
+    Yes(Arc<str>),
+    /// It is given one program at a time, until one has shown that it works again.
+    Trial,
+}
+
 /// Where a program is on its slave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -37,6 +49,7 @@ enum Step {
 #[derive(Clone, Debug)]
 struct Held {
     need: Requirement,
+    user: Arc<str>,
     step: Step,
 }
 
@@ -51,6 +64,8 @@ pub struct SlaveSlots {
     pub slots: u32,
     /// Whether it takes programs.
     pub presence: Presence,
+    /// Whether it is set aside.
+    pub aside: Aside,
     held: BTreeMap<u64, Held>,
     sent: BTreeSet<(u64, u64)>,
     withdrawing: u32,
@@ -71,6 +86,7 @@ impl SlaveSlots {
             languages: languages.into_iter().collect(),
             slots,
             presence: Presence::Connected,
+            aside: Aside::No,
             held: BTreeMap::new(),
             sent: BTreeSet::new(),
             withdrawing: 0,
@@ -98,20 +114,28 @@ impl SlaveSlots {
         u32::try_from(self.sent.len()).unwrap_or(u32::MAX).saturating_add(self.withdrawing)
     }
 
-    /// Slots that nothing fills.
+    /// Slots that nothing fills; of a slave on trial, at most one.
     #[must_use]
     pub fn free(&self) -> u32 {
-        self.slots.saturating_sub(self.assigned())
+        let slots = if self.aside == Aside::Trial { self.slots.min(1) } else { self.slots };
+        slots.saturating_sub(self.assigned())
+    }
+
+    /// Whether it is given anything new.
+    #[must_use]
+    pub(crate) const fn takes_programs(&self) -> bool {
+        matches!(self.presence, Presence::Connected) && !matches!(self.aside, Aside::Yes(_))
     }
 
     /// Whether a program may be sent there ahead of its slots.
     #[must_use]
     pub(crate) fn has_room_ahead(&self) -> bool {
-        self.slots > 0 && self.assigned() < self.slots.saturating_add(self.ahead_max())
+        let ahead = self.ahead_max();
+        ahead > 0 && self.assigned() < self.slots.saturating_add(ahead)
     }
 
     fn ahead_max(&self) -> u32 {
-        if self.slots == 0 { 0 } else { self.ahead.max(self.slots).min(AHEAD_MAX) }
+        if self.slots == 0 || self.aside != Aside::No { 0 } else { self.ahead.max(self.slots).min(AHEAD_MAX) }
     }
 
     /// Sends further ahead what ends quickly: twice what ended between two batches of decisions, as what is
@@ -146,10 +170,10 @@ impl SlaveSlots {
     #[must_use]
     pub(crate) fn excess(&self) -> u32 {
         let sent = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
-        match self.presence {
-            Presence::Unreachable => 0,
-            Presence::Draining => sent,
-            Presence::Connected => sent
+        match (self.presence, &self.aside) {
+            (Presence::Unreachable, _) => 0,
+            (Presence::Draining, _) | (Presence::Connected, Aside::Yes(_)) => sent,
+            (Presence::Connected, Aside::No | Aside::Trial) => sent
                 .min((self.assigned() - self.withdrawing).saturating_sub(self.slots.saturating_add(self.ahead_max()))),
         }
     }
@@ -161,15 +185,25 @@ impl SlaveSlots {
     }
 
     /// What was sent and not started, oldest first.
-    pub(crate) fn sent(&self) -> impl DoubleEndedIterator<Item = (u64, &Requirement)> {
-        self.sent.iter().filter_map(|(_, program)| Some((*program, &self.held.get(program)?.need)))
+    pub(crate) fn sent(&self) -> impl DoubleEndedIterator<Item = (u64, &Requirement, &Arc<str>)> {
+        let held = |(_, program): &(u64, u64)| self.held.get(program).map(|held| (*program, &held.need, &held.user));
+        self.sent.iter().filter_map(held)
     }
 
-    pub(crate) fn send(&mut self, program: u64, need: Requirement, turn: u64) {
-        self.release(program);
+    /// Programs that were sent and neither started nor asked back.
+    pub(crate) fn sent_count(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// Whose the programs are that it holds.
+    pub(crate) fn users(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.held.values().map(|held| &held.user)
+    }
+
+    pub(crate) fn send(&mut self, program: u64, need: Requirement, user: Arc<str>, turn: u64) {
         self.turn = turn;
         self.sent.insert((turn, program));
-        self.held.insert(program, Held { need, step: Step::Sent(turn) });
+        self.held.insert(program, Held { need, user, step: Step::Sent(turn) });
     }
 
     pub(crate) fn withdraw(&mut self, program: u64) {
@@ -195,15 +229,16 @@ impl SlaveSlots {
         }
     }
 
-    pub(crate) fn release(&mut self, program: u64) {
-        if let Some(held) = self.held.remove(&program) {
-            match held.step {
-                Step::Sent(turn) => {
-                    self.sent.remove(&(turn, program));
-                }
-                Step::Withdrawing => self.withdrawing -= 1,
-                Step::Started => {}
+    /// It holds the program no longer; whose it was, when it did.
+    pub(crate) fn release(&mut self, program: u64) -> Option<Arc<str>> {
+        let held = self.held.remove(&program)?;
+        match held.step {
+            Step::Sent(turn) => {
+                self.sent.remove(&(turn, program));
             }
+            Step::Withdrawing => self.withdrawing -= 1,
+            Step::Started => {}
         }
+        Some(held.user)
     }
 }

@@ -2,8 +2,11 @@
 
 use common::SlaveId;
 use proptest::prelude::*;
-use scheduler::{Decision, Presence, Requirement, Scheduler, SlaveSlots};
-use std::collections::{BTreeMap, BTreeSet};
+use scheduler::{Aside, Decision, Presence, Requirement, Scheduler, SlaveSlots};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use uuid::Uuid;
 
 const LANGUAGES: [&str; 3] = ["python", "c", "lua"];
@@ -28,7 +31,7 @@ struct Fleet {
     sent: BTreeMap<SlaveId, Vec<(u64, Requirement)>>,
     running: BTreeMap<SlaveId, BTreeSet<u64>>,
     slots: BTreeMap<SlaveId, u32>,
-    kinds: BTreeMap<u64, Requirement>,
+    kinds: BTreeMap<u64, (Requirement, Arc<str>)>,
     started: Vec<u64>,
     ended: u64,
 }
@@ -40,8 +43,13 @@ impl Fleet {
     }
 
     fn submit(&mut self, program: u64, need: Requirement) {
-        self.scheduler.enqueue(program, &need);
-        self.kinds.insert(program, need);
+        self.submit_as(program, need, "ann");
+    }
+
+    fn submit_as(&mut self, program: u64, need: Requirement, user: &str) {
+        let user: Arc<str> = user.into();
+        self.scheduler.enqueue(program, &need, &user);
+        self.kinds.insert(program, (need, user));
     }
 
     /// One round; slaves start what they have slots for and answer withdrawals.
@@ -52,7 +60,7 @@ impl Fleet {
             for decision in &decisions {
                 match *decision {
                     Decision::Assign { program, slave } => {
-                        let need = self.kinds[&program].clone();
+                        let (need, _) = self.kinds[&program].clone();
                         self.sent.entry(slave).or_default().push((program, need));
                     }
                     Decision::Withdraw { program, slave } => {
@@ -60,7 +68,7 @@ impl Fleet {
                         if let Some(place) = sent.iter().position(|(other, _)| *other == program) {
                             let (_, need) = sent.remove(place);
                             self.scheduler.release(program, slave);
-                            self.scheduler.enqueue(program, &need);
+                            self.scheduler.enqueue(program, &need, &self.kinds[&program].1);
                         }
                     }
                 }
@@ -126,9 +134,55 @@ proptest! {
                 LANGUAGES.iter().enumerate().any(|(bit, name)| languages & (1 << bit) != 0 && **name == **wanted)
             })
         });
-        let expected = model.kinds.values().filter(|kind| possible(kind)).count() as u64;
+        let expected = model.kinds.values().filter(|(kind, _)| possible(kind)).count() as u64;
         prop_assert_eq!(model.ended, expected);
         prop_assert_eq!(model.scheduler.queue().len() as u64, programs.len() as u64 - expected);
+    }
+
+    /// Each user's programs start in their order, and no user waits while others get more than he.
+    #[test]
+    fn l09_no_user_starves_and_each_keeps_his_order(
+        slots in 1_u32..5,
+        programs in prop::collection::vec(0_usize..4, 1..120),
+        settles in prop::collection::vec(any::<bool>(), 120),
+        choices in prop::collection::vec(any::<usize>(), 400),
+    ) {
+        let names = ["ann", "bob", "eve", "joe"];
+        let mut model = Fleet::default();
+        model.add(0, slots, 7);
+        for (program, user) in programs.iter().enumerate() {
+            model.submit_as(program as u64, need(0), names[*user]);
+            if settles[program] {
+                model.settle();
+            }
+        }
+        model.settle();
+        let mut seen = model.started.len();
+        for choice in choices {
+            // Whoever is served now had no more than anybody who still waits, but for what was sent ahead.
+            let running = |model: &Fleet, name: &str| {
+                let programs = model.running.values().flatten().chain(model.sent.values().flatten().map(|(program, _)| program));
+                programs.filter(|program| *model.kinds[program].1 == *name).count()
+            };
+            model.end_one(choice);
+            model.settle();
+            for program in model.started[seen..].to_vec() {
+                let served = model.kinds[&program].1.clone();
+                for name in names.iter().filter(|name| ***name != *served) {
+                    let waits = model.scheduler.queue().programs(&need(0)).any(|program| *model.kinds[&program].1 == **name);
+                    prop_assert!(
+                        !waits || running(&model, name) > 0 || running(&model, &served) <= 1,
+                        "{name} has nothing while {served} is served"
+                    );
+                }
+            }
+            seen = model.started.len();
+        }
+        prop_assert_eq!(model.started.len(), programs.len(), "all started");
+        for name in names {
+            let own: Vec<u64> = model.started.iter().copied().filter(|program| *model.kinds[program].1 == *name).collect();
+            prop_assert!(own.is_sorted(), "{:?}", own);
+        }
     }
 
     #[test]
@@ -214,7 +268,7 @@ fn e9_the_explanation_names_each_slaves_reason() {
         model.submit(program, need(1));
     }
     model.settle();
-    let explanation = model.scheduler.explain(19, &need(1));
+    let explanation = model.scheduler.explain(19, &need(1), "ann");
     assert_eq!(explanation.slaves[0].reason, "does not have the language `c`");
     assert!(!explanation.slaves[0].able && explanation.slaves[1].able);
     assert!(explanation.ahead.unwrap() > 0);
@@ -224,8 +278,9 @@ fn e9_the_explanation_names_each_slaves_reason() {
 fn e4_a_round_is_cheap_with_a_million_waiting() {
     let mut scheduler = Scheduler::new();
     let kind = need(0);
+    let users: Vec<Arc<str>> = (0..7).map(|number| format!("u{number}").into()).collect();
     for program in 0..1_000_000 {
-        scheduler.enqueue(program, &kind);
+        scheduler.enqueue(program, &kind, &users[program as usize % users.len()]);
     }
     scheduler.connect(id(0), slave(0, 2, 7));
     let mut sent: std::collections::VecDeque<u64> = scheduler
@@ -235,10 +290,11 @@ fn e4_a_round_is_cheap_with_a_million_waiting() {
             Decision::Assign { program, .. } | Decision::Withdraw { program, .. } => program,
         })
         .collect();
-    // A hundred thousand rounds: a scan of what waits would take hours.
-    for _ in 0..100_000 {
+    // A hundred thousand rounds: a scan of what waits would take hours. So would one for each question.
+    for round in 0..100_000 {
         let program = sent.pop_front().unwrap();
         scheduler.ended(program, id(0));
+        assert!(round % 100 != 0 || scheduler.queue().before(999_999, &users[0]) > 0);
         for decision in scheduler.round() {
             if let Decision::Assign { program, .. } = decision {
                 sent.push_back(program);
@@ -252,7 +308,7 @@ fn e4_a_round_is_cheap_with_a_million_waiting() {
 fn e4_what_ends_quickly_is_sent_further_ahead_until_the_next_batch() {
     let mut scheduler = Scheduler::new();
     for program in 0..10_000 {
-        scheduler.enqueue(program, &need(0));
+        scheduler.enqueue(program, &need(0), &"ann".into());
     }
     scheduler.connect(id(0), slave(0, 2, 7));
     let mut sent = std::collections::VecDeque::new();
@@ -276,4 +332,82 @@ fn e4_what_ends_quickly_is_sent_further_ahead_until_the_next_batch() {
         scheduler.check_invariants();
     }
     assert_eq!(sent.len(), 2 + 28, "two slots, and two batches of fourteen ahead");
+}
+
+#[test]
+fn l09_a_newcomer_starts_at_the_next_free_slot_whatever_was_sent_ahead() {
+    for fair in [true, false] {
+        let mut model = Fleet::default();
+        model.scheduler.set_fair(fair);
+        model.add(0, 2, 7);
+        for program in 0..100_000 {
+            model.submit(program, need(0));
+        }
+        model.settle();
+        for program in 0..10 {
+            model.submit_as(100_000 + program, need(0), "bob");
+        }
+        // The model's round of withdrawals is answered in between.
+        model.settle();
+        let before = model.started.len();
+        model.end_one(0);
+        model.settle();
+        assert_eq!(model.started[before..], [if fair { 100_000 } else { 2 }], "fair: {fair}");
+        for _ in 0..40 {
+            model.end_one(0);
+            model.settle();
+        }
+        let bob = model.started.iter().filter(|program| **program >= 100_000).count();
+        assert_eq!(bob, if fair { 10 } else { 0 }, "fair: {fair}");
+    }
+}
+
+#[test]
+fn l09_the_programs_before_one_are_those_that_go_first() {
+    for fair in [true, false] {
+        let mut model = Fleet::default();
+        model.scheduler.set_fair(fair);
+        for program in 0..3_000 {
+            model.submit_as(program, need(program as u8), ["ann", "bob", "bob", "eve"][program as usize % 4]);
+        }
+        for program in 3_000..3_010 {
+            model.submit_as(program, need(0), "joe");
+        }
+        let asked: Vec<u64> = (0..3_010).step_by(101).chain(3_000..3_010).collect();
+        let told: Vec<u64> =
+            asked.iter().map(|program| model.scheduler.queue().before(*program, &model.kinds[program].1)).collect();
+        // One slave with room for all takes them in the order in which they go.
+        model.add(0, 4_000, 7);
+        let decisions = model.scheduler.round();
+        for (program, told) in asked.into_iter().zip(told) {
+            let place = decisions
+                .iter()
+                .position(|decision| matches!(decision, Decision::Assign { program: other, .. } if *other == program));
+            assert_eq!(place, Some(told as usize), "program {program}, fair: {fair}");
+        }
+    }
+}
+
+#[test]
+fn f18_a_slave_set_aside_gives_back_what_it_has_not_started_and_is_tried_with_one() {
+    let mut model = Fleet::default();
+    model.add(0, 2, 7);
+    for program in 0..8 {
+        model.submit(program, need(0));
+    }
+    model.settle();
+    model.scheduler.set_aside(id(0), Aside::Yes("it fails".into()));
+    model.settle();
+    assert_eq!(model.sent[&id(0)], []);
+    assert_eq!(model.scheduler.explain(7, &need(0), "ann").slaves[0].reason, "is set aside: it fails");
+    model.end_one(0);
+    model.end_one(0);
+    model.settle();
+    assert_eq!(model.started.len(), 2);
+    model.scheduler.set_aside(id(0), Aside::Trial);
+    model.settle();
+    assert_eq!((model.started.len(), model.sent[&id(0)].len()), (3, 0), "one, and nothing ahead");
+    model.scheduler.set_aside(id(0), Aside::No);
+    model.settle();
+    assert_eq!((model.started.len(), model.sent[&id(0)].len()), (4, 2));
 }

@@ -67,8 +67,9 @@ impl Core {
         self.by_id.insert(program.id, sequence);
         *self.totals.entry(State::Waiting).or_default() += 1;
         self.count_for_client(&program, 1, 0);
+        let user = program.user.clone();
         self.programs.insert(sequence, program);
-        self.scheduler.enqueue(sequence, need);
+        self.scheduler.enqueue(sequence, need, &user);
         self.watch_program(sequence);
     }
 
@@ -82,9 +83,9 @@ impl Core {
             program.attempt -= 1;
         }
         program.state = ProgramState::Waiting;
-        let need = Requirement::of(&program.body.spec);
+        let (need, user) = (Requirement::of(&program.body.spec), program.user.clone());
         self.leave_slave(sequence, key, slave);
-        self.scheduler.enqueue(sequence, &need);
+        self.scheduler.enqueue(sequence, &need, &user);
         self.moved(sequence, was);
     }
 
@@ -123,7 +124,7 @@ impl Core {
         let was = program.shown_state();
         self.by_id.remove(&program.id);
         if matches!(program.state, ProgramState::Waiting) {
-            self.scheduler.dequeue(sequence, &Requirement::of(&program.body.spec));
+            self.scheduler.dequeue(sequence, &Requirement::of(&program.body.spec), &program.user);
         }
         let slave = program.slave();
         if let (Some(slave), true) = (slave, end.usage.is_some()) {

@@ -197,7 +197,6 @@ impl Core {
     ///
     /// # Panics
     /// When it does not.
-    #[cfg(test)]
     pub(crate) fn check_invariants(&self) {
         self.scheduler.check_invariants();
         assert_eq!(self.by_id.len(), self.programs.len());

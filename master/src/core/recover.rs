@@ -86,12 +86,12 @@ impl Core {
             };
             let need = Requirement::of(&program.body.spec);
             match row.slave {
-                None => core.scheduler.enqueue(row.sequence, &need),
+                None => core.scheduler.enqueue(row.sequence, &need, &program.user),
                 Some(slave) => {
                     if !core.slaves.contains_key(&slave) {
                         stranded.push(row.sequence);
                     }
-                    core.scheduler.hold(row.sequence, need, slave);
+                    core.scheduler.hold(row.sequence, need, &program.user, slave);
                     program.state = ProgramState::Sent { slave };
                     if row.state == State::Running {
                         core.scheduler.started(row.sequence, slave);

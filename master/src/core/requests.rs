@@ -187,9 +187,12 @@ impl Core {
         let Some(program) = self.programs.get(&view.sequence) else { return sentence("It has ended.".to_owned()) };
         let on = |slave| self.slaves.get(slave).map_or("?", |slave: &super::slaves::Slave| &*slave.name);
         match &program.state {
-            ProgramState::Waiting => self.scheduler.explain(view.sequence, &Requirement::of(&program.body.spec)),
+            ProgramState::Waiting => {
+                self.scheduler.explain(view.sequence, &Requirement::of(&program.body.spec), &program.user)
+            }
             ProgramState::Sent { slave } => {
-                let mut explanation = self.scheduler.explain(view.sequence, &Requirement::of(&program.body.spec));
+                let mut explanation =
+                    self.scheduler.explain(view.sequence, &Requirement::of(&program.body.spec), &program.user);
                 explanation.sentence = format!("It is at `{}` and starts there when a slot is free.", on(slave));
                 explanation
             }

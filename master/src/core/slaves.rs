@@ -45,7 +45,6 @@ pub(super) struct Slave {
 }
 
 impl Slave {
-    #[cfg(test)]
     pub(super) const fn lease_at(&self) -> Option<BootTime> {
         self.lease
     }
@@ -192,8 +191,9 @@ impl Core {
                 Verdict::KeepWaiting(key) => {
                     // It may have been asked back on the old connection; it is simply sent now.
                     if let Some(sequence) = sequence(&key) {
-                        let need = self.programs.get(&sequence).map(|program| Requirement::of(&program.body.spec));
-                        self.scheduler.hold(sequence, need.unwrap_or_default(), id);
+                        if let Some(program) = self.programs.get(&sequence) {
+                            self.scheduler.hold(sequence, Requirement::of(&program.body.spec), &program.user, id);
+                        }
                     }
                 }
                 Verdict::KeepRunning(key, started_at) => {
@@ -384,16 +384,10 @@ impl Core {
 
     /// Programs in languages that nobody has fail at once, instead of waiting for ever.
     fn fail_impossible(&mut self) {
-        let lines: Vec<Requirement> = self.scheduler.queue().lines().map(|(need, _)| need.clone()).collect();
-        for need in lines {
+        let needs: Vec<Requirement> = self.scheduler.queue().needs().cloned().collect();
+        for need in needs {
             let Some(detail) = self.impossible(&need) else { continue };
-            let waiting: Vec<u64> = self
-                .scheduler
-                .queue()
-                .lines()
-                .filter(|(other, _)| **other == need)
-                .flat_map(|(_, programs)| programs.iter().copied())
-                .collect();
+            let waiting: Vec<u64> = self.scheduler.queue().programs(&need).collect();
             for sequence in waiting {
                 self.end_without_report(sequence, Outcome::NotSupported { detail: detail.clone() });
             }

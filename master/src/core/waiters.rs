@@ -106,7 +106,6 @@ impl Waiters {
         taken
     }
 
-    #[cfg(test)]
     pub(super) fn check(&self, alive: impl Fn(u64) -> bool) {
         assert!(self.follows.keys().chain(self.by_program.keys()).all(|sequence| alive(*sequence)));
         for (asker, wait) in &self.waits {
