@@ -13,6 +13,7 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct Cli {
     config: PathBuf,
+    before: Vec<String>,
 }
 
 /// How a program ended and what it printed.
@@ -89,7 +90,14 @@ impl Cli {
     /// A command line whose context lives in `config`.
     #[must_use]
     pub const fn new(config: PathBuf) -> Self {
-        Self { config }
+        Self { config, before: Vec::new() }
+    }
+
+    /// The same with words before its command line, such as `nsenter --net=…`.
+    #[must_use]
+    pub fn through(mut self, before: Vec<String>) -> Self {
+        self.before = before;
+        self
     }
 
     /// The folder of its context.
@@ -100,7 +108,7 @@ impl Cli {
 
     /// `ruche ARGS…`, not started yet.
     pub fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Command {
-        let mut command = Command::new(binaries::path("ruche"));
+        let mut command = crate::cluster::through(&self.before, &binaries::path("ruche"));
         command.args(args).env("RUCHE_CONFIG_DIR", &self.config).env("NO_COLOR", "1");
         command
     }

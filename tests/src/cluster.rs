@@ -41,6 +41,10 @@ pub struct Surroundings {
     pub listen: String,
     /// Where slaves are told to find it; where it listens when empty.
     pub host: String,
+    /// Words before the command lines of users.
+    pub clients: Vec<String>,
+    /// The network of clients, as a file of /proc; that of the test when none.
+    pub clients_network: Option<PathBuf>,
 }
 
 /// A command line with words before it.
@@ -152,6 +156,12 @@ impl Cluster {
         command
     }
 
+    /// The network that clients are in, if they have one of their own.
+    #[must_use]
+    pub fn clients_network(&self) -> Option<&Path> {
+        self.surroundings.clients_network.as_deref()
+    }
+
     /// Where the programs run.
     pub const fn surroundings(&mut self) -> &mut Surroundings {
         &mut self.surroundings
@@ -193,7 +203,7 @@ impl Cluster {
     /// The command line of a user who is logged in already.
     #[must_use]
     pub fn cli(&self, name: &str) -> Cli {
-        Cli::new(self.path().join("config").join(name))
+        Cli::new(self.path().join("config").join(name)).through(self.surroundings.clients.clone())
     }
 
     /// The administrator's command line.
