@@ -10,7 +10,7 @@ use crate::{
     panels,
     state::AppState,
     theme::{self, tokens},
-    view_model::{Clock, pulse},
+    view_model::{Clock, pulse, slaves},
 };
 use client::{HistoryWindow, Link, Mirror};
 use common::{ProgramId, message::Request, program::State};
@@ -341,7 +341,8 @@ impl App {
                     self.looked_at().and_then(|id| self.mirror.program(id)).is_some_and(|row| !row.state.is_final());
                 times.push(runs.then_some(Duration::from_millis(500)));
             }
-            Pane::Slaves | Pane::Clients => times.push(Some(Duration::from_secs(30))),
+            Pane::Slaves => times.push(slaves::changes_in(&self.mirror, clock)),
+            Pane::Clients => times.push(Some(Duration::from_secs(30))),
             Pane::Connect => {}
         }
         if let Some(next) = times.into_iter().flatten().min()

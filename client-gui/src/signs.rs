@@ -1,5 +1,6 @@
 //! Signs and icons painted as shapes: no font has to have them, and they take any colour and size.
 
+use crate::view_model::Standing;
 use common::program::State;
 use egui::{Color32, CornerRadius, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, pos2, vec2};
 
@@ -68,6 +69,15 @@ pub fn state(painter: &Painter, rect: Rect, state: State, colour: Color32) {
             );
             painter.circle_filled(at(5.4, 9.6), 1.0, colour);
         }
+    }
+}
+
+/// Paints the sign of how a program stands, as [`state`] does.
+pub fn standing(painter: &Painter, rect: Rect, standing: Standing, colour: Color32) {
+    match standing {
+        Standing::Known(known) => state(painter, rect, known, colour),
+        // What is lost and what is not known are the same question; word and colour tell them apart.
+        Standing::Unknown => state(painter, rect, State::Lost, colour),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Design tokens: every colour, radius and spacing of the window, in dark and in light.
 #![expect(clippy::disallowed_methods, reason = "this is the one place where colours are made")]
 
-use crate::fonts;
+use crate::{fonts, view_model::Standing};
 use common::program::State;
 use egui::{
     Color32, CornerRadius, Margin, Shadow, Stroke, Style, TextStyle, Theme, ThemePreference, Ui, Visuals, vec2,
@@ -31,7 +31,7 @@ pub const WIDE: f32 = 1_100.0;
 /// Under this width the detail pane replaces the list.
 pub const NARROW: f32 = 800.0;
 
-/// One theme's colours; window.md's table, word for word.
+/// One theme's colours.
 #[derive(Debug, Clone, Copy)]
 pub struct Tokens {
     /// Window, tables, editor, output.
@@ -66,6 +66,8 @@ pub struct Tokens {
     pub susp: Color32,
     /// Lost, unreachable, weaker isolation.
     pub lost: Color32,
+    /// Not known for now: the connection to the slave is lost.
+    pub unknown: Color32,
     /// The selected row.
     pub sel: Color32,
 }
@@ -92,6 +94,7 @@ pub const DARK: Tokens = Tokens {
     fail: hex(0xf1707b),
     susp: hex(0xb09af5),
     lost: hex(0xe89454),
+    unknown: hex(0xd8cb5f),
     sel: hex(0x2a2a22),
 };
 
@@ -113,6 +116,7 @@ pub const LIGHT: Tokens = Tokens {
     fail: hex(0xb92936),
     susp: hex(0x6d4fd0),
     lost: hex(0x9e4d0c),
+    unknown: hex(0x6b6200),
     sel: hex(0xfbf1de),
 };
 
@@ -128,6 +132,15 @@ impl Tokens {
             State::Failed => self.fail,
             State::Cancelled => self.muted,
             State::Lost => self.lost,
+        }
+    }
+
+    /// The colour of how a program stands.
+    #[must_use]
+    pub const fn standing(&self, standing: Standing) -> Color32 {
+        match standing {
+            Standing::Known(state) => self.state(state),
+            Standing::Unknown => self.unknown,
         }
     }
 
@@ -332,6 +345,7 @@ mod tests {
                 ("fail", t.fail),
                 ("susp", t.susp),
                 ("lost", t.lost),
+                ("unknown", t.unknown),
             ];
             for (surface, background) in [("bg", t.bg), ("panel", t.panel), ("sel", t.sel)] {
                 for (name, colour) in texts {
@@ -348,6 +362,10 @@ mod tests {
             }
             for state in State::ALL {
                 assert!(contrast(t.text, t.tint(t.state(state))) >= 4.5, "{theme}: the verdict of {state}");
+            }
+            assert!(contrast(t.text, t.tint(t.unknown)) >= 4.5, "{theme}: the verdict of what is not known");
+            for (name, colour) in &texts[1..] {
+                assert!(*name == "unknown" || *colour != t.unknown, "{theme}: unknown has a colour of its own");
             }
         }
     }

@@ -271,9 +271,59 @@ fn e8_slaves_and_clients_are_listed() {
     show(&mut harness, Pane::Slaves);
     harness.get_by_label("pc-02, Connected for 3 h 12 min, 4 of 4 slots");
     harness.get_by_label_contains("pc-05, Unreachable");
-    harness.get_by_label_contains("connection lost; it held 2 programs");
+    harness.get_by_label_contains("pc-05 Connection lost; it held 2 programs.");
     keys(&mut harness, Modifiers::COMMAND, Key::Num4);
     harness.get_by_label("bob, submitter, Command line, 5 running, 27 waiting");
+}
+
+#[test]
+fn e6_a_program_on_a_lost_slave_is_not_shown_as_running() {
+    let mut harness = window(&demo(), (1_440.0, 860.0));
+    show(&mut harness, Pane::History);
+    harness.get_by_label_contains("Not known, collect_stats.py, Python, pc-06").click();
+    harness.run_steps(6);
+    harness.get_by_label("Not known collect_stats.py");
+    harness.get_by_label_contains("Not known: since 14:08:40");
+    harness.get_by_label_contains("If the slave is back before its lease ends, it goes on; else it is lost.");
+    harness.get_by_role_and_label(Role::Button, "11 running");
+    harness.get_by_role_and_label(Role::Button, "2 not known").click();
+    harness.run_steps(6);
+    assert!(labels(&harness, Role::Row).iter().any(|row| row.starts_with("Not known, resize.sh")));
+}
+
+#[test]
+fn e8_a_slave_is_set_aside_with_a_reason_and_taken_back() {
+    let mut harness = window(&demo(), (1_280.0, 800.0));
+    show(&mut harness, Pane::Slaves);
+    harness.get_by_label_contains("pc-08, Set aside").click();
+    harness.get_all_by_label("Set aside…").next().unwrap().click();
+    harness.run_steps(4);
+    harness.get_by_label("Set pc-02 aside");
+    assert!(harness.get_by_role_and_label(Role::Button, "Set aside").accesskit_node().is_disabled());
+    harness.event(egui::Event::Text("a new disk".into()));
+    harness.run_steps(4);
+    keys(&mut harness, Modifiers::NONE, Key::Enter);
+    harness.get_by_label("pc-02 is set aside");
+    harness.get_by_label_contains("pc-02, Set aside for a moment, 4 of 4 slots, a new disk");
+    harness.get_all_by_label("Take back").next().unwrap().click();
+    harness.run_steps(4);
+    harness.get_by_label("pc-02 is taken back");
+    harness.get_by_label_contains("pc-02, Connected for a moment");
+}
+
+#[test]
+fn e10_who_may_not_operate_cannot_set_a_slave_aside() {
+    let demo = demo();
+    demo.change(|mirror| mirror.identity.as_mut().unwrap().role = common::session::Role::Submitter);
+    let mut harness = window(&demo, (1_280.0, 800.0));
+    show(&mut harness, Pane::Slaves);
+    for word in ["Set aside…", "Take back"] {
+        let button = harness.get_all_by_label(word).next().unwrap();
+        assert!(button.accesskit_node().is_disabled(), "{word}");
+    }
+    harness.get_all_by_label("Take back").next().unwrap().hover();
+    harness.run_steps(60);
+    harness.get_by_label_contains("Not now: this needs the role operator");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::{
     answers::Awaited,
     command::{Pane, Programs},
     state::{AppState, Dialog},
-    view_model::{counted, history, state_word},
+    view_model::{Standing, counted, history},
 };
 use common::{ErrorCode, ProgramId, UserError, limits, message::Request};
 
@@ -23,7 +23,7 @@ pub(super) fn handle(state: &mut AppState, command: Programs, means: &Means<'_>)
                 .iter()
                 .filter_map(|id| means.mirror.program(*id))
                 .filter(|row| !row.state.is_final())
-                .map(|row| (row.id, history::name(row), state_word(row.state)))
+                .map(|row| (row.id, history::name(row), Standing::of(row).word()))
                 .collect();
             state.dialog = Some(Dialog::ConfirmStop(alive));
         }

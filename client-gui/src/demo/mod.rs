@@ -262,7 +262,15 @@ impl Script {
                 self.set_slots(slave.as_deref(), *slots);
                 Ok(Reply::Ok)
             }
-            Request::SetAside { .. } | Request::TakeBack { .. } | Request::SetPolicy(Policy::Fifo) => Ok(Reply::Ok),
+            Request::SetAside { slave, reason } => {
+                self.set_aside(slave, Some(reason.as_str()));
+                Ok(Reply::Ok)
+            }
+            Request::TakeBack { slave } => {
+                self.set_aside(slave, None);
+                Ok(Reply::Ok)
+            }
+            Request::SetPolicy(Policy::Fifo) => Ok(Reply::Ok),
             Request::SetPolicy(policy) => {
                 let sentence = format!("this release does not have the policy `{}`", policy.word());
                 Err(UserError::new(ErrorCode::PolicyUnavailable, sentence))
@@ -324,7 +332,7 @@ impl Script {
     fn set_slots(&mut self, name: Option<&str>, slots: u32) {
         let slaves: Vec<_> = self.mirror.slaves.values().map(|slave| (**slave).clone()).collect();
         for mut slave in slaves.into_iter().filter(|slave| name.is_none_or(|name| slave.name == name)) {
-            let text = format!("set `{}` to at most {slots} programs at once", slave.name);
+            let text = format!("Set `{}` to at most {slots} programs at once.", slave.name);
             slave.slots = slots;
             self.mirror.apply(Change::Slave(Box::new(slave)));
             self.event("alice", text);
@@ -333,6 +341,24 @@ impl Script {
             let there = self.mirror.slaves.values().filter(|slave| slave.state == SlaveState::Connected);
             summary.slots = there.map(|slave| slave.slots).sum();
         }
+    }
+
+    fn set_aside(&mut self, name: &str, reason: Option<&str>) {
+        let found = self.mirror.slaves.values().find(|slave| slave.name == name).map(|slave| (**slave).clone());
+        let Some(mut slave) = found else { return };
+        slave.aside = reason.map(str::to_owned);
+        if slave.state != SlaveState::Unreachable {
+            slave.state = if reason.is_some() { SlaveState::Draining } else { SlaveState::Connected };
+            slave.since = self.now();
+        }
+        self.mirror.apply(Change::Slave(Box::new(slave)));
+        self.event(
+            "alice",
+            match reason {
+                Some(reason) => format!("Set `{name}` aside: {reason}."),
+                None => format!("Took `{name}` back."),
+            },
+        );
     }
 
     fn event(&mut self, subject: &str, text: String) {

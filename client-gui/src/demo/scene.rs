@@ -13,6 +13,9 @@ use common::{
 };
 use uuid::Uuid;
 
+/// Seconds since the connection to one of the slaves was lost.
+const CUT: u64 = 24;
+
 /// Programs that the history is said to hold.
 pub const TOTAL: u64 = 1_204_331;
 
@@ -27,8 +30,10 @@ const ROWS: &[Row] = {
         (Running, "matmul_bench.c", "C", "pc-02", "bob", 19, 0, ""),
         (Failed, "sort_students.py", "Python", "pc-07", "alice", 72, 3_200, "MemoryError"),
         (Waiting, "simulate.tcl", "Tcl", "", "dave", 78, 0, ""),
+        (Running, "collect_stats.py", "Python", "pc-06", "dave", 84, 0, "12 of 40 files read"),
         (Done, "hello.rs", "Rust", "pc-03", "carol", 95, 400, "Hello from pc-03"),
         (Done, "calcul_prime 1000000", "", "pc-04", "alice", 125, 1_900, "78498 primes, largest 999983"),
+        (Running, "resize.sh", "Bash", "pc-06", "carol", 140, 0, "IMG_0219.jpg"),
         (Running, "long_simulation.sh", "Bash", "pc-02", "erin", 190, 0, ""),
         (Failed, "TriRapide.java", "Java", "pc-03", "bob", 200, 900, "TriRapide.java:14: error: ';' expected"),
         (Done, "wordcount.go", "Go", "pc-04", "erin", 260, 200, "18,220 words"),
@@ -61,13 +66,13 @@ const LONG_AGO: &[(&str, &str, &[&str])] = &[
     ("report.sh", "Bash", &["pc-02"]),
 ];
 
-/// The slave of this number, 0 to 4.
+/// The slave of this number, 0 to 6.
 fn slave_id(number: u32) -> SlaveId {
     SlaveId(Uuid::from_u128((0x019a_71c0 + u128::from(number)) << 96 | 0x8f3e_7b1c_9a44_0d5e_21c7_76f0))
 }
 
 fn slave_by_name(name: &str) -> Option<SlaveId> {
-    ["pc-02", "pc-03", "pc-04", "pc-07", "pc-05"]
+    ["pc-02", "pc-03", "pc-04", "pc-07", "pc-05", "pc-06", "pc-08"]
         .iter()
         .zip(0..)
         .find(|(known, _)| **known == name)
@@ -144,7 +149,7 @@ fn program(now: Timestamp, sequence: u64, row: &Row) -> ProgramView {
         compile_bytes: output.compile.len() as u64,
         output_truncated: false,
         last_line: last_line.to_owned(),
-        unknown_since: None,
+        unknown_since: (state == State::Running && slave == "pc-06").then(|| ago(now, CUT)),
     }
 }
 
@@ -191,15 +196,19 @@ pub fn spec(program: &ProgramView) -> ProgramSpec {
 }
 
 fn slave(now: Timestamp, number: u32, name: &str, slots: (u32, u32), languages: &[&str]) -> SlaveView {
-    let unreachable = name == "pc-05";
+    let (state, since) = match name {
+        "pc-05" => (SlaveState::Unreachable, 7 * 60),
+        "pc-06" => (SlaveState::Unreachable, CUT),
+        "pc-08" => (SlaveState::Draining, 340),
+        _ => (SlaveState::Connected, 11_520),
+    };
     let plain = name == "pc-07";
-    let since = ago(now, if unreachable { 7 * 60 } else { 11_520 });
     SlaveView {
         id: slave_id(number),
         name: name.to_owned(),
         address: format!("10.0.4.{}:51{}20", number + 12, number),
-        state: if unreachable { SlaveState::Unreachable } else { SlaveState::Connected },
-        since,
+        state,
+        since: ago(now, since),
         connected_since: ago(now, 11_520),
         running: slots.0,
         ahead: 0,
@@ -223,7 +232,8 @@ fn slave(now: Timestamp, number: u32, name: &str, slots: (u32, u32), languages: 
         },
         machine: "Linux 6.1.0-18-amd64, 4 CPUs".to_owned(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
-        aside: None,
+        aside: (name == "pc-08")
+            .then(|| "5 programs in a row could not start there: no space left on device".to_owned()),
     }
 }
 
@@ -258,14 +268,14 @@ pub fn mirror(now: Timestamp) -> Mirror {
         summary: Some(Summary {
             programs: TOTAL,
             waiting: 38,
-            running: 11,
+            running: 13,
             done: 1_190_022,
             failed: 14_100,
             failed_today: 2,
             cancelled: 157,
             lost: 3,
-            slots: 15,
-            slaves: 4,
+            slots: 16,
+            slaves: 5,
             clients: 3,
             policy: Policy::Fifo,
         }),
@@ -277,6 +287,8 @@ pub fn mirror(now: Timestamp) -> Mirror {
         slave(now, 2, "pc-04", (3, 4), &["Go", "JavaScript", "PHP", "Python", "Ruby"]),
         slave(now, 3, "pc-07", (3, 4), &["C", "Python"]),
         slave(now, 4, "pc-05", (0, 4), &["Bash", "Python"]),
+        slave(now, 5, "pc-06", (2, 2), &["Bash", "Python"]),
+        slave(now, 6, "pc-08", (0, 1), &["Python"]),
     ]);
     mirror.set_clients(vec![
         client(now, 0, "alice", Role::Operator, ClientKind::Gui, (4, 11)),
@@ -285,11 +297,13 @@ pub fn mirror(now: Timestamp) -> Mirror {
     ]);
     mirror.set_events(
         [
-            (413, "pc-05", "connection lost; it held 2 programs"),
-            (624, "pc-04", "connected from 10.0.4.14:51220"),
-            (628, "pc-04", "connection lost; it held 3 programs"),
-            (1_744, "alice", "set `pc-04` to at most 4 programs at once"),
-            (11_480, "pc-05", "enrolled as slave 019a71c4-8f3e-7b1c-9a44-0d5e21c776f0"),
+            (CUT, "pc-06", "Connection lost; it held 2 programs."),
+            (340, "pc-08", "Set aside: 5 programs in a row could not start there."),
+            (420, "pc-05", "Connection lost; it held 2 programs."),
+            (624, "pc-04", "Connected from 10.0.4.14:51220."),
+            (628, "pc-04", "Connection lost; it held 3 programs."),
+            (1_744, "alice", "Set `pc-04` to at most 4 programs at once."),
+            (11_480, "pc-05", "Enrolled as slave 019a71c4-8f3e-7b1c-9a44-0d5e21c776f0."),
         ]
         .map(|(seconds, subject, text)| Event {
             at: ago(now, seconds),

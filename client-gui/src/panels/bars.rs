@@ -7,7 +7,7 @@ use crate::{
     state::AppState,
     theme::{self, Choice, tokens},
     view_model::{
-        grouped,
+        Standing, grouped,
         pulse::{self, Mood, Pulse},
     },
     widgets::{self, Look},
@@ -207,11 +207,16 @@ pub(crate) fn bottom_bar(
     let painted =
         ui.painter().text(pos2(x, bar.center().y), Align2::LEFT_CENTER, &pulse.programs, fonts::small(), t.muted);
     x = painted.right() + 18.0;
+    let started = || vec![State::Running, State::Suspended];
     for (sign, count, word, filter) in [
-        (State::Running, pulse.running, "running", vec![State::Running, State::Suspended]),
-        (State::Waiting, pulse.waiting, "waiting", vec![State::Waiting]),
-        (State::Failed, pulse.failed_today, "failed today", vec![State::Failed, State::Lost]),
+        (Standing::Known(State::Running), pulse.running, "running", started()),
+        (Standing::Unknown, pulse.unknown, "not known", started()),
+        (Standing::Known(State::Waiting), pulse.waiting, "waiting", vec![State::Waiting]),
+        (Standing::Known(State::Failed), pulse.failed_today, "failed today", vec![State::Failed, State::Lost]),
     ] {
+        if sign == Standing::Unknown && count == 0 {
+            continue;
+        }
         if x + 96.0 > right {
             break;
         }
@@ -224,15 +229,15 @@ pub(crate) fn bottom_bar(
 fn count_ui(
     ui: &mut Ui,
     (x, bar): (f32, Rect),
-    sign: State,
+    sign: Standing,
     (count, word): (u64, &str),
     filter: client::HistoryFilter,
     commands: &mut Commands,
 ) -> f32 {
     let t = tokens(ui);
-    let ink = if count == 0 { t.muted } else { t.state(sign) };
+    let ink = if count == 0 { t.muted } else { t.standing(sign) };
     let at = Rect::from_center_size(pos2(x + 5.5, bar.center().y), Vec2::splat(11.0));
-    signs::state(ui.painter(), at, sign, ink);
+    signs::standing(ui.painter(), at, sign, ink);
     let words = format!("{} {word}", grouped(count));
     let painted = ui.painter().text(pos2(x + 15.0, bar.center().y), Align2::LEFT_CENTER, &words, fonts::small(), ink);
     let rect = Rect::from_min_max(pos2(x, bar.top() + 2.0), pos2(painted.right(), bar.bottom() - 2.0));
@@ -262,7 +267,7 @@ fn pulse_right(ui: &Ui, bar: Rect, pulse: &Pulse) -> f32 {
     if bar.width() > 760.0 {
         let squares = pulse.slots.min(16);
         let width = squares as f32 * 9.5;
-        widgets::slots(ui, pos2(x - width, y), pulse.slots_used, pulse.slots, vec2(7.0, 12.0), 16);
+        widgets::slots(ui, pos2(x - width, y), (pulse.slots_used, pulse.slots, t.run), vec2(7.0, 12.0), 16);
         x = text(x - width - 5.0, &format!("Slots {} of {}", pulse.slots_used, pulse.slots), t.muted) - 18.0;
     }
     if bar.width() > 980.0 {

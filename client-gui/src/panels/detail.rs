@@ -69,10 +69,10 @@ pub(crate) fn detail_ui(
 fn head_ui(ui: &mut Ui, view: &Detail, commands: &mut Commands) {
     let t = tokens(ui);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 40.0), Sense::hover());
-    let colour = t.state(view.state);
+    let colour = t.standing(view.standing);
     let y = rect.center().y + 2.0;
     let sign = Rect::from_center_size(pos2(rect.left() + 21.0, y), Vec2::splat(11.0));
-    signs::state(ui.painter(), sign, view.state, colour);
+    signs::standing(ui.painter(), sign, view.standing, colour);
     let word = ui.painter().text(pos2(rect.left() + 35.0, y), Align2::LEFT_CENTER, view.word, fonts::title(), colour);
     let close = Rect::from_center_size(pos2(rect.right() - 20.0, y), Vec2::splat(24.0));
     ui.scope_builder(egui::UiBuilder::new().max_rect(close), |ui| {
@@ -92,7 +92,7 @@ fn head_ui(ui: &mut Ui, view: &Detail, commands: &mut Commands) {
 
 fn verdict_ui(ui: &mut Ui, view: &Detail) {
     let t = tokens(ui);
-    let colour = t.state(view.state);
+    let colour = t.standing(view.standing);
     let outer = ui.available_width();
     let frame = egui::Frame::new()
         .fill(t.tint(colour))

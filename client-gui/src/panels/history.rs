@@ -201,7 +201,7 @@ fn row_ui(
     if chosen {
         widgets::selection_mark(ui, rect, t);
     }
-    let colour = t.state(row.state);
+    let colour = t.standing(row.standing);
     let mono = fonts::mono_small();
     // Where there is no room for the bar its number goes before the last line.
     let last_line = match (row.progress, &cells[7]) {
@@ -225,7 +225,7 @@ fn row_ui(
         match index {
             0 => {
                 let sign = Rect::from_center_size(pos2(cell.left() + 6.0, cell.center().y), Vec2::splat(11.0));
-                signs::state(ui.painter(), sign, row.state, colour);
+                signs::standing(ui.painter(), sign, row.standing, colour);
                 cell.set_left(cell.left() + 21.0);
                 widgets::paint_elided(ui.painter(), cell, text, font, ink);
             }
@@ -235,7 +235,7 @@ fn row_ui(
             7 => {
                 if let Some(percent) = row.progress {
                     let bar = Rect::from_min_max(cell.min, pos2(cell.left() + 46.0, cell.bottom()));
-                    widgets::progress(ui, bar, percent, row.state);
+                    widgets::progress(ui, bar, percent, colour);
                     let words = Rect::from_min_max(pos2(bar.right() + 5.0, cell.top()), cell.max);
                     widgets::paint_elided(ui.painter(), words, &format!("{percent:.0} %"), fonts::text(), t.muted);
                 }

@@ -24,9 +24,11 @@ const EVENTS: usize = 200;
 
 const COLUMNS: &[Column] = &[
     column("Slave", 190.0, 0.18),
-    column("State", 140.0, 0.08),
+    column("State", 132.0, 0.08),
     column("Slots", 190.0, 0.08),
-    Column { title: "Languages and isolation", width: 180.0, share: 0.66, right: false, from: 640.0 },
+    Column { title: "Languages and isolation", width: 180.0, share: 0.66, right: false, from: 700.0 },
+    // What an operator can do; in a narrower window the menu of the row offers it.
+    Column { title: "", width: 112.0, share: 0.0, right: true, from: 640.0 },
 ];
 
 /// The pane.
@@ -84,41 +86,74 @@ fn row_ui(
     widgets::row_line(ui, rect);
     let gone = row.state == SlaveState::Unreachable;
     ui.scope_builder(egui::UiBuilder::new().max_rect(rect), |ui| {
-        if gone {
-            ui.multiply_opacity(0.55);
-        }
         let line = |cell: &Rect, which: f32| {
             Rect::from_min_size(pos2(cell.left(), rect.center().y - 19.0 + 19.0 * which), vec2(cell.width(), 19.0))
         };
-        if let Some(cell) = &cells[0] {
-            widgets::paint_elided(ui.painter(), line(cell, 0.0), &row.name, fonts::strong(), t.text);
-            widgets::paint_elided(ui.painter(), line(cell, 1.0), &row.id.to_string(), fonts::mono_small(), t.muted);
-        }
         if let Some(cell) = &cells[1] {
             state_ui(ui, line(cell, 0.0), row, t);
             widgets::paint_elided(ui.painter(), line(cell, 1.0), &row.since, fonts::text(), t.muted);
+        }
+        if let Some(Some(cell)) = cells.get(3) {
+            note_ui(ui, line(cell, 1.0), row, t);
+        }
+        if let Some(Some(cell)) = cells.get(4) {
+            action_ui(ui, *cell, rect, row, commands);
+        }
+        // What is old is greyed; since when, and what will be, is not old.
+        if gone {
+            ui.multiply_opacity(0.55);
+        }
+        if let Some(cell) = &cells[0] {
+            widgets::paint_elided(ui.painter(), line(cell, 0.0), &row.name, fonts::strong(), t.text);
+            widgets::paint_elided(ui.painter(), line(cell, 1.0), &row.id.to_string(), fonts::mono_small(), t.muted);
         }
         if let Some(cell) = &cells[2] {
             slots_ui(ui, *cell, rect, row, state, commands);
         }
         if let Some(Some(cell)) = cells.get(3) {
             widgets::paint_elided(ui.painter(), line(cell, 0.0), &row.languages, fonts::text(), t.muted);
-            let ink = if row.weak { t.lost } else { t.muted };
-            widgets::paint_elided(ui.painter(), line(cell, 1.0), &row.isolation, fonts::small(), ink);
         }
     });
+    if let Some(action) = row.action() {
+        response.context_menu(|ui| commands.entry(ui, action, false));
+    }
     response.on_hover_ui_at_pointer(|ui| {
-        let words =
-            [row.id.to_string(), row.exact.clone(), row.machine.clone(), row.isolation.clone(), row.versions.clone()];
-        for words in words.iter().filter(|words| !words.is_empty()) {
+        let words = [&row.id.to_string(), &row.exact, &row.machine, &row.isolation, &row.versions];
+        for words in row.aside.iter().chain(&row.lease).chain(words).filter(|words| !words.is_empty()) {
             ui.label(egui::RichText::new(words).font(fonts::small()));
         }
+    });
+}
+
+/// The second line: why it is set aside, when its lease decides, or what it can enforce.
+fn note_ui(ui: &Ui, rect: Rect, row: &SlaveRow, t: &Tokens) {
+    let (words, ink) = match (&row.aside, &row.lease) {
+        (_, Some(lease)) => (lease, if row.running > 0 { t.unknown } else { t.muted }),
+        (Some(aside), None) => (aside, t.text),
+        (None, None) => (&row.isolation, if row.weak { t.lost } else { t.muted }),
+    };
+    widgets::paint_elided(ui.painter(), rect, words, fonts::small(), ink);
+}
+
+/// What an operator can do with it: quiet, except where it brings a slave back.
+fn action_ui(ui: &mut Ui, cell: Rect, row_rect: Rect, row: &SlaveRow, commands: &mut Commands) {
+    let Some(action) = row.action() else { return };
+    let look = if row.aside.is_some() { Look::Plain } else { Look::Quiet };
+    let size = vec2(cell.width(), theme::CONTROL);
+    let area = Rect::from_center_size(pos2(cell.center().x, row_rect.center().y), size);
+    let layout = egui::Layout::right_to_left(egui::Align::Center);
+    ui.scope_builder(egui::UiBuilder::new().max_rect(area).layout(layout).id_salt("action"), |ui| {
+        commands.button(ui, action, look, false, 0.0);
     });
 }
 
 fn state_ui(ui: &Ui, rect: Rect, row: &SlaveRow, t: &Tokens) {
     let sign = Rect::from_center_size(pos2(rect.left() + 5.5, rect.center().y), Vec2::splat(11.0));
     let colour = match row.state {
+        SlaveState::Connected | SlaveState::Draining if row.aside.is_some() => {
+            aside_chip(ui, rect, row.word, t);
+            return;
+        }
         SlaveState::Connected => {
             ui.painter().circle_filled(sign.center() + vec2(0.0, 0.5), 4.0, t.done);
             t.done
@@ -136,11 +171,29 @@ fn state_ui(ui: &Ui, rect: Rect, row: &SlaveRow, t: &Tokens) {
     widgets::paint_elided(ui.painter(), words, row.word, fonts::text(), colour);
 }
 
+/// Its word in a frame: this stays so until somebody does something.
+fn aside_chip(ui: &Ui, rect: Rect, word: &str, t: &Tokens) {
+    let words = widgets::elided(ui.painter(), word, fonts::text(), t.susp, rect.width() - 30.0);
+    let size = vec2(words.size().x + 28.0, rect.height());
+    let frame = Rect::from_min_size(pos2(rect.left() - 7.0, rect.top() - 1.0), size);
+    ui.painter().rect(
+        frame,
+        CornerRadius::same(9),
+        t.tint(t.susp),
+        egui::Stroke::new(1.0, t.susp),
+        egui::StrokeKind::Inside,
+    );
+    let sign = Rect::from_center_size(pos2(frame.left() + 12.5, frame.center().y), Vec2::splat(9.0));
+    signs::state(ui.painter(), sign, State::Suspended, t.susp);
+    ui.painter().galley(pos2(frame.left() + 20.0, frame.center().y - words.size().y / 2.0), words, t.susp);
+}
+
 /// The squares; pressing them lets an operator change the number.
 fn slots_ui(ui: &mut Ui, cell: Rect, row_rect: Rect, row: &SlaveRow, state: &mut SlavesState, commands: &mut Commands) {
     let t = tokens(ui);
     let y = row_rect.center().y;
-    let width = widgets::slots(ui, pos2(cell.left(), y), row.running, row.slots, vec2(8.0, 12.0), 12);
+    let ink = if row.state == SlaveState::Unreachable { t.unknown } else { t.run };
+    let width = widgets::slots(ui, pos2(cell.left(), y), (row.running, row.slots, ink), vec2(8.0, 12.0), 12);
     let words = ui.painter().text(
         pos2(cell.left() + width + 6.0, y),
         egui::Align2::LEFT_CENTER,

@@ -9,7 +9,7 @@ use crate::{
     signs::{self, Icon},
     templates,
     theme::{self, tokens},
-    view_model::{Clock, counted, history, state_word},
+    view_model::{Clock, Standing, counted, history},
     widgets::{self, Edited, Look, shown},
 };
 use client::Mirror;
@@ -18,6 +18,8 @@ use egui::{CornerRadius, Id, Rect, Role, Sense, Stroke, Ui, Vec2, WidgetInfo, po
 
 /// Width of the settings at the right.
 const SETTINGS: f32 = 330.0;
+/// How a program stands that is on its way.
+const WAITS: Standing = Standing::Known(State::Waiting);
 
 /// The pane.
 pub(crate) fn submit_ui(
@@ -190,9 +192,15 @@ fn result_ui(
     ui.painter().rect_filled(head.shrink2(vec2(0.0, 1.0)), CornerRadius::ZERO, t.bg);
     match &tab.run {
         Run::None => {}
-        Run::Submitting => result_words(ui, head, State::Waiting, "Submitting", ""),
+        Run::Submitting => result_words(ui, head, WAITS, "Submitting", ""),
         Run::Refused(error) => {
-            result_words(ui, head, State::Failed, "Not submitted", &widgets::sentence(&error.sentence));
+            result_words(
+                ui,
+                head,
+                Standing::Known(State::Failed),
+                "Not submitted",
+                &widgets::sentence(&error.sentence),
+            );
             let lines = [widgets::sentence(&error.sentence), widgets::sentence(&error.hint), shown(&error.code)];
             for (index, line) in lines.iter().enumerate() {
                 let at = Rect::from_min_size(
@@ -207,7 +215,7 @@ fn result_ui(
         }
         Run::Submitted(id, copies) => {
             let Some(program) = mirror.program(*id) else {
-                result_words(ui, head, State::Waiting, "Submitted", "");
+                result_words(ui, head, WAITS, "Submitted", "");
                 return;
             };
             let copies = if *copies > 1 {
@@ -218,7 +226,7 @@ fn result_ui(
             let words = format!("{copies}{}", result_line(program, clock));
             let end = result_buttons(ui, head, program, &mut tab.view.follow, commands);
             let room = Rect::from_min_max(head.min, pos2(end, head.bottom()));
-            result_words(ui, room, program.state, state_word(program.state), &words);
+            result_words(ui, room, Standing::of(program), Standing::of(program).word(), &words);
             result_output(ui, body, program, outputs, tab);
         }
     }
@@ -252,6 +260,7 @@ fn result_line(program: &ProgramView, clock: &Clock) -> String {
             format!("{}{on} · exit {code} · {}", usage.wall, usage.memory_peak)
         }
         (Some(outcome), _) => shown(&outcome.sentence()),
+        (None, _) if Standing::of(program) == Standing::Unknown => history::HistoryRow::new(program, clock).last_line,
         (None, _) => match program.started_at {
             Some(started) => format!("{}{on}", clock.running(started)),
             None => shown(&program.last_line),
@@ -259,17 +268,17 @@ fn result_line(program: &ProgramView, clock: &Clock) -> String {
     }
 }
 
-fn result_words(ui: &mut Ui, head: Rect, state: State, word: &str, words: &str) {
+fn result_words(ui: &mut Ui, head: Rect, standing: Standing, word: &str, words: &str) {
     let t = tokens(ui);
     let y = head.center().y;
     let sign = Rect::from_center_size(pos2(head.left() + 21.0, y), Vec2::splat(11.0));
-    signs::state(ui.painter(), sign, state, t.state(state));
-    let ink = t.state(state);
+    let ink = t.standing(standing);
+    signs::standing(ui.painter(), sign, standing, ink);
     let word = ui.painter().text(pos2(head.left() + 35.0, y), egui::Align2::LEFT_CENTER, word, fonts::text(), ink);
     let rest = Rect::from_min_max(pos2(word.right() + 10.0, head.top()), pos2(head.right() - 8.0, head.bottom()));
     widgets::paint_elided(ui.painter(), rest, words, fonts::text(), t.muted);
     let response = ui.interact(Rect::from_min_max(sign.min, rest.max), ui.scope_id().with("result"), Sense::hover());
-    let spoken = format!("{} {words}", state_word(state));
+    let spoken = format!("{} {words}", standing.word());
     response.widget_info(|| WidgetInfo::labeled(Role::Status, true, spoken.trim()));
     if !words.is_empty() {
         response.on_hover_text(words);

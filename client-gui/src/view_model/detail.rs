@@ -1,9 +1,10 @@
 //! One program: the verdict as a sentence, the facts, why it waits.
 
-use super::{Clock, history, state_word};
+use super::{Clock, Standing, history};
 use crate::widgets::shown;
 use common::{
-    ProgramSpec,
+    ProgramSpec, Timestamp,
+    limits::CRASHES_MAX,
     program::State,
     view::{Explanation, ProgramView},
 };
@@ -11,8 +12,8 @@ use common::{
 /// The head of the detail pane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
-    /// The state, for sign and colour.
-    pub state: State,
+    /// How it stands, for sign and colour.
+    pub standing: Standing,
     /// Its word.
     pub word: &'static str,
     /// The program's name.
@@ -55,10 +56,13 @@ impl Detail {
     /// What is told about `program`. `spec` and `why` are there once the master has answered.
     #[must_use]
     pub fn new(program: &ProgramView, spec: Option<&ProgramSpec>, why: Option<&Explanation>, clock: &Clock) -> Self {
-        let (verdict, evidence) = verdict(program, why, clock);
+        let (verdict, evidence) = match history::unknown_since(program) {
+            Some(since) => not_known(program, spec, since, clock),
+            None => verdict(program, why, clock),
+        };
         Self {
-            state: program.state,
-            word: state_word(program.state),
+            standing: Standing::of(program),
+            word: Standing::of(program).word(),
             program: history::name(program),
             attempt: if program.attempt == 0 { String::new() } else { format!("attempt {}", program.attempt) },
             verdict,
@@ -74,6 +78,18 @@ impl Detail {
             },
         }
     }
+}
+
+/// What is not known, since when, and what will happen.
+fn not_known(program: &ProgramView, spec: Option<&ProgramSpec>, since: Timestamp, clock: &Clock) -> (String, String) {
+    let slave = history::slave_or_its(program);
+    let verdict = format!("No contact with {slave} for {}: whether it still runs is not known.", clock.lasting(since));
+    let otherwise = match spec.map(|spec| spec.retry) {
+        Some(retry) if program.attempt <= retry && program.attempt < CRASHES_MAX => "it is tried again",
+        Some(retry) if program.attempt > retry => "it is lost",
+        Some(_) | None => "it is lost or tried again",
+    };
+    (verdict, format!("If the slave is back before its lease ends, it goes on; else {otherwise}."))
 }
 
 fn verdict(program: &ProgramView, why: Option<&Explanation>, clock: &Clock) -> (String, String) {
@@ -120,6 +136,10 @@ fn facts(program: &ProgramView, spec: Option<&ProgramSpec>, clock: &Clock) -> Ve
         Some(started) => fact("Started", format!("{}, by {by}", clock.exact(started))),
         None => fact("Submitted", format!("{}, by {by}", clock.exact(program.submitted_at))),
     });
+    if let Some(since) = history::unknown_since(program) {
+        facts.push(fact("Not known", format!("since {}", clock.exact(since))));
+        return facts;
+    }
     match (program.usage, program.started_at) {
         (Some(usage), Some(_)) => {
             facts.push(fact("Time", format!("{} wall, {} CPU", usage.wall, usage.cpu)));
@@ -190,7 +210,7 @@ mod tests {
     fn text(detail: &Detail) -> String {
         let mut text = format!(
             "{} {} {} ({})\n**{}** {}\n",
-            detail.state.sign(),
+            detail.standing.sign(),
             detail.word,
             detail.program,
             detail.attempt,
@@ -215,8 +235,28 @@ mod tests {
         assert_eq!(failed.verdict, "Stopped by the memory limit.");
         assert_eq!(failed.evidence, "It used 256 MiB of 256 MiB after 3.2 s.");
         let all: String =
-            programs.iter().take(8).map(|program| text(&Detail::new(program, None, None, &clock)) + "\n").collect();
+            programs.iter().take(10).map(|program| text(&Detail::new(program, None, None, &clock)) + "\n").collect();
         insta::assert_snapshot!(all);
+    }
+
+    #[test]
+    fn e6_what_is_not_known_says_what_will_happen() {
+        let clock = clock();
+        let mut program = scene::programs(clock.now)[0].clone();
+        program.unknown_since = Some(super::super::clock::tests::before(24));
+        let mut spec = scene::spec(&program);
+        let detail = Detail::new(&program, None, None, &clock);
+        assert_eq!((detail.standing, detail.word), (Standing::Unknown, "Not known"));
+        assert_eq!(detail.verdict, "No contact with pc-07 for 24 s: whether it still runs is not known.");
+        let mut end = |retry, attempt, spec: &mut ProgramSpec| {
+            (spec.retry, program.attempt) = (retry, attempt);
+            Detail::new(&program, Some(spec), None, &clock).evidence
+        };
+        let goes_on = "If the slave is back before its lease ends, it goes on; else";
+        assert_eq!(detail.evidence, format!("{goes_on} it is lost or tried again."));
+        assert_eq!(end(0, 1, &mut spec), format!("{goes_on} it is lost."));
+        assert_eq!(end(2, 2, &mut spec), format!("{goes_on} it is tried again."));
+        assert_eq!(end(9, 5, &mut spec), format!("{goes_on} it is lost or tried again."), "the limit of crashes");
     }
 
     #[test]

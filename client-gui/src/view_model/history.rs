@@ -1,15 +1,15 @@
 //! The history table: one row a program.
 
-use super::{Clock, grouped, state_word};
+use super::{Clock, Standing, grouped};
 use crate::widgets::shown;
 use client::{HistoryFilter, Mirror};
-use common::{Duration, program::State, view::ProgramView};
+use common::{Duration, Timestamp, program::State, view::ProgramView};
 
 /// One row, as it is written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryRow {
-    /// The state, for sign and colour.
-    pub state: State,
+    /// How it stands, for sign and colour.
+    pub standing: Standing,
     /// Its word.
     pub word: &'static str,
     /// The program's name, with its number among copies.
@@ -38,8 +38,8 @@ impl HistoryRow {
     pub fn new(program: &ProgramView, clock: &Clock) -> Self {
         let began = program.started_at.unwrap_or(program.submitted_at);
         Self {
-            state: program.state,
-            word: state_word(program.state),
+            standing: Standing::of(program),
+            word: Standing::of(program).word(),
             program: name(program),
             language: program.language.as_deref().map_or_else(|| "command".to_owned(), shown),
             slave: program.slave_name.as_deref().map(shown).unwrap_or_default(),
@@ -51,13 +51,8 @@ impl HistoryRow {
                 .as_ref()
                 .filter(|progress| !program.state.is_final() && progress.percent.is_finite())
                 .map(|progress| progress.percent.clamp(0.0, 100.0)),
-            last_line: last_line(program),
-            exact: match program.started_at {
-                Some(started) => {
-                    format!("Submitted {}\nStarted {}", clock.exact(program.submitted_at), clock.exact(started))
-                }
-                None => format!("Submitted {}", clock.exact(program.submitted_at)),
-            },
+            last_line: last_line(program, clock),
+            exact: exact(program, clock),
         }
     }
 
@@ -69,6 +64,9 @@ impl HistoryRow {
             words.push(&self.slave);
         }
         words.extend([self.user.as_str(), self.started.as_str()]);
+        if self.standing == Standing::Unknown {
+            words.push(&self.last_line);
+        }
         words.join(", ")
     }
 }
@@ -79,7 +77,23 @@ pub fn name(program: &ProgramView) -> String {
     if program.copies > 1 { format!("{} [{}]", shown(&program.name), program.index) } else { shown(&program.name) }
 }
 
+fn exact(program: &ProgramView, clock: &Clock) -> String {
+    let mut lines = vec![format!("Submitted {}", clock.exact(program.submitted_at))];
+    lines.extend(program.started_at.map(|started| format!("Started {}", clock.exact(started))));
+    lines.extend(unknown_since(program).map(|since| format!("Not known since {}", clock.exact(since))));
+    lines.join("\n")
+}
+
+/// Since when nobody knows whether it still runs.
+#[must_use]
+pub fn unknown_since(program: &ProgramView) -> Option<Timestamp> {
+    program.unknown_since.filter(|_| Standing::of(program) == Standing::Unknown)
+}
+
 fn time(program: &ProgramView, clock: &Clock) -> String {
+    if Standing::of(program) == Standing::Unknown {
+        return String::new();
+    }
     match (program.state, program.started_at) {
         // When a lost program ended nobody knows.
         (State::Waiting | State::Lost, _) | (_, None) => String::new(),
@@ -111,7 +125,10 @@ pub fn short(length: Duration) -> String {
     }
 }
 
-fn last_line(program: &ProgramView) -> String {
+fn last_line(program: &ProgramView, clock: &Clock) -> String {
+    if let Some(since) = unknown_since(program) {
+        return format!("no contact with {} for {}", slave_or_its(program), clock.lasting(since));
+    }
     let line = match (&program.progress, program.state) {
         (Some(progress), State::Running | State::Suspended) if !progress.text.is_empty() => progress.text.as_str(),
         _ => program.last_line.as_str(),
@@ -122,6 +139,11 @@ fn last_line(program: &ProgramView) -> String {
     } else {
         line
     }
+}
+
+/// The slave's name, or `its slave`.
+pub(super) fn slave_or_its(program: &ProgramView) -> String {
+    program.slave_name.as_deref().map_or_else(|| "its slave".to_owned(), shown)
 }
 
 /// A choice above the table.
@@ -142,6 +164,11 @@ pub struct Chip {
 pub fn chips(mirror: &Mirror, search: &str) -> Vec<Chip> {
     let summary = mirror.summary.unwrap_or_default();
     let count = |count: u64| (count > 0).then(|| grouped(count));
+    let unknown = super::pulse::unknown(mirror);
+    let running = match (summary.running.saturating_sub(unknown), unknown) {
+        (running, 0) => count(running),
+        (running, unknown) => Some(format!("{} + {} ?", grouped(running), grouped(unknown))),
+    };
     let chip = |word, state, count, states: &[State], mine| Chip {
         word,
         state,
@@ -150,7 +177,7 @@ pub fn chips(mirror: &Mirror, search: &str) -> Vec<Chip> {
     };
     vec![
         chip("All", None, None, &[], false),
-        chip("Running", Some(State::Running), count(summary.running), &[State::Running, State::Suspended], false),
+        chip("Running", Some(State::Running), running, &[State::Running, State::Suspended], false),
         chip("Waiting", Some(State::Waiting), count(summary.waiting), &[State::Waiting], false),
         chip("Done", Some(State::Done), None, &[State::Done], false),
         chip("Failed", Some(State::Failed), count(summary.failed_today), &[State::Failed, State::Lost], false),
@@ -189,13 +216,13 @@ mod tests {
     fn e6_the_history_reads_like_the_drawing() {
         let clock = clock();
         let mut text = String::new();
-        for program in scene::programs(clock.now).iter().take(12) {
+        for program in scene::programs(clock.now).iter().take(14) {
             let row = HistoryRow::new(program, &clock);
             let progress = row.progress.map(|percent| format!("{percent} %")).unwrap_or_default();
             writeln!(
                 text,
                 "{} {} | {} | {} | {} | {} | {} | {} | {progress} | {}",
-                row.state.sign(),
+                row.standing.sign(),
                 row.word,
                 row.program,
                 row.language,
@@ -208,6 +235,32 @@ mod tests {
             .unwrap();
         }
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn e6_what_is_not_known_is_not_shown_as_running() {
+        let clock = clock();
+        let mut program = scene::programs(clock.now)[0].clone();
+        program.unknown_since = Some(super::super::clock::tests::before(24));
+        let row = HistoryRow::new(&program, &clock);
+        assert_eq!((row.standing, row.standing.sign(), row.word), (Standing::Unknown, "?", "Not known"));
+        assert_eq!(row.last_line, "no contact with pc-07 for 24 s");
+        assert_eq!(row.time, "", "how long it has been running is not known either");
+        assert_eq!(row.exact.lines().last(), Some("Not known since 14:08:40, today"));
+        assert!(row.spoken().ends_with("no contact with pc-07 for 24 s"), "{}", row.spoken());
+        program.slave_name = None;
+        assert_eq!(HistoryRow::new(&program, &clock).last_line, "no contact with its slave for 24 s");
+        program.state = State::Done;
+        assert_eq!(HistoryRow::new(&program, &clock).word, "Done", "what has ended is known");
+    }
+
+    #[test]
+    fn e6_the_chip_counts_what_is_not_known_apart() {
+        let clock = clock();
+        let mut mirror = scene::mirror(clock.now);
+        assert_eq!(chips(&mirror, "")[1].count.as_deref(), Some("11 + 2 ?"));
+        mirror.slaves.retain(|_, slave| slave.name != "pc-06");
+        assert_eq!(chips(&mirror, "")[1].count.as_deref(), Some("13"));
     }
 
     #[test]

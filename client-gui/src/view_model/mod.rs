@@ -10,7 +10,7 @@ pub mod submit;
 
 pub use clock::Clock;
 
-use common::program::State;
+use common::{program::State, view::ProgramView};
 
 /// The word of a state, as the window writes it.
 #[must_use]
@@ -23,6 +23,45 @@ pub const fn state_word(state: State) -> &'static str {
         State::Failed => "Failed",
         State::Cancelled => "Cancelled",
         State::Lost => "Lost",
+    }
+}
+
+/// What the window says of a program: its state, or that the state is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is so.
+    Known(State),
+    /// It was started, and the connection to its slave is lost.
+    Unknown,
+}
+
+impl Standing {
+    /// How `program` stands.
+    #[must_use]
+    pub const fn of(program: &ProgramView) -> Self {
+        if program.unknown_since.is_some() && !program.state.is_final() {
+            Self::Unknown
+        } else {
+            Self::Known(program.state)
+        }
+    }
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Known(state) => state_word(state),
+            Self::Unknown => "Not known",
+        }
+    }
+
+    /// Its sign.
+    #[must_use]
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Self::Known(state) => state.sign(),
+            Self::Unknown => "?",
+        }
     }
 }
 

@@ -3,7 +3,12 @@
 use super::{Clock, counted, grouped};
 use crate::widgets::shown;
 use client::{Link, Mirror};
-use common::{Timestamp, limits::SILENCE_MAX, units::Duration, view::Policy};
+use common::{
+    Timestamp,
+    limits::SILENCE_MAX,
+    units::Duration,
+    view::{Policy, SlaveState},
+};
 
 /// How the connection stands, for its dot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +60,10 @@ pub fn connection(mirror: &Mirror, clock: &Clock) -> Connection {
 pub struct Pulse {
     /// `1,204,331 programs`.
     pub programs: String,
-    /// Running now.
+    /// Running now, as far as is known.
     pub running: u64,
+    /// Started on slaves whose connection is lost: whether they still run is not known.
+    pub unknown: u64,
     /// Waiting now.
     pub waiting: u64,
     /// Failed today.
@@ -80,13 +87,16 @@ pub struct Pulse {
 pub fn pulse(mirror: &Mirror, clock: &Clock) -> Option<Pulse> {
     let summary = mirror.summary?;
     let (age, stale) = age(mirror, clock);
+    let unknown = unknown(mirror);
+    let running = summary.running.saturating_sub(unknown);
     Some(Pulse {
         programs: counted(summary.programs, "program", "programs"),
-        running: summary.running,
+        running,
+        unknown,
         waiting: summary.waiting,
         failed_today: summary.failed_today,
         policy: format!("Policy: {}", policy_words(summary.policy)),
-        slots_used: u32::try_from(summary.running).unwrap_or(u32::MAX).min(summary.slots),
+        slots_used: u32::try_from(running).unwrap_or(u32::MAX).min(summary.slots),
         slots: summary.slots,
         peers: format!(
             "{} · {}",
@@ -96,6 +106,13 @@ pub fn pulse(mirror: &Mirror, clock: &Clock) -> Option<Pulse> {
         age,
         stale,
     })
+}
+
+/// Programs on slaves whose connection is lost.
+#[must_use]
+pub fn unknown(mirror: &Mirror) -> u64 {
+    let gone = mirror.slaves.values().filter(|slave| slave.state == SlaveState::Unreachable);
+    gone.map(|slave| u64::from(slave.running)).sum()
 }
 
 /// The policy in words.
@@ -151,6 +168,16 @@ mod tests {
         let clock = clock();
         insta::assert_debug_snapshot!(pulse(&scene::mirror(clock.now), &clock).unwrap());
         assert_eq!(pulse(&Mirror::default(), &clock), None);
+    }
+
+    #[test]
+    fn e6_what_is_not_known_is_counted_apart() {
+        let clock = clock();
+        let mut mirror = scene::mirror(clock.now);
+        let counts = |mirror: &Mirror| pulse(mirror, &clock).map(|pulse| (pulse.running, pulse.unknown));
+        assert_eq!(counts(&mirror), Some((11, 2)));
+        mirror.slaves.retain(|_, slave| slave.name != "pc-06");
+        assert_eq!(counts(&mirror), Some((13, 0)), "all of it is known again");
     }
 
     #[test]

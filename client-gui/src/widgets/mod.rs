@@ -16,8 +16,7 @@ pub(crate) use tabs::{Tab, tab_strip};
 pub(crate) use text::{elided, paint_elided, paint_right, sentence, shown};
 
 use crate::theme::{Tokens, tokens};
-use common::program::State;
-use egui::{CornerRadius, Rect, Stroke, Ui, pos2, vec2};
+use egui::{Color32, CornerRadius, Rect, Stroke, Ui, pos2, vec2};
 
 /// A line of one pixel across `rect`'s lower edge.
 pub(crate) fn line_below(ui: &Ui, rect: Rect) {
@@ -38,9 +37,15 @@ pub(crate) fn line_above(ui: &Ui, rect: Rect) {
     ui.painter().hline(rect.x_range(), y, Stroke::new(1.0, tokens(ui).border));
 }
 
-/// Slots as little squares: `running` of `slots` filled; more than `squares_max` are told by the words beside it.
+/// Slots as little squares: `running` of `slots` filled with `ink`; more than `squares_max` are told by the words beside it.
 /// Gives the width that was painted.
-pub(crate) fn slots(ui: &Ui, at: egui::Pos2, running: u32, slots: u32, size: egui::Vec2, squares_max: u32) -> f32 {
+pub(crate) fn slots(
+    ui: &Ui,
+    at: egui::Pos2,
+    (running, slots, ink): (u32, u32, Color32),
+    size: egui::Vec2,
+    squares_max: u32,
+) -> f32 {
     const GAP: f32 = 2.5;
     let t = tokens(ui);
     let total = slots.max(running);
@@ -56,7 +61,7 @@ pub(crate) fn slots(ui: &Ui, at: egui::Pos2, running: u32, slots: u32, size: egu
         } else if square >= slots {
             t.lost
         } else {
-            t.run
+            ink
         };
         ui.painter().rect_filled(rect, CornerRadius::same(2), colour);
     }
@@ -64,13 +69,13 @@ pub(crate) fn slots(ui: &Ui, at: egui::Pos2, running: u32, slots: u32, size: egu
 }
 
 /// A bar of progress, `percent` of 100.
-pub(crate) fn progress(ui: &Ui, rect: Rect, percent: f32, state: State) {
+pub(crate) fn progress(ui: &Ui, rect: Rect, percent: f32, colour: Color32) {
     let t = tokens(ui);
     let bar = Rect::from_center_size(rect.center(), vec2(rect.width(), 5.0));
     ui.painter().rect_filled(bar, CornerRadius::same(3), t.border);
     let share = if percent.is_finite() { (percent / 100.0).clamp(0.0, 1.0) } else { 0.0 };
     let filled = Rect::from_min_size(bar.min, vec2(bar.width() * share, bar.height()));
-    ui.painter().rect_filled(filled, CornerRadius::same(3), t.state(state));
+    ui.painter().rect_filled(filled, CornerRadius::same(3), colour);
 }
 
 /// The mark of what is selected: a bar at the left edge.
