@@ -4,6 +4,9 @@
 #![expect(clippy::print_stdout, reason = "a run tells its seed, its schedule and what it found")]
 
 pub mod link;
+pub mod machine;
+pub mod network;
+pub mod proxy;
 pub mod reading;
 pub mod workload;
 

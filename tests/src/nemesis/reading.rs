@@ -184,8 +184,10 @@ pub fn judge_with_clock(
     wall_is_true: bool,
 ) -> Report {
     let reader = Reader::new(cluster);
+    let begun = Instant::now();
     // Not quiet in time: the rows say which programs, and the checker flags them.
     reader.wait_for_quiet().unwrap();
+    println!("everything has ended after {} ms more", begun.elapsed().as_millis());
     let first = reader.read(wall_is_true).unwrap();
     as_the_command_line_shows(cluster, &first);
     let second = reader.read(wall_is_true).unwrap();
