@@ -2,7 +2,7 @@
 
 use crate::{
     again::Again,
-    backend::{Asked, Backend},
+    backend::{Asked, Backend, Submit, Submitting},
     editing::Run,
     state::AppState,
 };
@@ -26,7 +26,7 @@ pub enum Awaited {
     /// Something that is done or not: the sentence for when it is.
     Done(String, Asked<Reply>),
     /// The submit of this tab.
-    Submit(u64, Asked<Vec<ProgramId>>),
+    Submit(u64, Submitting),
     /// The pin of the master at this address.
     Pin(Asked<String>),
     /// A master and a slave here.
@@ -46,6 +46,13 @@ pub fn take(state: &mut AppState, backend: &dyn Backend) -> bool {
         }
     }
     changed
+}
+
+/// How far something is that takes long.
+#[must_use]
+pub fn progress(awaited: &[Awaited]) -> Option<String> {
+    let now = Instant::now();
+    awaited.iter().find_map(|awaited| if let Awaited::Again(again) = awaited { again.progress(now) } else { None })
 }
 
 /// Whether the answer was there and was taken.
@@ -93,8 +100,18 @@ fn take_one(state: &mut AppState, awaited: &mut Awaited, backend: &dyn Backend) 
             }
         }
         Awaited::Submit(tab, asked) => {
-            let Some(answer) = asked.poll() else { return false };
-            submitted(state, *tab, answer);
+            let busy = match asked.poll() {
+                Submit::Ended(answer) => {
+                    submitted(state, *tab, answer);
+                    return true;
+                }
+                Submit::Busy(busy) => Some(busy),
+                Submit::OnItsWay => None,
+            };
+            if let Some(tab) = state.submit.tabs.iter_mut().find(|open| open.id == *tab) {
+                tab.run = Run::Submitting(busy);
+            }
+            return false;
         }
         Awaited::Pin(asked) => {
             let Some(answer) = asked.poll() else { return false };

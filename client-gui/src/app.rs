@@ -107,6 +107,14 @@ impl App {
         let waits = !self.state.submit.loading.is_empty()
             || self.state.submit.choosing.is_some()
             || self.state.awaited.iter().any(local);
+        let now = Instant::now();
+        for awaited in &self.state.awaited {
+            if let Awaited::Again(again) = awaited
+                && let Some(next) = again.changes_in(now)
+            {
+                ctx.request_repaint_after(next);
+            }
+        }
         if waits {
             ctx.request_repaint_after(Duration::from_millis(60));
         }
@@ -124,7 +132,7 @@ impl App {
             Pane::History => self.state.detail.program.filter(|_| self.state.detail.open),
             Pane::Submit => match self.state.submit.tab().map(|tab| &tab.run) {
                 Some(Run::Submitted(id, _)) => Some(*id),
-                Some(Run::None | Run::Submitting | Run::Refused(_)) | None => None,
+                Some(Run::None | Run::Submitting(_) | Run::Refused(_)) | None => None,
             },
             Pane::Connect | Pane::Slaves | Pane::Clients => None,
         }
@@ -340,6 +348,9 @@ impl App {
                 let runs =
                     self.looked_at().and_then(|id| self.mirror.program(id)).is_some_and(|row| !row.state.is_final());
                 times.push(runs.then_some(Duration::from_millis(500)));
+                let put_off = |run: &Run| matches!(run, Run::Submitting(Some(_)));
+                let counts = self.state.submit.tab().is_some_and(|tab| put_off(&tab.run));
+                times.push(counts.then_some(Duration::from_millis(250)));
             }
             Pane::Slaves => times.push(slaves::changes_in(&self.mirror, clock)),
             Pane::Clients => times.push(Some(Duration::from_secs(30))),

@@ -1,6 +1,6 @@
 //! What the window needs of the world: one trait, with the network behind it, or a script.
 
-use client::{HistoryWindow, Mirror};
+use client::{HistoryWindow, Mirror, live::Busy};
 use common::{ProgramId, ProgramSpec, UserError, message::Reply, message::Request};
 use std::{
     sync::{Arc, Mutex},
@@ -25,6 +25,38 @@ impl<T> Asked<T> {
 impl<T> std::fmt::Debug for Asked<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Asked")
+    }
+}
+
+/// How a submit stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Submit {
+    /// On its way to the master.
+    OnItsWay,
+    /// The master is busy; it is sent again by itself, under the same IDs.
+    Busy(Busy),
+    /// Acknowledged, with the IDs of all copies; or refused.
+    Ended(Result<Vec<ProgramId>, UserError>),
+}
+
+/// A submit on its way.
+pub struct Submitting(Box<dyn FnMut() -> Submit>);
+
+impl Submitting {
+    /// A submit that `poll` follows; it gives the end once.
+    pub fn new(poll: impl FnMut() -> Submit + 'static) -> Self {
+        Self(Box::new(poll))
+    }
+
+    /// How it stands now. Never waits.
+    pub fn poll(&mut self) -> Submit {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Submitting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Submitting")
     }
 }
 
@@ -67,7 +99,7 @@ pub trait Backend {
     /// Asks the master.
     fn request(&self, request: Request) -> Asked<Reply>;
     /// Submits `count` copies; gives their IDs once all are acknowledged.
-    fn submit(&self, spec: ProgramSpec, count: u32) -> Asked<Vec<ProgramId>>;
+    fn submit(&self, spec: ProgramSpec, count: u32) -> Submitting;
     /// Says which part of the history is visible.
     fn show_history(&self, window: &HistoryWindow);
     /// Keeps this program's row fresh wherever the history is scrolled to.

@@ -6,6 +6,7 @@ use crate::{
     state::{Choosing, Loaded},
     templates::Sample,
 };
+use client::live::Busy;
 use common::{
     ByteSize, Duration, ErrorCode, ProgramId, ProgramSpec, UserError, Work, escape::RawText, language, limits,
 };
@@ -100,8 +101,8 @@ pub enum Run {
     /// There was none.
     #[default]
     None,
-    /// On its way to the master.
-    Submitting,
+    /// On its way to the master; or put off, because the master is busy.
+    Submitting(Option<Busy>),
     /// Acknowledged: the first of so many copies.
     Submitted(ProgramId, usize),
     /// Refused.
@@ -261,7 +262,7 @@ impl EditorTab {
     /// Whether there is something to run.
     #[must_use]
     pub fn runnable(&self) -> bool {
-        !self.text.trim().is_empty() && !matches!(self.run, Run::Submitting)
+        !self.text.trim().is_empty() && !matches!(self.run, Run::Submitting(_))
     }
 
     /// Whether it is a command rather than a source file.

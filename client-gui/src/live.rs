@@ -1,7 +1,7 @@
 //! The network behind the window: a session that reconnects by itself, and what this computer remembers of it.
 
 use crate::{
-    backend::{Asked, Backend, Known, Login},
+    backend::{Asked, Backend, Known, Login, Submit, Submitting},
     files::in_background,
 };
 use client::{
@@ -76,8 +76,7 @@ impl LiveBackend {
 
     /// An answer that counts as awaited until it is there or nobody wants it any more.
     fn counted<T>(&self, mut poll: impl FnMut() -> Option<Result<T, UserError>> + 'static) -> Asked<T> {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        let mut count = Some(Count(Arc::clone(&self.open)));
+        let mut count = Some(self.awaited());
         Asked::new(move || {
             let answer = poll();
             if answer.is_some() {
@@ -86,6 +85,12 @@ impl LiveBackend {
             let _waits = &count;
             answer
         })
+    }
+
+    /// One more awaited answer.
+    fn awaited(&self) -> Count {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Count(Arc::clone(&self.open))
     }
 
     /// Each master has its own folder, so that a login to one does not forget the other.
@@ -189,9 +194,19 @@ impl Backend for LiveBackend {
         self.counted(move || answer.poll())
     }
 
-    fn submit(&self, spec: ProgramSpec, count: u32) -> Asked<Vec<ProgramId>> {
+    fn submit(&self, spec: ProgramSpec, count: u32) -> Submitting {
         let mut answer = self.live.submit(spec, count);
-        self.counted(move || answer.poll().map(|result| result.map(|submitted| submitted.ids)))
+        let mut open = Some(self.awaited());
+        Submitting::new(move || match answer.poll() {
+            Some(result) => {
+                open = None;
+                Submit::Ended(result.map(|submitted| submitted.ids))
+            }
+            None => {
+                let _waits = &open;
+                answer.busy().map_or(Submit::OnItsWay, Submit::Busy)
+            }
+        })
     }
 
     fn show_history(&self, window: &HistoryWindow) {

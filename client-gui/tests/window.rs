@@ -19,7 +19,7 @@ use egui_kittest::{
     kittest::{NodeT as _, Queryable},
 };
 use jiff::tz::TimeZone;
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 const NOW: Timestamp = Timestamp(1_795_270_144_000_000);
 
@@ -231,6 +231,31 @@ fn e9_a_refused_submit_says_why_in_place() {
     keys(&mut harness, Modifiers::COMMAND, Key::Enter);
     harness.get_by_label("Memory: `much` is not a size; write for example 64K, 256M or 2G");
     harness.get_by_label("E-SUBMIT-INVALID");
+}
+
+#[test]
+fn e9_a_submit_that_a_busy_master_puts_off_is_shown_and_sent_again() {
+    let now = Rc::new(Cell::new(NOW));
+    let clock = Rc::clone(&now);
+    let demo = Demo::at(Box::new(move || clock.get()));
+    demo.be_busy(2);
+    let mut harness = window(&demo, (1_280.0, 800.0));
+    keys(&mut harness, Modifiers::COMMAND, Key::Enter);
+    for _ in 0..2 {
+        harness.get_by_label("Waiting the master is busy; sending it again in 2 s");
+        harness.get_by_label_contains("Nothing is lost");
+        assert!(harness.get_by_role_and_label(Role::Button, "Run").accesskit_node().is_disabled(), "not twice");
+        now.set(Timestamp(now.get().0 + 1_500_000));
+        harness.state_mut().freeze(Clock { now: now.get(), zone: TimeZone::UTC });
+        harness.run_steps(2);
+        harness.get_by_label("Waiting the master is busy; sending it again in 1 s");
+        now.set(Timestamp(now.get().0 + 500_000));
+        harness.state_mut().freeze(Clock { now: now.get(), zone: TimeZone::UTC });
+        harness.run_steps(2);
+    }
+    harness.get_by_label("Running 0:00 on pc-03");
+    show(&mut harness, Pane::History);
+    harness.get_by_label("History, 1204332 programs");
 }
 
 #[test]

@@ -299,6 +299,33 @@ async fn e13_the_window_reconnects_by_itself_and_no_answer_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e9_a_window_knows_until_when_a_busy_master_puts_its_submit_off() {
+    let master = Master::start().await;
+    let live = Live::start(ClientKind::Gui, || {}).unwrap();
+    live.connect(LiveTarget { target: master.target(), credentials: password(), remember_in: None });
+    let (mut connection, _) = master.accept().await;
+    until("it is connected", || live.mirror().link == Link::Connected).await;
+    let mut submit = live.submit(spec(), 1);
+    let (id, first) = next_of_window(&mut connection).await;
+    assert_eq!(submit.busy(), None);
+    answer(&connection, id, Err(UserError::new(ErrorCode::Busy, "busy").retry_after(Duration::from_millis(300))));
+    until("it waits", || submit.busy().is_some_and(|busy| busy.reason.sentence == "busy")).await;
+    assert_eq!(submit.poll(), None, "it is not refused");
+    let (id, again) = next_of_window(&mut connection).await;
+    assert_eq!(submitted_ids(&again), submitted_ids(&first), "the same IDs");
+    assert_eq!(submit.busy(), None);
+    answer(&connection, id, Ok(Reply::Submitted { sequences: vec![7] }));
+    let mut end = None;
+    until("the submit is acknowledged", || {
+        end = end.take().or_else(|| submit.poll());
+        end.is_some()
+    })
+    .await;
+    assert_eq!(end.unwrap().map(|submitted| submitted.sequences), Ok(vec![7]));
+    soon("the session to end", tokio::task::spawn_blocking(move || drop(live))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e10_a_logout_reaches_the_master_though_nobody_waits_for_its_answer() {
     let master = Master::start().await;
     // Which of the two is heard first is a matter of luck.

@@ -24,7 +24,7 @@ pub(super) fn handle(state: &mut AppState, edit: &Edit, backend: &dyn Backend) {
             match tab.spec() {
                 Ok((spec, copies)) => {
                     let id = tab.id;
-                    tab.run = Run::Submitting;
+                    tab.run = Run::Submitting(None);
                     state.awaited.push(Awaited::Submit(id, backend.submit(spec, copies)));
                 }
                 Err(error) => tab.run = Run::Refused(error),

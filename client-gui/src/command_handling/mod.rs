@@ -54,7 +54,7 @@ fn targets(state: &AppState) -> Vec<ProgramId> {
     if state.pane == Pane::Submit {
         return match state.submit.tab().map(|tab| &tab.run) {
             Some(Run::Submitted(id, _)) => vec![*id],
-            Some(Run::None | Run::Submitting | Run::Refused(_)) | None => Vec::new(),
+            Some(Run::None | Run::Submitting(_) | Run::Refused(_)) | None => Vec::new(),
         };
     }
     if state.history.selected.is_empty() {

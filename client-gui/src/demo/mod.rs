@@ -4,8 +4,8 @@
 mod outputs;
 pub mod scene;
 
-use crate::backend::{Asked, Backend, Known, Login};
-use client::{HistoryFilter, HistoryWindow, Link, Mirror};
+use crate::backend::{Asked, Backend, Known, Login, Submit, Submitting};
+use client::{HistoryFilter, HistoryWindow, Link, Mirror, live::Busy};
 use common::{
     ByteSize, Duration, ErrorCode, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, UserError, Work,
     limits::BUSY_RETRY,
@@ -92,7 +92,7 @@ impl Demo {
         change(&mut self.0.borrow_mut().mirror);
     }
 
-    /// Refuses the next `count` further runs as busy, for tests.
+    /// Refuses the next `count` submits and further runs as busy, for tests.
     pub fn be_busy(&self, count: u32) {
         self.0.borrow_mut().busy = count;
     }
@@ -439,19 +439,27 @@ impl Backend for Demo {
         Asked::new(move || demo.0.borrow_mut().answer(&request))
     }
 
-    fn submit(&self, spec: ProgramSpec, count: u32) -> Asked<Vec<ProgramId>> {
-        let result = match &spec.work {
-            Work::Source { language, .. }
-                if common::language::by_name(common::language::built_in(), language).is_none() =>
-            {
-                Err(UserError::new(ErrorCode::LanguageNone, format!("no connected slave can run `{language}`")))
+    fn submit(&self, spec: ProgramSpec, count: u32) -> Submitting {
+        let demo = self.clone();
+        let mut busy: Option<Busy> = None;
+        Submitting::new(move || {
+            let mut script = demo.0.borrow_mut();
+            if let Some(busy) = busy.as_ref().filter(|busy| busy.retry_at > script.now()) {
+                return Submit::Busy(busy.clone());
             }
-            Work::Source { .. } | Work::Command { .. } => {
-                spec.validate().map(|()| self.0.borrow_mut().submit(&spec, count))
+            if script.is_busy() {
+                let retry_at = Timestamp(script.now().0 + BUSY_RETRY.0);
+                return Submit::Busy(busy.insert(Busy { reason: self::busy(), retry_at }).clone());
             }
-        };
-        let mut result = Some(result);
-        Asked::new(move || result.take())
+            Submit::Ended(match &spec.work {
+                Work::Source { language, .. }
+                    if common::language::by_name(common::language::built_in(), language).is_none() =>
+                {
+                    Err(UserError::new(ErrorCode::LanguageNone, format!("no connected slave can run `{language}`")))
+                }
+                Work::Source { .. } | Work::Command { .. } => spec.validate().map(|()| script.submit(&spec, count)),
+            })
+        })
     }
 
     fn show_history(&self, window: &HistoryWindow) {

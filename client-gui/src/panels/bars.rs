@@ -1,6 +1,7 @@
 //! The top bar, the rail and the bottom bar.
 
 use crate::{
+    answers,
     command::{Command, Commands, Go, Pane, Session, View},
     fonts,
     signs::{self, Icon},
@@ -198,9 +199,14 @@ pub(crate) fn bottom_bar(
         toast(ui, Rect::from_min_max(bar.min + vec2(13.0, 0.0), pos2(right - 20.0, bar.bottom())), state);
         return;
     }
+    if let Some(words) = answers::progress(&state.awaited) {
+        let rect = Rect::from_min_max(bar.min + vec2(13.0, 0.0), pos2(right - 20.0, bar.bottom()));
+        notice_ui(ui, rect, &words, t.text);
+        return;
+    }
     if let Some(notice) = &mirror.notice {
         let rect = Rect::from_min_max(bar.min + vec2(13.0, 0.0), pos2(right - 20.0, bar.bottom()));
-        notice_ui(ui, rect, &widgets::shown(notice));
+        notice_ui(ui, rect, &widgets::shown(notice), t.lost);
         return;
     }
     let mut x = bar.left() + 13.0;
@@ -276,10 +282,9 @@ fn pulse_right(ui: &Ui, bar: Rect, pulse: &Pulse) -> f32 {
     x + 18.0
 }
 
-/// What the master tells everybody, such as that it is stopping.
-fn notice_ui(ui: &mut Ui, rect: Rect, notice: &str) {
-    let t = tokens(ui);
-    let end = widgets::paint_elided(ui.painter(), rect, notice, fonts::small(), t.lost);
+/// A line in place of the counts: what the master tells everybody, or how far something long is.
+fn notice_ui(ui: &mut Ui, rect: Rect, notice: &str, ink: Color32) {
+    let end = widgets::paint_elided(ui.painter(), rect, notice, fonts::small(), ink);
     let area = Rect::from_min_max(rect.min, pos2(end, rect.bottom()));
     let response = ui.interact(area, ui.scope_id().with("notice"), Sense::hover());
     response.widget_info(|| WidgetInfo::labeled(Role::Status, true, notice));

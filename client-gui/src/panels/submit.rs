@@ -9,7 +9,7 @@ use crate::{
     signs::{self, Icon},
     templates,
     theme::{self, tokens},
-    view_model::{Clock, Standing, counted, history},
+    view_model::{Clock, Standing, counted, history, submit},
     widgets::{self, Edited, Look, shown},
 };
 use client::Mirror;
@@ -192,7 +192,13 @@ fn result_ui(
     ui.painter().rect_filled(head.shrink2(vec2(0.0, 1.0)), CornerRadius::ZERO, t.bg);
     match &tab.run {
         Run::None => {}
-        Run::Submitting => result_words(ui, head, WAITS, "Submitting", ""),
+        Run::Submitting(busy) => {
+            let (word, words) = submit::on_its_way(mirror, busy.as_ref(), clock);
+            result_words(ui, head, WAITS, word, &words);
+            let lines = busy.iter().map(|busy| widgets::sentence(&busy.reason.sentence));
+            let calm = "Nothing is lost: it is sent again by itself, and runs once.".to_owned();
+            lines_ui(ui, body, &lines.chain([calm]).collect::<Vec<_>>());
+        }
         Run::Refused(error) => {
             result_words(
                 ui,
@@ -202,16 +208,7 @@ fn result_ui(
                 &widgets::sentence(&error.sentence),
             );
             let lines = [widgets::sentence(&error.sentence), widgets::sentence(&error.hint), shown(&error.code)];
-            for (index, line) in lines.iter().enumerate() {
-                let at = Rect::from_min_size(
-                    body.min + vec2(16.0, 10.0 + 22.0 * index as f32),
-                    vec2(body.width() - 32.0, 20.0),
-                );
-                let ink = if index == 0 { t.text } else { t.muted };
-                widgets::paint_elided(ui.painter(), at, line, fonts::text(), ink);
-                ui.interact(at, ui.scope_id().with(("refused", index)), Sense::hover())
-                    .widget_info(|| WidgetInfo::labeled(Role::Label, true, line));
-            }
+            lines_ui(ui, body, &lines);
         }
         Run::Submitted(id, copies) => {
             let Some(program) = mirror.program(*id) else {
@@ -229,6 +226,19 @@ fn result_ui(
             result_words(ui, room, Standing::of(program), Standing::of(program).word(), &words);
             result_output(ui, body, program, outputs, tab);
         }
+    }
+}
+
+/// Lines below the head, the first of which counts most.
+fn lines_ui(ui: &mut Ui, body: Rect, lines: &[String]) {
+    let t = tokens(ui);
+    for (index, line) in lines.iter().enumerate() {
+        let at =
+            Rect::from_min_size(body.min + vec2(16.0, 10.0 + 22.0 * index as f32), vec2(body.width() - 32.0, 20.0));
+        let ink = if index == 0 { t.text } else { t.muted };
+        widgets::paint_elided(ui.painter(), at, line, fonts::text(), ink);
+        ui.interact(at, ui.scope_id().with(("line", index)), Sense::hover())
+            .widget_info(|| WidgetInfo::labeled(Role::Label, true, line));
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the submit pane says of the slaves: which languages there are, and where a program would start.
 
-use super::counted;
+use super::{Clock, counted};
 use crate::widgets::shown;
-use client::Mirror;
+use client::{Mirror, live::Busy};
 use common::{language, view::SlaveState};
 use std::collections::BTreeMap;
 
@@ -75,16 +75,54 @@ pub fn placement(mirror: &Mirror, language: Option<&str>, only: Option<&str>) ->
     }
 }
 
+/// What is said of a submit that the master has not acknowledged: a word, and what it waits for.
+#[must_use]
+pub fn on_its_way(mirror: &Mirror, busy: Option<&Busy>, clock: &Clock) -> (&'static str, String) {
+    match busy {
+        _ if !mirror.connected() => {
+            ("Waiting", "there is no connection; it is sent as soon as the master answers".to_owned())
+        }
+        Some(busy) => {
+            let left = busy.retry_at.since(clock.now).as_millis().div_ceil(1_000);
+            let when =
+                if left == 0 { "sending it again now".to_owned() } else { format!("sending it again in {left} s") };
+            ("Waiting", format!("the master is busy; {when}"))
+        }
+        None => ("Submitting", String::new()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::clock::tests::clock, *};
     use crate::demo::scene;
+    use common::Timestamp;
 
     #[test]
     fn e12_languages_that_no_slave_has_come_last() {
         let entries = languages(&scene::mirror(clock().now));
         let text: Vec<_> = entries.iter().map(|entry| format!("{}: {}", entry.name, entry.slaves_text())).collect();
         insta::assert_snapshot!(text.join("\n"));
+    }
+
+    #[test]
+    fn e9_a_submit_that_is_put_off_counts_down() {
+        let clock = clock();
+        let mut mirror = scene::mirror(clock.now);
+        let reason = common::UserError::new(common::ErrorCode::Busy, "busy");
+        let busy = |millis: u64| Busy { reason: reason.clone(), retry_at: Timestamp(clock.now.0 + millis * 1_000) };
+        for (millis, words) in [
+            (2_000, "the master is busy; sending it again in 2 s"),
+            (1_001, "the master is busy; sending it again in 2 s"),
+            (300, "the master is busy; sending it again in 1 s"),
+            (0, "the master is busy; sending it again now"),
+        ] {
+            assert_eq!(on_its_way(&mirror, Some(&busy(millis)), &clock), ("Waiting", words.to_owned()));
+        }
+        assert_eq!(on_its_way(&mirror, None, &clock), ("Submitting", String::new()));
+        mirror.link = client::Link::Off;
+        let cut = on_its_way(&mirror, Some(&busy(300)), &clock).1;
+        assert_eq!(cut, "there is no connection; it is sent as soon as the master answers");
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod submitting;
 mod view;
 
 pub use answer::Answer;
-pub use submitting::{SubmitAnswer, Submitted};
+pub use submitting::{Busy, SubmitAnswer, Submitted};
 
 use crate::{
     connection::{Credentials, Target},

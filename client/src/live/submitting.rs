@@ -3,11 +3,11 @@
 use super::answer::session_ended;
 use crate::{
     connection::{Client, lost},
-    submit::Submission,
+    submit::{BUSY_WAIT, Submission},
 };
-use common::{ErrorCode, ProgramId, ProgramSpec, UserError};
+use common::{ErrorCode, ProgramId, ProgramSpec, Timestamp, UserError};
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU32, Ordering},
 };
 use tokio::sync::{Notify, oneshot, watch};
@@ -33,11 +33,33 @@ pub struct Submitted {
     pub sequences: Vec<u64>,
 }
 
+/// A busy master has put off a submit; it is sent again by itself, under the same IDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// What the master said.
+    pub reason: UserError,
+    /// When it is sent again.
+    pub retry_at: Timestamp,
+}
+
+/// What a submit's two ends share.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    acknowledged: AtomicU32,
+    busy: Mutex<Option<Busy>>,
+}
+
+impl Progress {
+    fn set_busy(&self, busy: Option<Busy>) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = busy;
+    }
+}
+
 /// A submit on its way.
 #[derive(Debug)]
 pub struct SubmitAnswer {
     receiver: Option<oneshot::Receiver<Result<Submitted, UserError>>>,
-    acknowledged: Arc<AtomicU32>,
+    progress: Arc<Progress>,
     count: u32,
 }
 
@@ -46,26 +68,26 @@ pub struct SubmitAnswer {
 pub(super) struct Job {
     pub(super) spec: ProgramSpec,
     pub(super) count: u32,
-    pub(super) acknowledged: Arc<AtomicU32>,
+    progress: Arc<Progress>,
     sender: oneshot::Sender<Result<Submitted, UserError>>,
 }
 
 pub(super) fn new(spec: ProgramSpec, count: u32) -> (Job, SubmitAnswer) {
     let (sender, receiver) = oneshot::channel();
-    let acknowledged = Arc::new(AtomicU32::new(0));
-    let job = Job { spec, count, acknowledged: Arc::clone(&acknowledged), sender };
-    (job, SubmitAnswer { receiver: Some(receiver), acknowledged, count })
+    let progress = Arc::new(Progress::default());
+    let job = Job { spec, count, progress: Arc::clone(&progress), sender };
+    (job, SubmitAnswer { receiver: Some(receiver), progress, count })
 }
 
 impl Job {
     /// Submits over whatever connection there is, until the end.
     pub(super) async fn run(self, current: watch::Receiver<Current>, signal: Arc<Notify>) {
-        let result = self.submit(current).await;
+        let result = self.submit(current, &signal).await;
         self.end(result);
         signal.notify_one();
     }
 
-    async fn submit(&self, mut current: watch::Receiver<Current>) -> Result<Submitted, UserError> {
+    async fn submit(&self, mut current: watch::Receiver<Current>, signal: &Notify) -> Result<Submitted, UserError> {
         let mut submission = Submission::new(self.spec.clone(), self.count)?;
         let round = current.borrow().round;
         let mut losses = 0;
@@ -82,12 +104,7 @@ impl Job {
                 ));
             };
             let before = submission.acknowledged();
-            let acknowledged = &self.acknowledged;
-            let sent = submission.send(&client, |submission| {
-                let count = u32::try_from(submission.acknowledged()).unwrap_or(u32::MAX);
-                acknowledged.store(count, Ordering::Relaxed);
-            });
-            match sent.await {
+            match self.send(&mut submission, &client, signal).await {
                 Ok(()) => {
                     return Ok(Submitted { ids: submission.ids().to_vec(), sequences: submission.sequences() });
                 }
@@ -104,6 +121,31 @@ impl Job {
         }
     }
 
+    /// Sends what is not acknowledged; a busy master is asked again after the time that it names, and the window
+    /// is told until when it waits.
+    async fn send(&self, submission: &mut Submission, client: &Client, signal: &Notify) -> Result<(), UserError> {
+        let mut started = submission.begin(client);
+        loop {
+            let sent = submission.finish(client, &mut started, |submission| {
+                let count = u32::try_from(submission.acknowledged()).unwrap_or(u32::MAX);
+                self.progress.acknowledged.store(count, Ordering::Relaxed);
+            });
+            match sent.await {
+                Err(reason) if reason.is(ErrorCode::Busy) => {
+                    let wait = reason.retry_after.unwrap_or(BUSY_WAIT);
+                    let retry_at = Timestamp(transport::clock::now().0.saturating_add(wait.0));
+                    self.progress.set_busy(Some(Busy { reason, retry_at }));
+                    signal.notify_one();
+                    tokio::time::sleep(wait.to_std()).await;
+                    self.progress.set_busy(None);
+                    signal.notify_one();
+                    started = submission.begin(client);
+                }
+                result => return result,
+            }
+        }
+    }
+
     pub(super) fn end(self, result: Result<Submitted, UserError>) {
         // The window may have stopped waiting, which is its right.
         drop(self.sender.send(result));
@@ -114,7 +156,13 @@ impl SubmitAnswer {
     /// Copies acknowledged so far, and copies in all.
     #[must_use]
     pub fn progress(&self) -> (u32, u32) {
-        (self.acknowledged.load(Ordering::Relaxed), self.count)
+        (self.progress.acknowledged.load(Ordering::Relaxed), self.count)
+    }
+
+    /// That the master is busy and when it is asked again, while that is so.
+    #[must_use]
+    pub fn busy(&self) -> Option<Busy> {
+        self.progress.busy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The end once it is here; after it was taken, none for ever. Never waits.

@@ -24,7 +24,7 @@ const IN_FLIGHT_MAX: usize = 4;
 /// Bytes of one submit on their way at once, below what a connection holds.
 const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
 /// Wait after `E-BUSY` when the master names none.
-const BUSY_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// A submit: what runs, and the copies with what the master has said of each.
 #[derive(Clone, Debug)]
