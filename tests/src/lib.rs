@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod nemesis;
 pub mod process;
 pub mod seed;
+pub mod simulation;
 pub mod wait;
 pub mod witness;
 

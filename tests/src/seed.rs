@@ -27,6 +27,14 @@ impl Random {
         range.start + self.next() % (range.end - range.start)
     }
 
+    /// A count of `range`, which must not be empty.
+    ///
+    /// # Panics
+    /// Never: what fits into the range fits.
+    pub fn count(&mut self, range: Range<usize>) -> usize {
+        usize::try_from(self.within(range.start as u64..range.end as u64)).unwrap()
+    }
+
     /// True once in `n` times.
     pub const fn one_in(&mut self, n: u64) -> bool {
         self.next().is_multiple_of(n)
@@ -34,7 +42,7 @@ impl Random {
 
     /// One of `choices`, which must not be empty.
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
-        &choices[usize::try_from(self.within(0..choices.len() as u64)).unwrap()]
+        &choices[self.count(0..choices.len())]
     }
 }
 

@@ -76,7 +76,7 @@ fn check_partitions(name: &'static str, usual: u64, kinds: &[Cut], cuts: u64) {
     load.wait_for_more(5);
     for _ in 0..cuts {
         let kind = *nemesis.random.pick(kinds);
-        let slave = usize::try_from(nemesis.random.within(0..2)).unwrap();
+        let slave = nemesis.random.count(0..2);
         let millis = nemesis.random.within(500..LEASE.as_millis() as u64 * 3);
         nemesis.note(&format!("cut {kind:?} of slave {slave} for {millis} ms"));
         cut(&divided.master, &divided.slaves[slave], kind);

@@ -8,6 +8,7 @@ pub mod machine;
 pub mod network;
 pub mod proxy;
 pub mod reading;
+pub mod single;
 pub mod workload;
 
 pub use reading::judge;
