@@ -285,8 +285,8 @@ impl App {
             let window = ui
                 .scope_builder(egui::UiBuilder::new().max_rect(list).id_salt("list"), |ui| {
                     ui.set_clip_rect(list.intersect(ui.clip_rect()));
-                    let state = &mut self.state;
-                    panels::history::history_ui(ui, mirror, clock, &mut state.history, &mut state.detail, commands)
+                    let AppState { history: state, detail, .. } = &mut self.state;
+                    panels::history::history_ui(ui, panels::history::History { mirror, clock, state, detail, commands })
                 })
                 .inner;
             self.window = Some(window);

@@ -16,12 +16,14 @@ use common::{
 };
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    thread::JoinHandle,
 };
 
 /// Masters that are remembered.
@@ -42,6 +44,10 @@ pub struct LiveBackend {
     /// The masters of before, as they were read last: the first screen asks on each frame.
     /// With whether there was a connection: a login writes its context.
     known: RefCell<Option<(bool, Vec<Known>)>>,
+    /// Folders whose login was ended in this window: their files may not say so yet.
+    forgotten: RefCell<BTreeSet<PathBuf>>,
+    /// Threads that write it down; awaited when the window closes.
+    forgetting: RefCell<Vec<JoinHandle<()>>>,
 }
 
 impl LiveBackend {
@@ -71,6 +77,8 @@ impl LiveBackend {
             started: Arc::default(),
             connected_to: RefCell::default(),
             known: RefCell::default(),
+            forgotten: RefCell::default(),
+            forgetting: RefCell::default(),
         })
     }
 
@@ -110,9 +118,12 @@ impl LiveBackend {
         folders.sort();
         let mut contexts: Vec<(PathBuf, Context)> = Vec::new();
         for (_, path) in folders.into_iter().rev().take(KNOWN_MAX) {
-            if let Ok(Some(context)) = Context::load(&path)
+            if let Ok(Some(mut context)) = Context::load(&path)
                 && !contexts.iter().any(|(_, known)| known.target == context.target && known.user == context.user)
             {
+                if self.forgotten.borrow().contains(&path) {
+                    context.token = None;
+                }
                 contexts.push((path, context));
             }
         }
@@ -120,9 +131,34 @@ impl LiveBackend {
     }
 
     fn connect(&self, target: LiveTarget) {
+        if let Some(folder) = &target.remember_in {
+            self.forgotten.borrow_mut().remove(folder);
+        }
         self.connected_to.replace(target.remember_in.clone());
         self.known.replace(None);
         self.live.connect(target);
+    }
+}
+
+/// Forgets the login in this folder; the master and the user stay known.
+fn forget(folder: &Path) {
+    let forgotten = match Context::load(folder) {
+        Ok(Some(context)) => Context { token: None, ..context }.save(folder),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = forgotten {
+        tracing::warn!(%error, "the login is still remembered on this computer");
+    }
+}
+
+impl Drop for LiveBackend {
+    fn drop(&mut self) {
+        for thread in self.forgetting.take() {
+            if thread.join().is_err() {
+                tracing::error!("the thread that forgets a login panicked");
+            }
+        }
     }
 }
 
@@ -305,13 +341,12 @@ impl Backend for LiveBackend {
         drop(self.live.request(Request::Logout));
         self.live.disconnect();
         self.known.replace(None);
-        if let Some(folder) = self.connected_to.borrow().as_ref()
-            && let Ok(Some(context)) = Context::load(folder)
-        {
-            let forgotten = Context { token: None, ..context };
-            if let Err(error) = forgotten.save(folder) {
-                tracing::warn!(%error, "the login is still remembered on this computer");
-            }
+        let Some(folder) = self.connected_to.borrow().clone() else { return };
+        self.forgotten.borrow_mut().insert(folder.clone());
+        let forgetting = std::thread::Builder::new().name("ruche-forget".to_owned()).spawn(move || forget(&folder));
+        match forgetting {
+            Ok(thread) => self.forgetting.borrow_mut().push(thread),
+            Err(error) => tracing::warn!(%error, "the login is still remembered on this computer"),
         }
     }
 
@@ -342,6 +377,25 @@ impl Backend for LiveBackend {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn e10_a_logout_is_forgotten_at_once_and_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut backend = LiveBackend::new(|| {}).unwrap();
+        backend.folder = Some(folder.path().to_owned());
+        let pin = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        let target = Target { address: "lab:7420".into(), pin };
+        let context = Context { target, user: "bob".into(), token: Some(Secret("token".into())) };
+        let here = backend.folder_of("lab:7420", "bob").unwrap();
+        context.save(&here).unwrap();
+        assert_eq!(backend.known().iter().map(|known| known.has_session).collect::<Vec<_>>(), [true]);
+        backend.connected_to.replace(Some(here.clone()));
+        backend.log_out();
+        // Before the thread has written it.
+        assert_eq!(backend.known().iter().map(|known| known.has_session).collect::<Vec<_>>(), [false]);
+        drop(backend);
+        assert_eq!(Context::load(&here), Ok(Some(Context { token: None, ..context })));
+    }
 
     #[test]
     fn the_folder_of_a_master_is_spelled_out() {

@@ -139,11 +139,12 @@ fn begin(app: &mut App, ctx: &egui::Context, arguments: &Arguments, backend: &dy
     let known = backend.known();
     match &arguments.connect {
         Some(address) => {
-            app.state.connect.address.clone_from(address);
+            let address = client::connection::with_port(address);
+            app.state.connect.address.clone_from(&address);
             let user = arguments.user.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default();
             app.state.connect.user.clone_from(&user);
             let number =
-                known.iter().position(|known| known.address == *address && known.user == user && known.has_session);
+                known.iter().position(|known| known.address == address && known.user == user && known.has_session);
             if let Some(number) = number {
                 app.run(ctx, Session::Resume(number));
             }

@@ -2,7 +2,14 @@
 
 use crate::theme::Choice;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
 
 /// Zoom, in per cent: least, most, and one step.
 pub const ZOOM: (u32, u32, u32) = (80, 200, 10);
@@ -50,7 +57,9 @@ impl Settings {
             if let Some(folder) = file.parent() {
                 std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
             }
-            std::fs::write(file, text).map_err(|error| error.to_string())
+            // Whoever reads at the same time sees the old ones or the new ones.
+            let new = file.with_extension("toml.new");
+            std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, file)).map_err(|error| error.to_string())
         });
         if let Err(error) = written {
             tracing::warn!(file = %file.display(), %error, "the window's settings cannot be written");
@@ -65,9 +74,78 @@ impl Settings {
     }
 }
 
+/// Writes settings on a thread of its own: the interface's never waits for a disk. Dropping it waits for what
+/// is not written yet.
+#[derive(Debug)]
+pub struct Keeper {
+    newest: Arc<Mutex<Option<Settings>>>,
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts the thread; none when the system gives none, and then nothing is remembered.
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        // One is enough: who wakes writes the newest.
+        let (wake, woken) = sync_channel(1);
+        let newest: Arc<Mutex<Option<Settings>>> = Arc::default();
+        let shared = Arc::clone(&newest);
+        let write = move || {
+            while woken.recv().is_ok() {
+                let settings = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(settings) = settings {
+                    settings.save();
+                }
+            }
+        };
+        match std::thread::Builder::new().name("ruche-settings".to_owned()).spawn(write) {
+            Ok(thread) => Some(Self { newest, wake: Some(wake), thread: Some(thread) }),
+            Err(error) => {
+                tracing::warn!(%error, "the window's settings are not remembered");
+                None
+            }
+        }
+    }
+
+    /// Writes these, in place of any that are not written yet.
+    pub fn keep(&self, settings: &Settings) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings.clone());
+        if let Some(wake) = &self.wake {
+            // Full: the thread is about to look anyway.
+            wake.try_send(()).ok();
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes the settings panicked");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_are_written_by_a_thread_and_the_newest_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::load(folder.path());
+        let keeper = Keeper::start().unwrap();
+        for _ in 0..5 {
+            settings.zoom(true);
+            keeper.keep(&settings);
+        }
+        drop(keeper);
+        assert_eq!(Settings::load(folder.path()).zoom_percent, 150);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
 
     #[test]
     fn settings_are_remembered_and_bad_ones_ignored() {

@@ -6,7 +6,7 @@ use crate::{
     files::{Chosen, Purpose},
     output::Outputs,
     panels::output_view::OutputView,
-    settings::Settings,
+    settings::{Keeper, Settings},
     widgets::RowsState,
 };
 use client::HistoryFilter;
@@ -44,6 +44,8 @@ pub struct AppState {
     pub toast: Option<Toast>,
     /// What is remembered.
     pub settings: Settings,
+    /// Writes it; started when there is something to write.
+    pub keeper: Option<Keeper>,
     /// Outputs of the programs that are looked at.
     pub outputs: Outputs,
     /// Answers that are awaited.
@@ -254,11 +256,22 @@ impl AppState {
             dialog: None,
             toast: None,
             settings,
+            keeper: None,
             outputs: Outputs::default(),
             awaited: Vec::new(),
             specs: BTreeMap::new(),
             refused: BTreeMap::new(),
             whys: BTreeMap::new(),
+        }
+    }
+
+    /// Remembers the settings as they are now.
+    pub fn keep_settings(&mut self) {
+        if self.settings.file.is_some() {
+            self.keeper = self.keeper.take().or_else(Keeper::start);
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(&self.settings);
         }
     }
 

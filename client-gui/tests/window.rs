@@ -414,6 +414,24 @@ fn e10_the_pin_is_shown_before_anything_is_sent() {
 }
 
 #[test]
+fn e10_an_address_without_a_port_gets_the_usual_one() {
+    let demo = demo();
+    demo.disconnect();
+    demo.change(|mirror| mirror.identity = None);
+    let mut harness = window(&demo, (1_280.0, 800.0));
+    show(&mut harness, Pane::Connect);
+    let state = &mut harness.state_mut().state.connect;
+    (state.address, state.user, state.password) = (" other ".into(), "bob".into(), "secret".into());
+    harness.run_steps(2);
+    harness.get_by_label("Log in").click();
+    harness.run_steps(6);
+    harness.get_by_label("Yes, log in").click();
+    harness.run_steps(6);
+    let confirmed = harness.state().state.connect.confirmed.clone();
+    assert_eq!(confirmed.map(|(address, _)| address).as_deref(), Some("other:7420"));
+}
+
+#[test]
 fn e10_another_pin_than_before_is_shown_beside_the_old_one() {
     let demo = demo();
     demo.disconnect();

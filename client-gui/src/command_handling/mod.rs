@@ -102,7 +102,7 @@ fn look(state: &mut AppState, view: &View, ctx: &egui::Context) {
         View::ZoomReset => state.settings.zoom_percent = 100,
     }
     ctx.set_zoom_factor(state.settings.zoom_percent as f32 / 100.0);
-    state.settings.save();
+    state.keep_settings();
 }
 
 /// The stream that the open tab shows.

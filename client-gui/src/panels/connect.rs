@@ -9,7 +9,7 @@ use crate::{
     theme::tokens,
     widgets::{self, Look, shown},
 };
-use client::{Link, Mirror};
+use client::{Link, Mirror, connection::with_port};
 use common::{ErrorCode, UserError};
 use egui::{Align2, CornerRadius, Key, Margin, Rect, Sense, Ui, Vec2, vec2};
 
@@ -155,7 +155,7 @@ fn form(ui: &mut Ui, mirror: &Mirror, known: &[Known], state: &mut ConnectState,
         ui.add_space(10.0);
         response.changed()
     };
-    if text(ui, "Address", &mut state.address, "lab-master:7420") {
+    if text(ui, "Address", &mut state.address, "lab-master, or HOST:PORT") {
         state.pin = None;
     }
     text(ui, "User", &mut state.user, "");
@@ -164,7 +164,7 @@ fn form(ui: &mut Ui, mirror: &Mirror, known: &[Known], state: &mut ConnectState,
     let password = widgets::password_field(ui, &mut state.password, "Password", width);
     enter |= password.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
     ui.add_space(14.0);
-    let address = state.address.trim().to_owned();
+    let address = address(state);
     let complete = !address.is_empty() && !state.user.trim().is_empty() && !state.password.is_empty();
     // What was confirmed in this window is newer than what is remembered.
     let confirmed = state.confirmed.as_ref().filter(|(known, _)| *known == address).map(|(_, pin)| pin.clone());
@@ -190,13 +190,14 @@ fn form(ui: &mut Ui, mirror: &Mirror, known: &[Known], state: &mut ConnectState,
     }
 }
 
+/// The address as it is used: with the usual port when none is typed.
+fn address(state: &ConnectState) -> String {
+    let typed = state.address.trim();
+    if typed.is_empty() { String::new() } else { with_port(typed) }
+}
+
 fn login(state: &ConnectState, pin: String) -> Login {
-    Login {
-        address: state.address.trim().to_owned(),
-        pin,
-        user: state.user.trim().to_owned(),
-        password: state.password.clone(),
-    }
+    Login { address: address(state), pin, user: state.user.trim().to_owned(), password: state.password.clone() }
 }
 
 /// The first time, or when the master shows another pin than `before`: the person compares, as with ssh.

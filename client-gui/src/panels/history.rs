@@ -33,23 +33,30 @@ const COLUMNS: &[Column] = &[
     Column { title: "Last line", width: 80.0, share: 0.55, right: false, from: 560.0 },
 ];
 
+/// What the pane shows and changes.
+pub(crate) struct History<'a> {
+    /// What the master shows.
+    pub(crate) mirror: &'a Mirror,
+    /// The present.
+    pub(crate) clock: &'a Clock,
+    /// The table.
+    pub(crate) state: &'a mut HistoryState,
+    /// The pane of one program, which a selected row opens.
+    pub(crate) detail: &'a mut DetailState,
+    /// What a person asks for.
+    pub(crate) commands: &'a mut Commands,
+}
+
 /// The pane. Gives what the master is asked to keep fresh.
-pub(crate) fn history_ui(
-    ui: &mut Ui,
-    mirror: &Mirror,
-    clock: &Clock,
-    state: &mut HistoryState,
-    detail: &mut DetailState,
-    commands: &mut Commands,
-) -> HistoryWindow {
+pub(crate) fn history_ui(ui: &mut Ui, mut history: History<'_>) -> HistoryWindow {
     let pane = ui.max_rect();
     let (tools, rest) = pane.split_top_bottom_at_y(pane.top() + theme::TOOL_BAR);
-    tools_ui(ui, tools, mirror, state, commands);
+    tools_ui(ui, tools, history.mirror, history.state, history.commands);
     let (head, body) = rest.split_top_bottom_at_y(rest.top() + theme::ROW);
     let row = head.shrink2(vec2(8.0, 0.0));
     let cells = table::place(row, COLUMNS);
     table::headings(ui, head, COLUMNS, &cells);
-    body_ui(ui, body, &cells, mirror, clock, state, detail, commands)
+    body_ui(ui, body, &cells, &mut history)
 }
 
 fn tools_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, state: &mut HistoryState, commands: &mut Commands) {
@@ -115,17 +122,9 @@ fn debounce(ui: &Ui, state: &mut HistoryState, commands: &mut Commands) {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "a panel draws what it is given")]
-fn body_ui(
-    ui: &mut Ui,
-    body: Rect,
-    cells: &[Option<Rect>],
-    mirror: &Mirror,
-    clock: &Clock,
-    state: &mut HistoryState,
-    detail: &mut DetailState,
-    commands: &mut Commands,
-) -> HistoryWindow {
+fn body_ui(ui: &mut Ui, body: Rect, cells: &[Option<Rect>], history: &mut History<'_>) -> HistoryWindow {
+    let mirror = history.mirror;
+    let state = &mut *history.state;
     let total = mirror.history.total().filter(|_| *mirror.history.filter() == state.filter);
     let hidden = hidden_rows(state, total.unwrap_or(0));
     let shown = total.unwrap_or(0) - hidden;
@@ -133,7 +132,8 @@ fn body_ui(
     let table = ui.interact(body, id, Sense::focusable_noninteractive());
     let spoken = format!("History, {shown} programs");
     table.widget_info(|| WidgetInfo::labeled(Role::Table, true, &spoken));
-    keys(ui, mirror, state, detail, (shown, hidden), commands);
+    keys(ui, history, (shown, hidden));
+    let History { clock, state, commands, .. } = history;
     if shown == 0 {
         empty(ui, body, mirror, &state.filter);
     }
@@ -154,10 +154,11 @@ fn body_ui(
     });
     state.rows = rows;
     if let Some((index, program, double, secondary)) = clicked {
-        click(ui, mirror, state, detail, (index, hidden), (program, double, secondary), commands);
+        click(ui, history, (index, hidden), (program, double, secondary));
     }
+    let state = &*history.state;
     if hidden > 0 && new_chip(ui, body, hidden) {
-        commands.send(Go::Newest);
+        history.commands.send(Go::Newest);
     }
     let first = (state.rows.top / f64::from(theme::ROW)).floor() as u64 + hidden;
     let visible = (body.height() / theme::ROW).ceil().max(1.0) as u32 + 1;
@@ -315,13 +316,11 @@ fn select_range(mirror: &Mirror, state: &mut HistoryState, to: u64, hidden: u64)
 
 fn click(
     ui: &Ui,
-    mirror: &Mirror,
-    state: &mut HistoryState,
-    detail: &mut DetailState,
+    history: &mut History<'_>,
     (index, hidden): (u64, u64),
     (program, double, secondary): (common::ProgramId, bool, bool),
-    commands: &mut Commands,
 ) {
+    let state = &mut *history.state;
     let modifiers = ui.input(|input| input.modifiers);
     ui.memory_mut(egui::Memory::stop_text_input);
     state.cursor = Some((index, program));
@@ -329,27 +328,22 @@ fn click(
         return;
     }
     if modifiers.shift {
-        select_range(mirror, state, index, hidden);
+        select_range(history.mirror, state, index, hidden);
     } else if modifiers.command {
         if !state.selected.remove(&program) {
             state.selected.insert(program);
         }
         state.pivot = Some(index);
     } else {
-        select_one(ui, mirror, state, detail, (index, program));
+        select_one(ui, history, (index, program));
     }
     if double {
-        commands.send(Go::OpenOutput);
+        history.commands.send(Go::OpenOutput);
     }
 }
 
-fn select_one(
-    ui: &Ui,
-    mirror: &Mirror,
-    state: &mut HistoryState,
-    detail: &mut DetailState,
-    (index, program): (u64, common::ProgramId),
-) {
+fn select_one(ui: &Ui, history: &mut History<'_>, (index, program): (u64, common::ProgramId)) {
+    let History { mirror, state, detail, .. } = history;
     state.selected = [program].into();
     state.pivot = Some(index);
     state.cursor = Some((index, program));
@@ -370,20 +364,15 @@ fn select_one(
 }
 
 /// Arrows, pages, Home, End, Enter, Escape: while no field has the keyboard.
-fn keys(
-    ui: &Ui,
-    mirror: &Mirror,
-    state: &mut HistoryState,
-    detail: &mut DetailState,
-    (shown, hidden): (u64, u64),
-    commands: &mut Commands,
-) {
+fn keys(ui: &Ui, history: &mut History<'_>, (shown, hidden): (u64, u64)) {
+    let mirror = history.mirror;
     let elsewhere = ui.memory(|memory| memory.focused().is_some() || memory.top_modal_layer().is_some());
     if elsewhere || egui::Popup::is_any_open(ui.ctx()) || shown == 0 {
         return;
     }
-    let page = (state.rows.height / theme::ROW).floor().max(1.0) as i64 - 1;
-    let here = state
+    let page = (history.state.rows.height / theme::ROW).floor().max(1.0) as i64 - 1;
+    let here = history
+        .state
         .cursor
         .and_then(|(_, program)| mirror.history.position(program))
         .map_or(-1, |position| position.saturating_sub(hidden) as i64);
@@ -403,23 +392,23 @@ fn keys(
             continue;
         }
         let to = (to.max(0) as u64).min(shown - 1);
-        state.rows.reveal(to, theme::ROW);
+        history.state.rows.reveal(to, theme::ROW);
         let Some(row) = mirror.history.row(to + hidden) else { continue };
         if extend {
-            select_range(mirror, state, to, hidden);
-            state.cursor = Some((to, row.id));
+            select_range(mirror, history.state, to, hidden);
+            history.state.cursor = Some((to, row.id));
         } else {
-            select_one(ui, mirror, state, detail, (to, row.id));
+            select_one(ui, history, (to, row.id));
         }
     }
     let (enter, escape) = ui.input_mut(|input| {
         (input.consume_key(Modifiers::NONE, Key::Enter), input.consume_key(Modifiers::NONE, Key::Escape))
     });
-    if enter && state.cursor.is_some() {
-        commands.send(Go::OpenOutput);
+    if enter && history.state.cursor.is_some() {
+        history.commands.send(Go::OpenOutput);
     }
-    if escape && detail.open {
-        commands.send(Go::CloseDetail);
+    if escape && history.detail.open {
+        history.commands.send(Go::CloseDetail);
     }
 }
 
