@@ -7,7 +7,7 @@ use super::{
 use client::{HistoryFilter, HistoryWindow, Link, Mirror};
 use common::{
     ByteSize, Duration, ErrorCode, Outcome, ProgramId, ProgramSpec, Timestamp, UserError,
-    limits::BUSY_RETRY,
+    limits::{BUSY_RETRY, LEASE_MASTER},
     message::{Change, Reply, Request, data::Stream, status::Event},
     program::State,
     view::{Explanation, Policy, ProgramView, SlaveReason, SlaveState, Usage},
@@ -76,6 +76,10 @@ impl Script {
         let alive: Vec<ProgramView> =
             self.programs.values().filter(|program| program.state == State::Running).cloned().collect();
         for mut program in alive {
+            if program.unknown_since.is_some_and(|since| now.since(since) >= LEASE_MASTER) {
+                self.lose(program, now);
+                continue;
+            }
             let passed = now.since(program.started_at.unwrap_or(now)).as_millis();
             if program.name == "render_frames.py" {
                 let frame = (passed / 290).clamp(41, 99);
@@ -93,6 +97,29 @@ impl Script {
                 self.end(program, now);
             }
         }
+    }
+
+    /// The lease of its slave is over.
+    fn lose(&mut self, mut program: ProgramView, now: Timestamp) {
+        let name = program.slave_name.clone().unwrap_or_default();
+        program.state = State::Lost;
+        program.outcome = Some(Outcome::Lost {
+            detail: format!(
+                "Lost: the slave `{name}` has been away for longer than its lease. Whether it ended is not known."
+            ),
+        });
+        program.ended_at = Some(now);
+        program.unknown_since = None;
+        let slave = self.mirror.slaves.values().find(|slave| slave.name == name).map(|slave| (**slave).clone());
+        if let Some(mut slave) = slave {
+            slave.running = slave.running.saturating_sub(1);
+            self.mirror.apply(Change::Slave(Box::new(slave)));
+        }
+        if let Some(summary) = &mut self.mirror.summary {
+            summary.running = summary.running.saturating_sub(1);
+            summary.lost += 1;
+        }
+        self.put(program);
     }
 
     fn end(&mut self, mut program: ProgramView, now: Timestamp) {

@@ -64,7 +64,7 @@ fn tools_ui(ui: &mut Ui, rect: Rect, mirror: &Mirror, state: &mut HistoryState, 
     let right_to_left = egui::Layout::right_to_left(egui::Align::Center);
     let area = rect.shrink2(vec2(12.0, 8.0));
     // The chips keep their room; the field takes what is left.
-    let filter_width = (rect.width() - 650.0).clamp(96.0, 210.0);
+    let filter_width = (rect.width() - 690.0).clamp(96.0, 210.0);
     let mut filter_rect = Rect::NOTHING;
     ui.scope_builder(egui::UiBuilder::new().max_rect(area).layout(right_to_left), |ui| {
         ui.spacing_mut().item_spacing.x = 6.0;

@@ -99,7 +99,10 @@ fn row_ui(
         if let Some(Some(cell)) = cells.get(4) {
             action_ui(ui, *cell, rect, row, commands);
         }
-        // What is old is greyed; since when, and what will be, is not old.
+        // What is old is greyed; since when, what is not known and what will be, is not old.
+        if let (Some(cell), true) = (&cells[2], gone && row.running > 0) {
+            slots_ui(ui, *cell, rect, row, state, commands);
+        }
         if gone {
             ui.multiply_opacity(0.55);
         }
@@ -107,7 +110,7 @@ fn row_ui(
             widgets::paint_elided(ui.painter(), line(cell, 0.0), &row.name, fonts::strong(), t.text);
             widgets::paint_elided(ui.painter(), line(cell, 1.0), &row.id.to_string(), fonts::mono_small(), t.muted);
         }
-        if let Some(cell) = &cells[2] {
+        if let (Some(cell), false) = (&cells[2], gone && row.running > 0) {
             slots_ui(ui, *cell, rect, row, state, commands);
         }
         if let Some(Some(cell)) = cells.get(3) {
@@ -173,8 +176,8 @@ fn state_ui(ui: &Ui, rect: Rect, row: &SlaveRow, t: &Tokens) {
 
 /// Its word in a frame: this stays so until somebody does something.
 fn aside_chip(ui: &Ui, rect: Rect, word: &str, t: &Tokens) {
-    let words = widgets::elided(ui.painter(), word, fonts::text(), t.susp, rect.width() - 30.0);
-    let size = vec2(words.size().x + 28.0, rect.height());
+    let words = widgets::elided(ui.painter(), word, fonts::text(), t.susp, rect.width() - 33.0);
+    let size = vec2(words.size().x + 31.0, rect.height());
     let frame = Rect::from_min_size(pos2(rect.left() - 7.0, rect.top() - 1.0), size);
     ui.painter().rect(
         frame,
@@ -185,7 +188,7 @@ fn aside_chip(ui: &Ui, rect: Rect, word: &str, t: &Tokens) {
     );
     let sign = Rect::from_center_size(pos2(frame.left() + 12.5, frame.center().y), Vec2::splat(9.0));
     signs::state(ui.painter(), sign, State::Suspended, t.susp);
-    ui.painter().galley(pos2(frame.left() + 20.0, frame.center().y - words.size().y / 2.0), words, t.susp);
+    ui.painter().galley(pos2(frame.left() + 22.0, frame.center().y - words.size().y / 2.0), words, t.susp);
 }
 
 /// The squares; pressing them lets an operator change the number.
@@ -199,7 +202,7 @@ fn slots_ui(ui: &mut Ui, cell: Rect, row_rect: Rect, row: &SlaveRow, state: &mut
         egui::Align2::LEFT_CENTER,
         &row.slots_text,
         fonts::text(),
-        t.muted,
+        if row.state == SlaveState::Unreachable && row.running > 0 { t.unknown } else { t.muted },
     );
     let area = Rect::from_min_max(pos2(cell.left() - 6.0, y - 14.0), pos2(words.right() + 8.0, y + 14.0));
     let response = ui.interact(area, Id::unique(("slots", row.id)), Sense::click());

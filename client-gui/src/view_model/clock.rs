@@ -77,6 +77,15 @@ impl Clock {
         }
     }
 
+    /// The same without seconds, once a minute is over: for what is not painted each second.
+    #[must_use]
+    pub fn lasting_about(&self, at: Timestamp) -> String {
+        match self.now.since(at).as_millis() / 60_000 {
+            0 => self.lasting(at),
+            minutes => Duration::from_secs(minutes * 60).to_string(),
+        }
+    }
+
     /// When what [`Clock::ago`] says of `at` changes next.
     #[must_use]
     pub fn ago_changes_in(&self, at: Timestamp) -> std::time::Duration {
@@ -121,6 +130,7 @@ pub(crate) mod tests {
         }
         assert_eq!(clock.lasting(before(11_520)), "3 h 12 min");
         assert_eq!((clock.lasting(before(0)), clock.lasting(before(5))), ("a moment".to_owned(), "5 s".to_owned()));
+        assert_eq!((clock.lasting_about(before(70)), clock.lasting_about(before(5))), ("1 min".into(), "5 s".into()));
         assert_eq!(clock.ago(Timestamp(u64::MAX)), "just now", "a clock that runs ahead says nothing strange");
         assert_eq!(clock.exact(Timestamp(u64::MAX)), "");
     }

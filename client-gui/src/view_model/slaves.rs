@@ -67,7 +67,7 @@ impl SlaveRow {
                 (SlaveState::Connected, None) => "Connected",
                 (SlaveState::Draining, None) => "Draining",
             },
-            since: format!("for {}", clock.lasting(slave.since)),
+            since: format!("for {}", clock.lasting_about(slave.since)),
             exact: format!("since {}", clock.exact(slave.since)),
             running: slave.running,
             slots: slave.slots,
@@ -119,7 +119,7 @@ fn lease(slave: &SlaveView, clock: &Clock) -> Option<String> {
     }
     let ends = Timestamp(slave.since.0.saturating_add(LEASE_MASTER.0));
     Some(if slave.running == 0 {
-        "no program there is undecided".to_owned()
+        "nothing undecided there".to_owned()
     } else if ends > clock.now {
         let left = ends.since(clock.now).as_millis().div_ceil(1_000);
         format!("undecided until its lease ends: in {left} s, unless this master is set otherwise")
@@ -249,11 +249,11 @@ mod tests {
             (
                 70,
                 2,
-                "for 1 min 10 s",
+                "for 1 min",
                 "2 not known",
                 "undecided until its lease ends, which this master has set to more than 50 s",
             ),
-            (70, 0, "for 1 min 10 s", "0 of 2", "no program there is undecided"),
+            (70, 0, "for 1 min", "0 of 2", "nothing undecided there"),
         ] {
             let row = away(seconds, running);
             assert_eq!((row.word, row.since.as_str(), row.slots_text.as_str()), ("Unreachable", since, slots));
