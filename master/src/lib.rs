@@ -17,6 +17,7 @@ mod server;
 mod server_tests;
 mod session;
 mod signals;
+pub mod simulation;
 mod store;
 
 pub use cli::{Cli, command, execute};
