@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// The address when none is given: only this machine reaches it.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:7420";
 
+/// Shortest and longest life of a slave's certificate that may be asked for.
+const CERTIFICATE_LIFE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
+
 /// How a master runs.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -20,6 +23,8 @@ pub struct Config {
     pub max_processes: Option<u32>,
     /// How long a slave may be away before its programs are lost.
     pub lease: Duration,
+    /// Life of the certificates that slaves get; they renew them when two thirds are over.
+    pub certificate_life: Duration,
     /// The file that it was read from, read again on SIGHUP.
     pub file: Option<PathBuf>,
 }
@@ -31,6 +36,7 @@ struct Keys {
     name: Option<String>,
     max_processes: Option<u32>,
     lease: Option<String>,
+    certificate_life: Option<String>,
 }
 
 impl Config {
@@ -44,6 +50,7 @@ impl Config {
                 .map_or_else(|_| "master".to_owned(), |name| name.to_string_lossy().into_owned()),
             max_processes: None,
             lease: limits::LEASE_MASTER,
+            certificate_life: limits::SLAVE_CERTIFICATE_LIFE,
             file: None,
         }
     }
@@ -78,6 +85,13 @@ impl Config {
             config.lease = lease.parse().map_err(|error| invalid(format!("`lease`: {error}")))?;
             if config.lease < Duration::from_millis(100) || config.lease > Duration::from_secs(86_400) {
                 return Err(invalid(format!("a `lease` of {} is outside 100 ms to 1 day", config.lease)));
+            }
+        }
+        if let Some(life) = keys.certificate_life {
+            config.certificate_life = life.parse().map_err(|error| invalid(format!("`certificate_life`: {error}")))?;
+            if !CERTIFICATE_LIFE.contains(&config.certificate_life) {
+                let what = format!("a `certificate_life` of {} is outside 1 s to 365 days", config.certificate_life);
+                return Err(invalid(what));
             }
         }
         Ok(config)

@@ -4,6 +4,9 @@
 //! decides before anybody hears of it.
 
 pub mod admin;
+mod audit;
+pub mod backup;
+mod chores;
 mod cli;
 mod config;
 mod core;

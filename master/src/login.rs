@@ -40,6 +40,8 @@ pub(crate) struct LoggedIn {
 enum Guesser {
     Account(String, IpAddr),
     Address(IpAddr),
+    /// An address that tries join strings.
+    Joiner(IpAddr),
 }
 
 /// What counts as one address: all of one IPv6 network, where one machine has as many as it likes.
@@ -82,7 +84,7 @@ impl Doorman {
         &self,
         operation: impl FnOnce(&mut dyn Storage) -> Result<R, UserError> + Send + 'static,
     ) -> Result<R, UserError> {
-        self.writer.operate(operation).await.unwrap_or_else(|| Err(store_gone()))
+        self.writer.operate(operation).await
     }
 
     /// Logs in with a password and begins a session.
@@ -113,7 +115,6 @@ impl Doorman {
         drop(permit);
         let (true, Some(role), Some(checked)) = (good, role, checked) else {
             self.note_failure(&guessers);
-            tracing::warn!(user = %common::escape::RawText::from(user), %from, "a login failed");
             return Err(wrong());
         };
         self.forgive(&guessers[0]);
@@ -148,13 +149,37 @@ impl Doorman {
         Ok(LoggedIn { user, role, token })
     }
 
-    /// Whether a session still stands. Asked once its connection is known to the event loop: whatever
-    /// ends it from then on cuts the connection too.
+    /// Whether a session still stands, with the same role. Asked once its connection is known to the event loop:
+    /// whatever ends it from then on cuts the connection too.
     ///
     /// # Errors
     /// `E-LOGIN-NEEDED` when it has ended.
-    pub(crate) async fn confirm(&self, token: &str) -> Result<(), UserError> {
-        self.resume(token.to_owned()).await.map(|_| ())
+    pub(crate) async fn confirm(&self, token: &str, role: Role) -> Result<(), UserError> {
+        let found = self.resume(token.to_owned()).await?;
+        if found.role == role {
+            return Ok(());
+        }
+        Err(UserError::new(ErrorCode::LoginNeeded, "the role was changed; log in again"))
+    }
+
+    /// Whether there is a user of this name; for the audit alone.
+    pub(crate) async fn knows(&self, user: &str) -> bool {
+        let user = user.to_owned();
+        self.with_store(move |store| store.accounts().credentials(&user)).await.is_ok_and(|known| known.is_some())
+    }
+
+    /// Whether an address may try a join string now.
+    ///
+    /// # Errors
+    /// `E-LOGIN-SLOWED` with the time to wait.
+    pub(crate) fn may_join(&self, from: IpAddr) -> Result<(), UserError> {
+        self.check_wait(&[Guesser::Joiner(counted_as(from))])
+            .map_err(|error| UserError { sentence: error.sentence.replace("passwords", "join strings"), ..error })
+    }
+
+    /// Remembers that an address tried a join string that was not good.
+    pub(crate) fn note_wrong_join(&self, from: IpAddr) {
+        self.note_failure(&[Guesser::Joiner(counted_as(from))]);
     }
 
     /// Ends a session for ever.
@@ -180,7 +205,7 @@ impl Doorman {
         }
     }
 
-    fn note_failure(&self, guessers: &[Guesser; 2]) {
+    fn note_failure(&self, guessers: &[Guesser]) {
         let now = clock::boot_now();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= REMEMBERED_MAX {
@@ -188,7 +213,7 @@ impl Doorman {
         }
         if failures.len() >= REMEMBERED_MAX {
             // Somebody tries many names; his address is what counts, and it is entered again below.
-            failures.retain(|guesser, _| matches!(guesser, Guesser::Address(_)));
+            failures.retain(|guesser, _| matches!(guesser, Guesser::Address(_) | Guesser::Joiner(_)));
         }
         if failures.len() >= REMEMBERED_MAX {
             let oldest = failures.iter().min_by_key(|(_, known)| known.last).map(|(guesser, _)| guesser.clone());
@@ -197,7 +222,7 @@ impl Doorman {
         for guesser in guessers {
             let free = match guesser {
                 Guesser::Account(..) => FREE_TRIES_ACCOUNT,
-                Guesser::Address(_) => FREE_TRIES_ADDRESS,
+                Guesser::Address(_) | Guesser::Joiner(_) => FREE_TRIES_ADDRESS,
             };
             let known = failures.entry(guesser.clone()).or_insert(Failures { count: 0, last: now, until: now });
             if now.since(known.last) >= FORGOTTEN_AFTER {
@@ -230,7 +255,7 @@ mod tests {
 
     async fn doorman(folder: &std::path::Path) -> Doorman {
         let store = SqliteStore::open(folder).unwrap();
-        let (writer, _thread) = Writer::start(Box::new(store)).unwrap();
+        let (writer, _thread) = Writer::start(Box::new(store), std::sync::Arc::new(|error| panic!("{error}"))).unwrap();
         let doorman = Doorman::new(writer);
         let hash = secrets::hash_password(PASSWORD).unwrap();
         doorman
@@ -277,5 +302,49 @@ mod tests {
             .await
             .unwrap();
         assert!(added && !late);
+    }
+
+    #[tokio::test]
+    async fn a16_a_password_of_an_older_cost_is_hashed_anew_at_the_next_login() {
+        let folder = tempfile::tempdir().unwrap();
+        let doorman = doorman(folder.path()).await;
+        let old = secrets::hash_with(PASSWORD, (8, 1, 1)).unwrap();
+        let kept = old.clone();
+        doorman.with_store(move |store| store.accounts().set_password("ann", &kept)).await.unwrap();
+        let from = address("192.0.2.7");
+        assert!(doorman.login("ann".into(), "wrong horse".into(), from).await.is_err());
+        let kept = || doorman.with_store(|store| store.accounts().credentials("ann"));
+        assert_eq!(kept().await.unwrap().unwrap().1, old, "only the right password is hashed anew");
+        let session = doorman.login("ann".into(), PASSWORD.into(), from).await.unwrap();
+        let fresh = kept().await.unwrap().unwrap().1;
+        assert!(fresh.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{fresh}");
+        doorman.resume(session.token).await.unwrap();
+        doorman.login("ann".into(), PASSWORD.into(), from).await.unwrap();
+        assert_eq!(kept().await.unwrap().unwrap().1, fresh);
+    }
+
+    #[tokio::test]
+    async fn a17_guessing_is_slowed_before_anything_is_hashed_and_costs_bounded_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let doorman = doorman(folder.path()).await;
+        let from = address("192.0.2.7");
+        // Many names from one address: the address counts.
+        for number in 0..FREE_TRIES_ADDRESS {
+            let error = doorman.login(format!("user{number}"), "wrong horse".into(), from).await.err().unwrap();
+            assert!(error.is(ErrorCode::LoginWrong), "{error}");
+        }
+        for number in 0..10_000 {
+            let error = doorman.login(format!("other{number}"), "wrong horse".into(), from).await.err().unwrap();
+            assert!(error.is(ErrorCode::LoginSlowed) && error.retry_after.is_some(), "{error}");
+        }
+        // Whoever has a session goes on with it, also from there.
+        let session = doorman.login("ann".into(), PASSWORD.into(), address("198.51.100.1")).await.unwrap();
+        doorman.resume(session.token).await.unwrap();
+        // Many addresses try many names.
+        for number in 0..3 * REMEMBERED_MAX as u128 {
+            let from = IpAddr::V6((number << 64).into());
+            doorman.note_failure(&[Guesser::Account(format!("user{number}"), from), Guesser::Address(from)]);
+        }
+        assert!(doorman.failures.lock().unwrap().len() <= REMEMBERED_MAX + 2);
     }
 }

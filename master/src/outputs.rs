@@ -1,7 +1,13 @@
 //! Threads that append streamed output to files and sync it. Nothing is told before it is synced.
 
-use crate::{core::event::Guard, store::files};
-use common::{AttemptKey, message::Stream};
+use crate::{
+    core::event::Guard,
+    store::{
+        files,
+        worker::{Failed, TellPanic},
+    },
+};
+use common::{AttemptKey, ErrorCode, UserError, message::Stream};
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
@@ -45,15 +51,23 @@ pub(crate) type Stored = dyn Fn(AttemptKey, Stream, u64) + Send + Sync;
 pub(crate) struct Outputs(Vec<SyncSender<Job>>);
 
 impl Outputs {
-    /// Starts the threads; they end when this is dropped.
+    /// Starts the threads; they end when this is dropped, or with the first failure that is not a full disk, which
+    /// `failed` is told.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(crate) fn start(folder: &std::path::Path, stored: std::sync::Arc<Stored>) -> io::Result<Self> {
+    pub(crate) fn start(folder: &std::path::Path, stored: std::sync::Arc<Stored>, failed: &Failed) -> io::Result<Self> {
         let start = |number: usize| {
             let (jobs, inbox) = sync_channel(CHUNKS_MAX);
             let mut writer = Writer { folder: folder.to_owned(), files: HashMap::new(), stored: stored.clone() };
-            thread::Builder::new().name(format!("outputs-{number}")).spawn(move || writer.run(&inbox))?;
+            let failed = failed.clone();
+            thread::Builder::new().name(format!("outputs-{number}")).spawn(move || {
+                let tell = TellPanic(failed);
+                if let Err(error) = writer.run(&inbox) {
+                    let sentence = format!("an output cannot be stored: {error}");
+                    (tell.0)(UserError::new(ErrorCode::StorageFailed, sentence));
+                }
+            })?;
             Ok(jobs)
         };
         (0..THREADS).map(start).collect::<io::Result<_>>().map(Self)
@@ -84,14 +98,14 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, inbox: &Receiver<Job>) {
+    fn run(&mut self, inbox: &Receiver<Job>) -> io::Result<()> {
         while let Ok(first) = inbox.recv() {
             let mut touched: BTreeMap<(AttemptKey, Stream), Vec<Guard>> = BTreeMap::new();
             for job in std::iter::once(first).chain(inbox.try_iter()).take(ROUND_MAX) {
                 match job {
                     Job::Append(chunk) => {
                         let place = (chunk.key, chunk.stream);
-                        self.insist(|writer| writer.append(&chunk));
+                        self.insist(|writer| writer.append(&chunk))?;
                         touched.entry(place).or_default().push(chunk.guard);
                     }
                     Job::Remove(key) => {
@@ -104,11 +118,9 @@ impl Writer {
                 }
             }
             for (place, guards) in touched {
-                self.insist(|writer| match writer.files.get(&place) {
-                    Some((file, _)) => file.sync_data(),
-                    None => Ok(()),
-                });
-                if let Some((_, length)) = self.files.get(&place) {
+                if let Some((file, length)) = self.files.get(&place) {
+                    // Never tried again, not even on a full disk: what a failed sync dropped, a second one passes over.
+                    file.sync_data()?;
                     (self.stored)(place.0, place.1, *length);
                 }
                 drop(guards);
@@ -117,17 +129,23 @@ impl Writer {
                 self.files.clear();
             }
         }
+        Ok(())
     }
 
-    /// Tries until it works: a full disk is given time, and the slave keeps what is not stored.
-    fn insist(&mut self, mut attempt: impl FnMut(&mut Self) -> io::Result<()>) {
+    /// Tries until the disk has room: the slave keeps what is not stored. Any other failure is final: the system
+    /// may have dropped what it could not write, so a second sync that succeeds would prove nothing.
+    fn insist(&mut self, mut attempt: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
         let mut told = false;
         while let Err(error) = attempt(self) {
+            if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                return Err(error);
+            }
             if !std::mem::replace(&mut told, true) {
-                tracing::error!(%error, "output cannot be stored; trying again");
+                tracing::error!(%error, "the disk is full; output waits");
             }
             thread::sleep(RETRY_PAUSE);
         }
+        Ok(())
     }
 
     fn append(&mut self, chunk: &Chunk) -> io::Result<()> {
@@ -146,5 +164,38 @@ impl Writer {
             *length = end;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::ProgramId;
+    use std::sync::{Arc, mpsc::channel};
+
+    #[test]
+    fn f04_output_that_cannot_be_stored_is_never_told_as_stored_and_ends_the_service() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stored, was_stored) = channel();
+        let (failed, failures) = channel();
+        let outputs = Outputs::start(
+            folder.path(),
+            Arc::new(move |_, _, offset| stored.send(offset).unwrap()),
+            &(Arc::new(move |error| failed.send(error).unwrap()) as Failed),
+        )
+        .unwrap();
+        let key = AttemptKey { program: ProgramId(uuid::Uuid::from_u128(7)), attempt: 1 };
+        let chunk = |offset| Chunk { key, stream: Stream::Stdout, offset, bytes: vec![1; 10], guard: Guard(None) };
+        outputs.append(chunk(0));
+        assert_eq!(was_stored.recv().unwrap(), 10);
+        // Another attempt's file cannot be made: a file is where its folder should be.
+        let other = AttemptKey { program: ProgramId(uuid::Uuid::from_u128(7 + (1 << 8))), attempt: 1 };
+        std::fs::write(folder.path().join("07").join("01"), "in the way").unwrap();
+        outputs.append(Chunk { key: other, ..chunk(0) });
+        let error = failures.recv().unwrap();
+        assert!(error.is(ErrorCode::StorageFailed), "{error}");
+        outputs.append(chunk(10));
+        drop(outputs);
+        assert!(was_stored.recv().is_err());
     }
 }

@@ -49,8 +49,8 @@ pub(crate) fn check_password(password: &str) -> Result<(), UserError> {
     Ok(())
 }
 
-/// Memory, passes, lanes.
-type Cost = (u32, u32, u32);
+/// Memory in KiB, passes, lanes.
+pub(crate) type Cost = (u32, u32, u32);
 
 fn derive(password: &str, salt: &[u8], (memory, passes, lanes): Cost) -> Result<[u8; 32], UserError> {
     let internal = |error: argon2::Error| UserError::new(ErrorCode::Internal, format!("argon2: {error}"));
@@ -67,9 +67,17 @@ fn derive(password: &str, salt: &[u8], (memory, passes, lanes): Cost) -> Result<
 /// # Errors
 /// As [`random`].
 pub(crate) fn hash_password(password: &str) -> Result<String, UserError> {
+    hash_with(password, COST)
+}
+
+/// As [`hash_password`], at another cost.
+///
+/// # Errors
+/// As [`random`].
+pub(crate) fn hash_with(password: &str, cost: Cost) -> Result<String, UserError> {
     let salt = random::<16>()?;
-    let hash = derive(password, &salt, COST)?;
-    let (memory, passes, lanes) = COST;
+    let hash = derive(password, &salt, cost)?;
+    let (memory, passes, lanes) = cost;
     let encode = |bytes: &[u8]| BASE64_STANDARD_NO_PAD.encode(bytes);
     Ok(format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${}${}", encode(&salt), encode(&hash)))
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     admin::{control, perform::About},
+    chores,
     config::Config,
     core::{
         Core, Settings,
@@ -16,13 +17,21 @@ use crate::{
         history::Reader,
         load::Recovered,
         open::open_reader,
-        worker::{Readers, Writer},
+        worker::{Failed, Readers, Writer},
     },
 };
 use common::{AttemptKey, ErrorCode, UserError, message::Stream, program::State};
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, thread};
+use std::{collections::BTreeMap, io, net::SocketAddr, path::Path, sync::Arc, thread, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 use transport::{Authority, Listener, clock};
+
+/// The store's name for the epoch, and the epoch of a history that was never restored.
+pub(crate) const EPOCH_SETTING: &str = "epoch";
+pub(crate) const EPOCH_FIRST: u32 = 1;
+/// Failures that are remembered; the first one ends the master.
+const FAILURES_MAX: usize = 4;
+/// Time for the store to finish what it was given before the end.
+const CLOSE_TIME: Duration = Duration::from_secs(20);
 
 /// A running master.
 pub struct Server {
@@ -30,7 +39,10 @@ pub struct Server {
     config: Config,
     inputs: mpsc::Sender<Input>,
     loop_task: JoinHandle<Result<(), UserError>>,
+    failures: mpsc::Receiver<UserError>,
     others: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    writer: Writer,
     store_thread: thread::JoinHandle<()>,
     folder: DataFolder,
 }
@@ -53,15 +65,18 @@ impl Server {
         config: Config,
         wrap: impl FnOnce(SqliteStore) -> Box<dyn Storage>,
     ) -> Result<Self, UserError> {
-        let folder = DataFolder::lock(&config.data)?;
+        let mut folder = DataFolder::lock(&config.data)?;
         let data = folder.path().to_owned();
         let authority = Authority::load_or_create(&identity(&data)).map_err(|error| UserError::from(&error))?;
         let outputs_folder = folder.outputs().map_err(|error| unusable("the folder of outputs", &error))?;
         let mut store = SqliteStore::open(&data)?;
+        folder.remember_boot().map_err(|error| unusable("the file `lock`", &error))?;
         let recovered = store.load()?;
-        let stored = stored_outputs(&recovered, &outputs_folder);
+        let stored = stored_outputs(&recovered, &outputs_folder)
+            .map_err(|error| UserError::new(ErrorCode::StorageFailed, format!("an output cannot be read: {error}")))?;
+        let epoch = epoch_of(&recovered.settings)?;
         tracing::info!(alive = recovered.alive.len(), slaves = recovered.slaves.len(), "recovered");
-        let settings = Settings { lease: config.lease, max_processes: config.max_processes, epoch: 1 };
+        let settings = Settings { lease: config.lease, max_processes: config.max_processes, epoch };
         let core = Core::recover(recovered, &stored, settings, Now { wall: clock::now(), boot: clock::boot_now() });
         let listener = Listener::bind(&config.listen, &authority).await?;
         let address = listener.local_address();
@@ -69,22 +84,44 @@ impl Server {
 
         let no_thread = |error: std::io::Error| UserError::new(ErrorCode::Internal, format!("no thread: {error}"));
         let (inputs, inbox) = mpsc::channel(event_loop::INBOX_MAX);
-        let (writer, store_thread) = Writer::start(wrap(store)).map_err(no_thread)?;
+        let (failed_to, failures) = mpsc::channel(FAILURES_MAX);
+        let failed: Failed = Arc::new(move |error: UserError| {
+            tracing::error!(%error, "the master ends");
+            // The first one is enough.
+            drop(failed_to.try_send(error));
+        });
+        let (writer, store_thread) = Writer::start(wrap(store), failed.clone()).map_err(no_thread)?;
         let reader = || Ok::<_, UserError>(Reader::new(open_reader(&data)?, outputs_folder.clone()));
-        let readers = Readers::start(reader()?, reader()?).map_err(no_thread)?;
+        let readers = Readers::start(reader()?, reader()?, &failed).map_err(no_thread)?;
         let told = inputs.clone();
         let stored = Arc::new(move |key: AttemptKey, stream: Stream, offset: u64| {
             // The loop may have ended.
             drop(told.blocking_send(Input::Event(Event::OutputStored { key, stream, offset })));
         });
-        let outputs = Outputs::start(&outputs_folder, stored).map_err(no_thread)?;
+        let outputs = Outputs::start(&outputs_folder, stored, &failed).map_err(no_thread)?;
         let pin = authority.pin().to_string();
-        let shared = Arc::new(Shared::new(inputs.clone(), writer.clone(), authority, config.name.clone()));
+        let shared = Arc::new(Shared::new(
+            inputs.clone(),
+            writer.clone(),
+            authority,
+            config.name.clone(),
+            config.certificate_life,
+        ));
         let about = About { address: address.to_string(), pin };
         let control =
             control::listen(&control_socket(&data)).map_err(|error| unusable("the control socket", &error))?;
         let lookup = reader()?;
-        let parts = Parts { core, writer, readers, outputs, lookup, data: data.clone(), inbox, inputs: inputs.clone() };
+        let sealing = chores::seal(writer.clone(), open_reader(&data)?, outputs_folder.clone());
+        let parts = Parts {
+            core,
+            writer: writer.clone(),
+            readers,
+            outputs,
+            lookup,
+            data: data.clone(),
+            inbox,
+            inputs: inputs.clone(),
+        };
         let loop_task = tokio::spawn(event_loop::run(parts));
         let accepting = shared.clone();
         let others = vec![
@@ -94,9 +131,12 @@ impl Server {
                     tokio::spawn(session::serve(accepting.clone(), pending));
                 }
             }),
-            tokio::spawn(control::serve(control, shared, about, data)),
+            tokio::spawn(chores::renew_server(shared.clone())),
+            tokio::spawn(chores::flush_audit(shared.clone())),
+            tokio::spawn(control::serve(control, shared.clone(), about, data)),
+            tokio::spawn(sealing),
         ];
-        Ok(Self { address, config, inputs, loop_task, others, store_thread, folder })
+        Ok(Self { address, config, inputs, loop_task, failures, others, shared, writer, store_thread, folder })
     }
 
     /// Where it listens, with the port that was picked.
@@ -111,12 +151,21 @@ impl Server {
         Handle { inputs: self.inputs.clone(), config: self.config.clone() }
     }
 
-    /// Waits until it has ended: everything that was accepted is committed, and the folder is free.
+    /// Waits until it has ended: everything that was accepted is committed, the store is closed, and the folder is
+    /// free.
     ///
     /// # Errors
-    /// When it ended because the store failed.
-    pub async fn wait(self) -> Result<(), UserError> {
-        let result = self.loop_task.await;
+    /// When it ended because the store failed, or a thread that it cannot do without.
+    pub async fn wait(mut self) -> Result<(), UserError> {
+        let result = tokio::select! {
+            result = &mut self.loop_task => result
+                .unwrap_or_else(|error| Err(UserError::new(ErrorCode::Internal, format!("the event loop failed: {error}")))),
+            Some(error) = self.failures.recv() => {
+                // Nothing more is promised, and nobody is told anything that is not on the disk.
+                self.loop_task.abort();
+                Err(error)
+            }
+        };
         for other in &self.others {
             other.abort();
         }
@@ -124,17 +173,32 @@ impl Server {
             // Aborted on purpose.
             drop(other.await);
         }
-        drop(self.inputs);
+        if tokio::time::timeout(CLOSE_TIME, self.shared.audit.flush()).await.is_err() {
+            tracing::error!("the last refusals are missing from the audit");
+        }
+        drop((self.inputs, self.shared));
         match std::fs::remove_file(control_socket(self.folder.path())) {
             Ok(()) => {}
             Err(error) => tracing::debug!(%error, "the control socket is gone already"),
         }
-        // The store's thread ends with the last session; a session that hangs must not hold the folder.
-        if self.store_thread.is_finished() {
-            tracing::debug!("the store is closed");
+        let (writer, thread) = (self.writer, self.store_thread);
+        let closing = tokio::task::spawn_blocking(move || {
+            writer.end();
+            thread.join().is_ok()
+        });
+        match tokio::time::timeout(CLOSE_TIME, closing).await {
+            Ok(Ok(true)) => tracing::debug!("the store is closed"),
+            Ok(Ok(false) | Err(_)) => tracing::error!("the store's thread failed"),
+            Err(_) => tracing::error!("the store is not closed in time; what was acknowledged is on the disk"),
         }
-        result
-            .unwrap_or_else(|error| Err(UserError::new(ErrorCode::Internal, format!("the event loop failed: {error}"))))
+        drop(self.folder);
+        result.map_err(|error| match error {
+            error if error.is(ErrorCode::StorageFailed) => error.with_hint(
+                "look for errors of the disk in the system's log; `ruche-master check` tests the data folder, a new \
+                 start goes on with what is on the disk, and `ruche-master restore` makes a new folder of a backup",
+            ),
+            error => error,
+        })
     }
 }
 
@@ -179,14 +243,25 @@ impl Handle {
 }
 
 /// How far outputs of running attempts are on the disk.
-fn stored_outputs(recovered: &Recovered, outputs: &Path) -> BTreeMap<AttemptKey, [u64; 3]> {
+fn stored_outputs(recovered: &Recovered, outputs: &Path) -> io::Result<BTreeMap<AttemptKey, [u64; 3]>> {
     let running = recovered.alive.iter().filter(|row| row.state == State::Running);
     running
         .map(|row| {
             let key = AttemptKey { program: row.id, attempt: row.attempt };
-            (key, Stream::ALL.map(|stream| files::length(outputs, key, stream)))
+            let mut lengths = [0; 3];
+            for (length, stream) in lengths.iter_mut().zip(Stream::ALL) {
+                *length = files::length(outputs, key, stream)?;
+            }
+            Ok((key, lengths))
         })
         .collect()
+}
+
+/// Which history the store holds.
+fn epoch_of(settings: &BTreeMap<String, String>) -> Result<u32, UserError> {
+    let Some(text) = settings.get(EPOCH_SETTING) else { return Ok(EPOCH_FIRST) };
+    let epoch = text.parse().ok().filter(|epoch| *epoch >= EPOCH_FIRST);
+    epoch.ok_or_else(|| UserError::new(ErrorCode::StorageFailed, format!("the stored epoch `{text}` is not a number")))
 }
 
 /// For `join-string` while the master is stopped.

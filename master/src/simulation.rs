@@ -320,7 +320,7 @@ impl Master {
     /// # Errors
     /// When it cannot be read at all.
     pub fn check_store(&self) -> Result<Vec<String>, UserError> {
-        Ok(self.store.check()?)
+        Ok(crate::store::check::of(&self.store, &self.outputs))
     }
 }
 
@@ -351,7 +351,7 @@ fn stored_outputs(recovered: &Recovered, outputs: &Path) -> BTreeMap<AttemptKey,
     running
         .map(|row| {
             let key = AttemptKey { program: row.id, attempt: row.attempt };
-            (key, Stream::ALL.map(|stream| crate::store::files::length(outputs, key, stream)))
+            (key, Stream::ALL.map(|stream| crate::store::files::length(outputs, key, stream).unwrap_or_default()))
         })
         .collect()
 }

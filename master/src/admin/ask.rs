@@ -7,7 +7,7 @@ use super::{
 use crate::{
     config::LISTEN_DEFAULT,
     data_folder::{DataFolder, control_socket, identity},
-    store::{Accounts, SqliteStore, Storage},
+    store::{SqliteStore, Storage, check},
 };
 use common::{ErrorCode, UserError};
 use std::{
@@ -30,7 +30,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 pub fn ask(data: &Path, request: AdminRequest) -> Result<AdminAnswer, UserError> {
     match UnixStream::connect(control_socket(data)) {
         Ok(stream) => ask_running(stream, &request),
-        Err(_) => ask_stopped(data, request),
+        Err(_) => ask_stopped(data, &request),
     }
 }
 
@@ -47,16 +47,18 @@ fn ask_running(mut stream: UnixStream, request: &AdminRequest) -> Result<AdminAn
     serde_json::from_str::<Result<AdminAnswer, UserError>>(&answer).map_err(|error| failed(&error))?
 }
 
-fn ask_stopped(data: &Path, request: AdminRequest) -> Result<AdminAnswer, UserError> {
+fn ask_stopped(data: &Path, request: &AdminRequest) -> Result<AdminAnswer, UserError> {
     let folder = DataFolder::lock(data)?;
+    if matches!(request, AdminRequest::Check) {
+        return check::stopped(folder.path()).map(AdminAnswer::Checked);
+    }
     let authority = Authority::load_or_create(&identity(folder.path())).map_err(|error| UserError::from(&error))?;
     let mut store = SqliteStore::open(folder.path())?;
-    let check = if matches!(request, AdminRequest::Check) { store.check()? } else { Vec::new() };
     let remembered = std::fs::read_to_string(address_file(data)).ok().filter(|address| !address.trim().is_empty());
     let address = remembered.map_or_else(|| LISTEN_DEFAULT.to_owned(), |address| address.trim().to_owned());
     let about = About { address, pin: authority.pin().to_string() };
-    let mut accounts: Accounts<'_> = store.accounts();
-    perform(request, &mut accounts, &about, || Ok(check))
+    let who = format!("uid {} on the master's machine", nix::unistd::geteuid());
+    perform(request, &mut store.accounts(), &about, &who)
 }
 
 /// Where a master leaves the address that it listened at, for the time when it is stopped.

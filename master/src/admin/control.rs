@@ -1,10 +1,10 @@
 //! The answering side: a socket under the data folder that only the same user and root may use.
 
 use super::{
-    AdminRequest,
-    perform::{About, perform, user_changed},
+    AdminAnswer, AdminRequest,
+    perform::{About, event_of, perform},
 };
-use crate::{core::event::Event, event_loop::Input, session::Shared, store::open::open_reader};
+use crate::{event_loop::Input, session::Shared, store::check};
 use common::{ErrorCode, UserError};
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -58,11 +58,11 @@ pub(crate) async fn serve(listener: UnixListener, shared: Arc<Shared>, about: Ab
 
 async fn answer(stream: UnixStream, shared: &Shared, about: About, data: std::path::PathBuf) {
     let own = nix::unistd::geteuid().as_raw();
-    match stream.peer_cred() {
-        Ok(peer) if peer.uid() == own || peer.uid() == 0 => {}
+    let who = match stream.peer_cred() {
+        Ok(peer) if peer.uid() == own || peer.uid() == 0 => format!("uid {} on the master's machine", peer.uid()),
         Ok(peer) => return tracing::warn!(uid = peer.uid(), "another user tried the control socket"),
         Err(error) => return tracing::warn!(%error, "a peer of the control socket is unknown"),
-    }
+    };
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(read.take(REQUEST_BYTES_MAX));
@@ -71,7 +71,7 @@ async fn answer(stream: UnixStream, shared: &Shared, about: About, data: std::pa
         return;
     }
     let result = match serde_json::from_str(&line) {
-        Ok(request) => act(request, shared, about, data).await,
+        Ok(request) => act(request, shared, about, data, who).await,
         Err(error) => Err(UserError::new(ErrorCode::RequestInvalid, format!("not a request of this release: {error}"))),
     };
     let mut answer = serde_json::to_string(&result).unwrap_or_default();
@@ -86,34 +86,22 @@ async fn act(
     shared: &Shared,
     about: About,
     data: std::path::PathBuf,
-) -> Result<super::AdminAnswer, UserError> {
-    let internal = |error: tokio::task::JoinError| UserError::new(ErrorCode::Internal, error.to_string());
-    // A check reads the whole file: on a connection and a thread of its own.
-    let problems = if matches!(request, AdminRequest::Check) {
-        tokio::task::spawn_blocking(move || problems(&data)).await.map_err(internal)??
-    } else {
-        Vec::new()
-    };
-    let changed = user_changed(&request);
-    let done = shared
+    who: String,
+) -> Result<AdminAnswer, UserError> {
+    if matches!(request, AdminRequest::Check) {
+        // It reads everything: on a connection and a thread of its own.
+        return tokio::task::spawn_blocking(move || check::running(&data).map(AdminAnswer::Checked))
+            .await
+            .map_err(|error| UserError::new(ErrorCode::Internal, error.to_string()))?;
+    }
+    let (request, done) = shared
         .writer
-        .operate(move |store| perform(request, &mut store.accounts(), &about, || Ok(problems)))
-        .await
-        .ok_or_else(|| UserError::new(ErrorCode::Stopping, "the master is stopping"))??;
-    if let Some((user, why)) = changed
-        && shared.inputs.send(Input::Event(Event::UserChanged { user, why })).await.is_err()
+        .operate(move |store| perform(&request, &mut store.accounts(), &about, &who).map(|done| (request, done)))
+        .await?;
+    if let Some(event) = event_of(&request, &done)
+        && shared.inputs.send(Input::Event(event)).await.is_err()
     {
         tracing::debug!("the master stops; all connections end anyway");
     }
     Ok(done)
-}
-
-fn problems(data: &Path) -> Result<Vec<String>, UserError> {
-    let read = || -> Result<Vec<String>, crate::store::StoreError> {
-        let connection = open_reader(data)?;
-        let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
-        let found: Vec<String> = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<_, _>>()?;
-        Ok(found.into_iter().filter(|line| line != "ok").collect())
-    };
-    Ok(read()?)
 }

@@ -8,8 +8,11 @@ pub(crate) mod perform;
 pub(crate) use ask::address_file;
 pub use ask::ask;
 
-use crate::{secrets, store::accounts::UserRow};
-use common::{ErrorCode, Timestamp, UserError, escape::RawText, limits::PEER_NAME_BYTES_MAX};
+use crate::{
+    secrets,
+    store::{accounts::UserRow, audit::AuditRow},
+};
+use common::{ErrorCode, SlaveId, Timestamp, UserError, escape::RawText, limits::PEER_NAME_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
 /// What an administrator may ask. Passwords and join secrets travel as hashes only.
@@ -49,8 +52,32 @@ pub enum AdminRequest {
     },
     /// Asks for the pin.
     Pin,
-    /// Tests the database.
+    /// Tests database, outputs and audit.
     Check,
+    /// Sets a role; sessions of the user end.
+    UserRole {
+        /// The name.
+        name: String,
+        /// The role's word.
+        role: String,
+    },
+    /// Ends all sessions of a user, who stays out until another password is set.
+    RevokeUser {
+        /// The name.
+        name: String,
+    },
+    /// Cuts a slave and lets it in no more.
+    RevokeSlave {
+        /// The name.
+        name: String,
+    },
+    /// Records that somebody makes a backup; whoever asks copies the files.
+    NoteBackup {
+        /// Where it goes.
+        to: String,
+    },
+    /// Asks who did or was denied what.
+    Audit,
 }
 
 /// What became of it.
@@ -69,8 +96,36 @@ pub enum AdminAnswer {
     },
     /// The CA's pin.
     Pin(String),
-    /// Problems found in the database; none when it is sound.
+    /// Problems found; none when all is sound.
     Checked(Vec<String>),
+    /// This slave was revoked.
+    Revoked(SlaveId),
+    /// The audit, oldest first, and what is wrong with it.
+    Audit {
+        /// The entries.
+        entries: Vec<AuditEntry>,
+        /// Why it cannot be trusted; none when it is whole.
+        problem: Option<String>,
+    },
+}
+
+/// One entry of the audit.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Its number, from 1 without a gap.
+    pub sequence: u64,
+    /// When, on the wall clock.
+    pub at: Timestamp,
+    /// Who acted, and from where.
+    pub who: String,
+    /// What was done or denied.
+    pub what: String,
+}
+
+impl From<AuditRow> for AuditEntry {
+    fn from(row: AuditRow) -> Self {
+        Self { sequence: row.sequence, at: row.at, who: row.who, what: row.what }
+    }
 }
 
 /// One user.

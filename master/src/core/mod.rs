@@ -8,7 +8,7 @@ mod clients;
 pub(crate) mod event;
 mod lookups;
 mod outputs;
-mod permission;
+pub(crate) mod permission;
 mod program;
 mod recover;
 mod requests;

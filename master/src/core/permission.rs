@@ -5,7 +5,7 @@ use common::{ErrorCode, UserError, message::Request, session::Role};
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Permission {
+pub(crate) enum Permission {
     /// Everybody who is logged in; of programs, only those that he may see.
     Look,
     /// Submitters and above.
@@ -17,7 +17,7 @@ pub(super) enum Permission {
 }
 
 /// The table.
-pub(super) const fn of(request: &Request) -> Permission {
+pub(crate) const fn of(request: &Request) -> Permission {
     match request {
         Request::Submit { .. } | Request::Again { .. } => Permission::Submit,
         Request::Cancel { .. } => Permission::Stop,
@@ -41,7 +41,7 @@ pub(super) const fn of(request: &Request) -> Permission {
 }
 
 /// Refuses a role that is too low.
-pub(super) fn check(role: Role, request: &Request) -> Result<(), UserError> {
+pub(crate) fn check(role: Role, request: &Request) -> Result<(), UserError> {
     let (least, what) = match of(request) {
         Permission::Look => (Role::Viewer, "look at this"),
         Permission::Submit => (Role::Submitter, "submit programs"),

@@ -1,18 +1,33 @@
 //! A client's session: login, then requests in their order.
 
-use super::{Shared, next, protocol_error, refuse};
+use super::{Shared, next, protocol_error, refuse, tokens::Held};
 use crate::{
-    core::event::{Event, Joined},
+    core::{
+        event::{Event, Joined},
+        permission::{self, Permission},
+    },
     event_loop::Input,
     login::LoggedIn,
+    secrets,
 };
 use common::{
-    ClientId, UserError,
+    ClientId, ErrorCode, UserError,
+    escape::RawText,
     message::{Command, Message, Request, Status, command::Secret},
+    session::Role,
     view::ClientKind,
 };
 use transport::Connection;
 use uuid::Uuid;
+
+/// Who asks, as far as the session knows.
+struct Asker {
+    id: ClientId,
+    role: Role,
+    token: String,
+    /// For the audit.
+    who: String,
+}
 
 pub(super) async fn serve(shared: &Shared, mut connection: Connection, kind: ClientKind) {
     let logged_in = match login(shared, &mut connection).await {
@@ -23,6 +38,8 @@ pub(super) async fn serve(shared: &Shared, mut connection: Connection, kind: Cli
     connection.authenticated();
     let id = ClientId(Uuid::now_v7());
     let LoggedIn { user, role, token } = logged_in;
+    let who = format!("user {} at {}", RawText::from(user.as_str()), connection.address.ip());
+    let held = shared.tokens.hold(secrets::token_hash(&token));
     let told = Status::LoggedIn { client: id, user: user.clone(), role, token: Secret(token.clone()) };
     if connection.sender.send(told).is_err() {
         return;
@@ -31,8 +48,9 @@ pub(super) async fn serve(shared: &Shared, mut connection: Connection, kind: Cli
     if !shared.give(Input::Client(joined, connection.sender.clone())).await {
         return;
     }
-    let end = match shared.doorman.confirm(&token).await {
-        Ok(()) => requests(shared, &mut connection, id, &token).await,
+    // The role too: what changed it before the loop knew of this connection did not cut it.
+    let end = match shared.doorman.confirm(&token, role).await {
+        Ok(()) => requests(shared, &mut connection, &Asker { id, role, token, who }, held).await,
         Err(ended) => Err(ended),
     };
     if !shared.give(Input::Event(Event::ClientLeft(id))).await {
@@ -46,31 +64,80 @@ pub(super) async fn serve(shared: &Shared, mut connection: Connection, kind: Cli
 async fn login(shared: &Shared, connection: &mut Connection) -> Result<Option<LoggedIn>, UserError> {
     let Some(message) = next(connection).await? else { return Ok(None) };
     let Message::Command(command) = message else { return Err(protocol_error("a login")) };
+    let from = connection.address.ip();
+    let denied = |what: String| shared.audit.denied(format!("address {from}"), what);
     match command {
         Command::Login { user, password } => {
-            shared.doorman.login(user, password.0, connection.address.ip()).await.map(Some)
+            let shown = RawText::from(user.as_str()).to_string();
+            let result = shared.doorman.login(user, password.0, from).await;
+            if let Err(error) = &result {
+                // A name that is unknown may be a password that was typed into the wrong place. Whoever is slowed
+                // costs the store nothing.
+                let known = error.is(ErrorCode::LoginWrong) && shared.doorman.knows(&shown).await;
+                denied(format!("login as {} refused: {}", if known { &shown } else { "somebody" }, error.code));
+            }
+            result.map(Some)
         }
-        Command::Resume { token } => shared.doorman.resume(token.0).await.map(Some),
+        Command::Resume { token } => {
+            let result = shared.doorman.resume(token.0).await;
+            if let Err(error) = &result {
+                denied(format!("a login was not continued: {}", error.code));
+            }
+            result.map(Some)
+        }
         Command::Hello(_)
         | Command::Enrol { .. }
         | Command::Renew { .. }
         | Command::Request { .. }
-        | Command::Order(_) => Err(protocol_error("a login")),
+        | Command::Order(_) => {
+            denied("something else than a login was asked without one".to_owned());
+            Err(protocol_error("a login"))
+        }
     }
 }
 
 async fn requests(
     shared: &Shared,
     connection: &mut Connection,
-    client: ClientId,
-    token: &str,
+    asker: &Asker,
+    mut held: Held,
 ) -> Result<(), UserError> {
-    while let Some(message) = next(connection).await? {
+    let mut logged_out = false;
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = held.ended(), if !logged_out => return Err(login_ended()),
+            message = next(connection) => message?,
+        };
+        let Some(message) = message else { return Ok(()) };
         let Message::Command(Command::Request { id, request }) = message else {
+            shared.audit.denied(asker.who.clone(), "something else than a request was sent".to_owned());
             return Err(protocol_error("a request"));
         };
+        if logged_out {
+            return Err(login_ended());
+        }
         if matches!(request, Request::Logout) {
-            shared.doorman.logout(token).await?;
+            shared.doorman.logout(&asker.token).await?;
+            logged_out = true;
+            held.end();
+        }
+        let privileged = matches!(permission::of(&request), Permission::Operate);
+        match permission::check(asker.role, &request) {
+            Ok(()) if privileged => {
+                if let Err(error) = shared.audit.act(asker.who.clone(), act_of(&request)).await {
+                    let refused = Status::Reply { id, result: Err(error) };
+                    if connection.sender.send(refused).is_err() {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            }
+            Ok(()) => {}
+            // The core refuses it; here it is only noted.
+            Err(_) => {
+                shared.audit.denied(asker.who.clone(), format!("a {} asked for: {}", asker.role, act_of(&request)))
+            }
         }
         let bytes = if let Request::Submit { ids, spec, .. } = &request {
             crate::core::weight(spec) + 16 * ids.len()
@@ -78,10 +145,42 @@ async fn requests(
             0
         };
         let guard = shared.room(bytes).await;
-        let event = Event::Request { client, id, request: Box::new(request), known: Vec::new(), guard };
+        let event = Event::Request { client: asker.id, id, request: Box::new(request), known: Vec::new(), guard };
         if !shared.give(Input::Event(event)).await {
             return Ok(());
         }
     }
-    Ok(())
+}
+
+fn login_ended() -> UserError {
+    UserError::new(ErrorCode::LoginNeeded, "the login has ended; log in again")
+}
+
+/// A request in the words of the audit.
+fn act_of(request: &Request) -> String {
+    let shown = |text: &String| RawText::from(text.as_str()).to_string();
+    match request {
+        Request::SetMaxProcesses { slave: None, slots } => format!("at most {slots} programs at once on every slave"),
+        Request::SetMaxProcesses { slave: Some(slave), slots } => {
+            format!("at most {slots} programs at once on {}", shown(slave))
+        }
+        Request::SetPolicy(policy) => format!("the policy {}", policy.word()),
+        Request::SetAside { slave, reason } => format!("setting aside {}: {}", shown(slave), shown(reason)),
+        Request::TakeBack { slave } => format!("taking back {}", shown(slave)),
+        Request::Submit { .. } => "submitting programs".to_owned(),
+        Request::Again { .. } => "running a program again".to_owned(),
+        Request::Cancel { ids } => format!("stopping {} programs", ids.len()),
+        Request::List(_)
+        | Request::Show { .. }
+        | Request::Spec { .. }
+        | Request::ReadOutput { .. }
+        | Request::Wait { .. }
+        | Request::Why { .. }
+        | Request::Slaves
+        | Request::Clients
+        | Request::Summary
+        | Request::Watch { .. }
+        | Request::Logout
+        | Request::Events { .. } => "looking".to_owned(),
+    }
 }

@@ -3,17 +3,18 @@
 mod client;
 mod enrolment;
 mod slave;
+mod tokens;
 
-use crate::{core::event::Guard, event_loop::Input, login::Doorman, store::worker::Writer};
+use crate::{audit::Audit, core::event::Guard, event_loop::Input, login::Doorman, store::worker::Writer};
 use common::{
-    ErrorCode, UserError,
+    Duration, ErrorCode, UserError,
     message::{Command, Message, Status},
     session::{Hello, PeerKind},
     view::ClientKind,
 };
 use std::sync::{Arc, atomic::AtomicU64};
 use tokio::sync::{Semaphore, mpsc};
-use transport::{Authority, Connection, PeerIdentity, Pending, ReceiveError};
+use transport::{Authority, Connection, HandshakeError, PeerIdentity, Pending, ReceiveError};
 
 /// Kilobytes of submits and outputs on their way to the core or the disk, of all connections together:
 /// peers wait when it is used up.
@@ -27,17 +28,36 @@ pub(crate) struct Shared {
     pub(crate) writer: Writer,
     pub(crate) doorman: Doorman,
     pub(crate) authority: Authority,
+    pub(crate) audit: Audit,
+    /// Life of the certificates of slaves.
+    pub(crate) certificate_life: Duration,
     /// What peers are told that this master is called.
     pub(crate) name: String,
+    tokens: tokens::Tokens,
     links: AtomicU64,
     budget: Arc<Semaphore>,
 }
 
 impl Shared {
-    pub(crate) fn new(inputs: mpsc::Sender<Input>, writer: Writer, authority: Authority, name: String) -> Self {
-        let budget = Arc::new(Semaphore::new(BUDGET_KIB));
-        let doorman = Doorman::new(writer.clone());
-        Self { inputs, writer, doorman, authority, name, links: AtomicU64::new(1), budget }
+    pub(crate) fn new(
+        inputs: mpsc::Sender<Input>,
+        writer: Writer,
+        authority: Authority,
+        name: String,
+        certificate_life: Duration,
+    ) -> Self {
+        Self {
+            inputs,
+            doorman: Doorman::new(writer.clone()),
+            audit: Audit::new(writer.clone()),
+            writer,
+            authority,
+            certificate_life,
+            name,
+            tokens: tokens::Tokens::default(),
+            links: AtomicU64::new(1),
+            budget: Arc::new(Semaphore::new(BUDGET_KIB)),
+        }
     }
 
     /// Waits until there is room for this many bytes; the guard gives it back.
@@ -59,7 +79,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, pending: Pending) {
     let address = pending.address;
     let mut connection = match pending.handshake().await {
         Ok(connection) => connection,
-        Err(error) => return tracing::debug!(%address, %error, "no session"),
+        Err(error) => {
+            if matches!(error, HandshakeError::Identity) {
+                shared.audit.denied(format!("address {}", address.ip()), error.to_string());
+            }
+            return tracing::debug!(%address, %error, "no session");
+        }
     };
     match begin(&shared, &mut connection).await {
         Ok(Some(PeerKind::Slave)) => slave::serve(&shared, connection).await,
@@ -100,10 +125,13 @@ async fn begin(shared: &Shared, connection: &mut Connection) -> Result<Option<Pe
         (PeerIdentity::Slave(_), PeerKind::Slave)
         | (PeerIdentity::Anonymous, PeerKind::Enrolment | PeerKind::ClientGui | PeerKind::ClientCli) => {}
         (PeerIdentity::Anonymous, PeerKind::Slave) => {
+            let who = format!("address {}", connection.address.ip());
+            shared.audit.denied(who, "a peer without a certificate wanted to be a slave".to_owned());
             return Err(UserError::new(ErrorCode::IdentityRefused, "a slave shows a certificate; this peer has none"));
         }
         (PeerIdentity::Slave(id), PeerKind::Enrolment | PeerKind::ClientGui | PeerKind::ClientCli) => {
-            tracing::warn!(slave = %id, ?kind, "a slave's certificate was used for another role");
+            let what = format!("a slave's certificate was used for another role: {kind:?}");
+            shared.audit.denied(format!("slave {id} at {}", connection.address.ip()), what);
             return Err(UserError::new(ErrorCode::IdentityRefused, "a slave's certificate is good for a slave only"));
         }
     }

@@ -180,6 +180,11 @@ impl<'a> Accounts<'a> {
         found.map(|(user, role)| Ok((user, read_role(&role)?))).transpose()
     }
 
+    /// Forgets all sessions and join secrets: some of them may have ended or been used since a backup.
+    pub(crate) fn end_all_sessions(&mut self) -> Result<(), UserError> {
+        self.0.execute_batch("DELETE FROM session; DELETE FROM invitation").map_err(storage)
+    }
+
     /// Forgets a session.
     pub(crate) fn drop_session(&mut self, token: &[u8; 32]) -> Result<(), UserError> {
         self.0.execute("DELETE FROM session WHERE token = ?1", [token]).map(|_| ()).map_err(storage)

@@ -94,6 +94,13 @@ impl Accounts<'_> {
         result
     }
 
+    /// All acts, oldest first, and what is wrong with the chain.
+    pub(crate) fn audit(&mut self) -> Result<(Vec<AuditRow>, Option<String>), UserError> {
+        let rows = rows(self.connection())?;
+        let problem = broken(&rows);
+        Ok((rows.into_iter().map(|(row, _)| row).collect(), problem))
+    }
+
     /// Records acts that change nothing here, such as refusals.
     pub(crate) fn note(&mut self, acts: &[(Timestamp, String, String)]) -> Result<(), UserError> {
         let transaction = self.connection().unchecked_transaction().map_err(storage)?;

@@ -231,6 +231,13 @@ fn end(transaction: &Transaction<'_>, keys: &mut Keys<'_>, ended: &Ended) -> Res
         ended.truncated,
         ended.last_line
     ])?;
+    for ((tail, bytes), stream) in ended.tails.iter().zip(ended.bytes).zip(0..) {
+        // What did not come with the result is in a file.
+        let in_file = if tail.bytes.is_empty() { bytes } else { tail.offset };
+        if in_file > 0 {
+            super::seal::open(transaction, ended.sequence * 4 + stream, in_file)?;
+        }
+    }
     for (tail, stream) in ended.tails.iter().zip(0..).filter(|(tail, _)| !tail.bytes.is_empty()) {
         let sql = "INSERT OR REPLACE INTO output (key, start, bytes) VALUES (?1, ?2, ?3)";
         let row = params![signed(ended.sequence * 4 + stream), signed(tail.offset), tail.bytes];

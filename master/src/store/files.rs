@@ -34,30 +34,38 @@ pub(crate) fn open(outputs: &Path, key: AttemptKey, stream: Stream) -> io::Resul
             let folder = path.parent().unwrap_or(outputs);
             std::fs::create_dir_all(folder)?;
             let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-            for folder in [folder, folder.parent().unwrap_or(outputs), outputs] {
-                File::open(folder)?.sync_all()?;
-            }
+            sync_folders(outputs, folder)?;
             Ok(file)
         }
         Err(error) => Err(error),
     }
 }
 
+/// Makes it durable that what is in these folders exists. A failure is never taken for a full disk, which would be
+/// tried again: what a failed sync dropped, a second one passes over.
+fn sync_folders(outputs: &Path, folder: &Path) -> io::Result<()> {
+    for folder in [folder, folder.parent().unwrap_or(outputs), outputs] {
+        let sync = || File::open(folder)?.sync_all();
+        sync().map_err(|error| io::Error::other(format!("`{}` cannot be synced: {error}", folder.display())))?;
+    }
+    Ok(())
+}
+
 /// Bytes stored of a stream; zero when there is no file. They are synced first: a master that was killed
-/// may have left bytes that only the system's memory holds.
-pub(crate) fn length(outputs: &Path, key: AttemptKey, stream: Stream) -> u64 {
+/// may have left bytes, or a file, that only the system's memory holds.
+///
+/// # Errors
+/// When the file is there and cannot be read or synced.
+pub(crate) fn length(outputs: &Path, key: AttemptKey, stream: Stream) -> io::Result<u64> {
     let path = path(outputs, key, stream);
-    let synced = || -> io::Result<u64> {
-        let file = File::open(&path)?;
-        file.sync_data()?;
-        Ok(file.metadata()?.len())
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
     };
-    synced().unwrap_or_else(|error| {
-        if error.kind() != io::ErrorKind::NotFound {
-            tracing::error!(path = %path.display(), %error, "an output cannot be read back");
-        }
-        0
-    })
+    file.sync_data()?;
+    sync_folders(outputs, path.parent().unwrap_or(outputs))?;
+    Ok(file.metadata()?.len())
 }
 
 /// Reads at most `length` bytes from `offset`; empty where there is nothing.

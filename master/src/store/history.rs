@@ -5,6 +5,7 @@ use super::{
     commit::{signed, state_number, state_of},
     files,
     query::{Answer, KnownProgram, Query, StoredOutput},
+    seal,
 };
 use common::{
     ClientId, ProgramId, SlaveId, Timestamp,
@@ -224,7 +225,11 @@ fn output(
     if offset < start {
         let length = room.min(usize::try_from(start - offset).unwrap_or(room));
         let key = common::AttemptKey { program: id, attempt };
-        bytes = files::read(outputs, key, stream, offset, length).map_err(unreadable)?;
+        bytes = if ended {
+            seal::read(connection, outputs, (sequence, key), stream, (offset, length, start))?
+        } else {
+            files::read(outputs, key, stream, offset, length).map_err(unreadable)?
+        };
     }
     let reached = offset + bytes.len() as u64;
     if reached >= start && bytes.len() < room {

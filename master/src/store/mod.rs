@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
+pub(crate) mod check;
 pub(crate) mod commit;
 pub(crate) mod files;
 pub(crate) mod history;
@@ -10,8 +11,10 @@ pub(crate) mod open;
 pub(crate) mod query;
 pub(crate) mod record;
 mod schema;
+pub(crate) mod seal;
 #[cfg(test)]
 mod tests;
+mod wal;
 pub(crate) mod worker;
 
 pub(crate) use accounts::Accounts;
@@ -32,6 +35,9 @@ pub(crate) enum StoreError {
     /// A stored value is not what it should be.
     #[error("the database holds something unreadable: {0}")]
     Unreadable(String),
+    /// What the disk holds is not what was written.
+    #[error("{0}")]
+    Damaged(String),
     /// Written by a newer release.
     #[error("schema {found} is newer than this release's {known}")]
     TooNew {
@@ -61,6 +67,8 @@ impl From<StoreError> for UserError {
             StoreError::Unreadable(what) => {
                 Self::new(ErrorCode::StorageFailed, format!("the master's database holds something unreadable: {what}"))
             }
+            StoreError::Damaged(what) => Self::new(ErrorCode::StorageFailed, format!("the data folder is damaged: {what}"))
+                .with_hint("keep a copy of the data folder, and restore the last backup into a new one with `ruche-master restore`"),
             StoreError::TooNew { found, known } => Self::new(
                 ErrorCode::DataTooNew,
                 format!("the data folder has schema {found}; this release knows {known} and older"),

@@ -1,6 +1,7 @@
 //! Opening the database: version, settings of SQLite, the connection that writes and those that read.
 
-use super::{Accounts, Record, Storage, StoreError, schema};
+use super::{Accounts, Record, Storage, StoreError, schema, wal};
+use crate::data_folder::same_boot;
 use common::SlaveId;
 use rusqlite::{Connection, OpenFlags};
 use std::{
@@ -34,8 +35,9 @@ impl SqliteStore {
     /// Opens, or makes, the database of a data folder that the caller has locked.
     ///
     /// # Errors
-    /// When it cannot be opened, or was written by a newer release.
+    /// When it cannot be opened, is damaged, or was written by a newer release.
     pub(crate) fn open(data: &Path) -> Result<Self, StoreError> {
+        look_for_damage(data)?;
         let mut connection = Connection::open(database_path(data))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
@@ -59,6 +61,14 @@ impl SqliteStore {
         Ok(store)
     }
 
+    /// Copies the log into the file and closes both.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn close(self) -> Result<(), StoreError> {
+        self.connection.close().map_err(|(_, error)| error.into())
+    }
+
     fn read_keys(&mut self) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare("SELECT name, key FROM owner")?;
         for row in statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))? {
@@ -72,17 +82,6 @@ impl SqliteStore {
         }
         Ok(())
     }
-
-    /// Tests the whole file; the problems found, none when it is sound.
-    ///
-    /// # Errors
-    /// When it cannot be read at all.
-    pub(crate) fn check(&self) -> Result<Vec<String>, StoreError> {
-        let mut statement = self.connection.prepare("PRAGMA integrity_check(20)")?;
-        let found = statement.query_map([], |row| row.get::<_, String>(0))?;
-        let problems: Vec<String> = found.collect::<Result<_, _>>()?;
-        Ok(problems.into_iter().filter(|line| line != "ok").collect())
-    }
 }
 
 impl Storage for SqliteStore {
@@ -93,6 +92,44 @@ impl Storage for SqliteStore {
     fn accounts(&mut self) -> Accounts<'_> {
         Accounts::new(&mut self.connection)
     }
+}
+
+/// Finds what SQLite passes over: a log that lost what was synced, and a file that was cut.
+///
+/// # Errors
+/// Says what is damaged.
+pub(crate) fn look_for_damage(data: &Path) -> Result<(), StoreError> {
+    let path = database_path(data);
+    let unreadable = |error: std::io::Error| StoreError::Unreadable(format!("`{}`: {error}", path.display()));
+    if let Some(what) = wal::damage(&path, same_boot(data)).map_err(unreadable)? {
+        return Err(StoreError::Damaged(what));
+    }
+    let mut header = [0; 100];
+    let length = match std::fs::File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(error)),
+        Ok(mut file) => {
+            let length = file.metadata().map_err(unreadable)?.len();
+            if length == 0 {
+                // A crash at the very first start: nothing was in it.
+                return Ok(());
+            }
+            if std::io::Read::read_exact(&mut file, &mut header).is_err() {
+                return Err(StoreError::Damaged("the database is cut".to_owned()));
+            }
+            length
+        }
+    };
+    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let page = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        bytes => u64::from(bytes),
+    };
+    // The count of pages is valid when the two counters of changes agree.
+    if &header[..16] != b"SQLite format 3\0" || (number(24) == number(92) && length < page * u64::from(number(28))) {
+        return Err(StoreError::Damaged("the database is cut, or its beginning was changed".to_owned()));
+    }
+    Ok(())
 }
 
 /// A connection that only reads; it never delays the one that writes.

@@ -117,3 +117,34 @@ fn f18_crashes_of_a_program_and_the_reason_of_a_slave_set_aside_are_read_back() 
     store.commit(&[aside(None)]).unwrap();
     assert_eq!(store.load().unwrap().slaves[0].aside, None);
 }
+
+#[test]
+fn f19_a_schema_that_is_newer_than_the_program_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    SqliteStore::open(folder.path()).unwrap().close().unwrap();
+    let path = super::open::database_path(folder.path());
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.pragma_update(None, "user_version", 9_999).unwrap();
+    drop(database);
+    let before = std::fs::read(&path).unwrap();
+    assert!(matches!(SqliteStore::open(folder.path()), Err(super::StoreError::TooNew { found: 9_999, .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn f06_a_database_that_is_cut_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path()).unwrap();
+    let records: Vec<Record> = std::iter::once(spec()).chain((1..=2_000).map(new)).collect();
+    store.commit(&records).unwrap();
+    store.close().unwrap();
+    let path = super::open::database_path(folder.path());
+    let good = std::fs::read(&path).unwrap();
+    for length in [50, 100, 4_096, good.len() / 2, good.len() - 1] {
+        std::fs::write(&path, &good[..length]).unwrap();
+        assert!(matches!(SqliteStore::open(folder.path()), Err(super::StoreError::Damaged(_))), "{length} bytes");
+        assert_eq!(std::fs::read(&path).unwrap().len(), length);
+    }
+    std::fs::write(&path, &good).unwrap();
+    assert_eq!(SqliteStore::open(folder.path()).unwrap().load().unwrap().alive.len(), 2_000);
+}

@@ -5,8 +5,12 @@ use super::{
     history::Reader,
     query::{Answer, Query},
 };
+use common::{ErrorCode, UserError};
 use std::{
-    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
     thread,
 };
 
@@ -17,11 +21,32 @@ const JOBS_MAX: usize = 64;
 const QUERIES_MAX: usize = 1_024;
 
 type Done = Box<dyn FnOnce(Result<(), StoreError>, Vec<Record>) + Send>;
-type Operation = Box<dyn FnOnce(&mut dyn Storage) + Send>;
+/// Gives the error after which the store must not be used any more.
+type Operation = Box<dyn FnOnce(&mut dyn Storage) -> Option<UserError> + Send>;
 
 enum Job {
     Commit(Vec<Record>, Done),
     Operate(Operation),
+    End,
+}
+
+/// Told when a thread cannot go on, from that thread: the master then ends, rather than promise what it cannot keep.
+pub(crate) type Failed = Arc<dyn Fn(UserError) + Send + Sync>;
+
+/// Tells of a thread that panics: whoever waits for its answer would wait for ever.
+pub(crate) struct TellPanic(pub(crate) Failed);
+
+impl Drop for TellPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let name = thread::current().name().unwrap_or("?").to_owned();
+            (self.0)(UserError::new(ErrorCode::Internal, format!("the thread `{name}` of the master failed")));
+        }
+    }
+}
+
+fn gone() -> UserError {
+    UserError::new(ErrorCode::Stopping, "the master is stopping")
 }
 
 /// Gives work to the writing thread.
@@ -29,14 +54,27 @@ enum Job {
 pub(crate) struct Writer(SyncSender<Job>);
 
 impl Writer {
-    /// Starts the thread. It ends when the last `Writer` is dropped, after all that was given.
+    /// Starts the thread. It ends after all that was given, when it is told to or the last `Writer` is dropped; or
+    /// when the store fails, which whoever gave the work and `failed` are told.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(crate) fn start(store: Box<dyn Storage>) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
+    pub(crate) fn start(store: Box<dyn Storage>, failed: Failed) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, inbox) = sync_channel(JOBS_MAX);
-        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || write(store, &inbox))?;
+        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
+            let tell = TellPanic(failed);
+            if let Err(error) = write(store, &inbox) {
+                (tell.0)(error);
+            }
+        })?;
         Ok((Self(jobs), thread))
+    }
+
+    /// Ends the thread after all that was given before; what comes later is refused. May wait for room.
+    pub(crate) fn end(&self) {
+        if self.0.send(Job::End).is_err() {
+            tracing::debug!("the store's thread has ended already");
+        }
     }
 
     /// Commits a batch; `done` is called on the writing thread and gets the records back.
@@ -48,39 +86,59 @@ impl Writer {
     }
 
     /// Does something with the accounts and waits for its result.
+    ///
+    /// # Errors
+    /// What the operation says, or `E-STOPPING`. After `E-STORAGE-FAILED` the master ends.
     pub(crate) async fn operate<R: Send + 'static>(
         &self,
-        operation: impl FnOnce(&mut dyn Storage) -> R + Send + 'static,
-    ) -> Option<R> {
+        operation: impl FnOnce(&mut dyn Storage) -> Result<R, UserError> + Send + 'static,
+    ) -> Result<R, UserError> {
         let (answer, answered) = tokio::sync::oneshot::channel();
-        let job = Job::Operate(Box::new(move |store| {
+        let mut job = Job::Operate(Box::new(move |store| {
+            let result = operation(store);
+            let fatal = result.as_ref().err().filter(|error| error.is(ErrorCode::StorageFailed)).cloned();
             // Whoever asked may have left.
-            drop(answer.send(operation(store)));
+            drop(answer.send(result));
+            fatal
         }));
-        let jobs = self.0.clone();
-        let mut job = Some(job);
         loop {
-            match jobs.try_send(job.take()?) {
+            match self.0.try_send(job) {
                 Ok(()) => break,
-                Err(TrySendError::Full(back)) => job = Some(back),
-                Err(TrySendError::Disconnected(_)) => return None,
+                Err(TrySendError::Full(back)) => job = back,
+                Err(TrySendError::Disconnected(_)) => return Err(gone()),
             }
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
-        answered.await.ok()
+        answered.await.unwrap_or_else(|_| Err(gone()))
     }
 }
 
-fn write(mut store: Box<dyn Storage>, inbox: &Receiver<Job>) {
+/// After a failed write or sync nobody knows what is on the disk, and trying again would not tell: nothing more is
+/// written, so nothing more is acknowledged.
+fn write(mut store: Box<dyn Storage>, inbox: &Receiver<Job>) -> Result<(), UserError> {
     while let Ok(job) = inbox.recv() {
         match job {
             Job::Commit(records, done) => {
                 let result = store.commit(&records);
+                // A full disk undid the transaction; the loop tries again.
+                let fatal = match &result {
+                    Ok(()) | Err(StoreError::Full(_)) => None,
+                    Err(error) => Some(UserError::new(ErrorCode::StorageFailed, error.to_string())),
+                };
                 done(result, records);
+                if let Some(error) = fatal {
+                    return Err(error);
+                }
             }
-            Job::Operate(operation) => operation(&mut *store),
+            Job::Operate(operation) => {
+                if let Some(error) = operation(&mut *store) {
+                    return Err(error);
+                }
+            }
+            Job::End => return Ok(()),
         }
     }
+    Ok(())
 }
 
 type Answered = Box<dyn FnOnce(Answer) + Send>;
@@ -97,10 +155,12 @@ impl Readers {
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(crate) fn start(long: Reader, short: Reader) -> std::io::Result<Self> {
+    pub(crate) fn start(long: Reader, short: Reader, failed: &Failed) -> std::io::Result<Self> {
         let start = |name: &str, mut reader: Reader| -> std::io::Result<SyncSender<(Query, Answered)>> {
             let (queries, inbox) = sync_channel::<(Query, Answered)>(QUERIES_MAX);
+            let failed = failed.clone();
             thread::Builder::new().name(name.to_owned()).spawn(move || {
+                let _tell = TellPanic(failed);
                 while let Ok((query, answered)) = inbox.recv() {
                     answered(reader.answer(&query));
                 }
@@ -116,5 +176,48 @@ impl Readers {
         inbox.try_send((query, answered)).map_err(|error| match error {
             TrySendError::Full((_, answered)) | TrySendError::Disconnected((_, answered)) => answered,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SqliteStore;
+    use std::sync::mpsc::channel;
+
+    #[tokio::test]
+    async fn f04_after_a_failed_write_of_an_account_nothing_more_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).unwrap();
+        let (told, failures) = channel();
+        let (writer, thread) =
+            Writer::start(Box::new(store), Arc::new(move |error| told.send(error).unwrap())).unwrap();
+        // A refusal is no failure.
+        let unknown = writer.operate(|store| store.accounts().set_password("nobody", "x")).await.unwrap_err();
+        assert!(unknown.is(ErrorCode::UserUnknown));
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+        let broken = rusqlite::Error::SqliteFailure(code, None);
+        let failed = writer.operate::<()>(|_| Err(StoreError::from(broken).into())).await.unwrap_err();
+        assert!(failed.is(ErrorCode::StorageFailed));
+        thread.join().unwrap();
+        assert!(failures.recv().unwrap().is(ErrorCode::StorageFailed));
+        let later = writer.operate(|store| store.accounts().users()).await.unwrap_err();
+        assert!(later.is(ErrorCode::Stopping), "{later}");
+        let (done, was_done) = channel();
+        writer.commit(Vec::new(), Box::new(move |_, _| done.send(()).unwrap()));
+        assert!(was_done.recv().is_err(), "it is never reported as committed");
+    }
+
+    #[tokio::test]
+    async fn f04_a_thread_that_panics_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).unwrap();
+        let (told, failures) = channel();
+        let (writer, thread) =
+            Writer::start(Box::new(store), Arc::new(move |error| told.send(error).unwrap())).unwrap();
+        let answer = writer.operate::<()>(|_| panic!("a bug")).await;
+        assert!(answer.unwrap_err().is(ErrorCode::Stopping));
+        assert!(thread.join().is_err());
+        assert!(failures.recv().unwrap().sentence.contains("`store`"));
     }
 }

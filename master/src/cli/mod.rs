@@ -1,24 +1,18 @@
 //! The command line of `ruche-master`.
 #![expect(clippy::print_stderr, reason = "this module is what people read in a terminal")]
 
+mod data;
+mod people;
+
 use crate::{
-    admin::{AdminAnswer, AdminRequest, ask, check_name},
+    admin::{AdminAnswer, AdminRequest, ask},
     config::Config,
-    secrets,
     server::Server,
     signals::Signals,
 };
 use clap::{CommandFactory, Parser, Subcommand};
-use common::{
-    Duration, ErrorCode, Timestamp, UserError,
-    limits::{JOIN_LIFE_MAX, JOIN_USES_MAX, PASSWORD_BYTES_MAX},
-    session::Role,
-};
-use std::{
-    io::{BufRead, Read, Write},
-    path::{Path, PathBuf},
-};
-use transport::{CaPin, JoinString};
+use common::{Duration, ErrorCode, UserError, limits::JOIN_USES_MAX, session::Role};
+use std::{io::Write, path::PathBuf};
 
 /// Threads that serve connections and decide, at most.
 const WORKERS_MAX: usize = 4;
@@ -27,6 +21,9 @@ const EXAMPLES: &str = "Examples:
   ruche-master serve --data /var/lib/ruche-master --listen 0.0.0.0:7420
   echo 'correct horse' | ruche-master user add ann --role operator --password-stdin --data DIR
   ruche-master join-string --data DIR --host master.example.org:7420
+  ruche-master revoke slave lab-3 --data DIR
+  ruche-master backup --data DIR --to ruche.backup
+  ruche-master restore --data NEWDIR --from ruche.backup
   ruche-master check --data DIR";
 
 /// Accepts clients and slaves, spreads programs over the slaves and keeps the history.
@@ -80,10 +77,63 @@ enum Command {
         #[command(flatten)]
         data: Data,
     },
-    /// Tests the database
+    /// Lets a slave or a user in no more; live connections end at once
+    #[command(
+        subcommand,
+        after_help = "What a revoked slave runs is treated as that of a slave that is away: lost, or tried again where \
+                      that was asked for, when its lease is over. A revoked user is let in again with \
+                      `ruche-master user passwd`."
+    )]
+    Revoke(RevokeCommand),
+    /// Copies database, outputs and certificate authority into one file
+    #[command(
+        after_help = "A running master goes on meanwhile; what was acknowledged before the backup began is in it. \
+                            The file holds the authority's key and everything that was submitted: keep it as secret as \
+                            the data folder."
+    )]
+    Backup {
+        #[command(flatten)]
+        data: Data,
+        /// The new file
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// Replace the file when it is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Makes a new data folder from a backup
+    #[command(
+        after_help = "Programs that had not ended in the backup may have run since. They are lost, or tried again \
+                            where that was asked for, and slaves drop what they hold of the old history. With \
+                            --keep-queue they go on: only right when the old master did not run after the backup was \
+                            made. People log in again, and join strings are made anew."
+    )]
+    Restore {
+        /// The new data folder, empty or missing
+        #[arg(long = "data", value_name = "NEWDIR")]
+        data: PathBuf,
+        /// The backup
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// Go on with what waits and runs: the old master did not run after the backup was made
+        #[arg(long)]
+        keep_queue: bool,
+    },
+    /// Tests database, outputs and audit
     Check {
         #[command(flatten)]
         data: Data,
+    },
+    /// Shows who did or was denied what, oldest first
+    Audit {
+        #[command(flatten)]
+        data: Data,
+        /// Only say whether an entry was changed or removed
+        #[arg(long)]
+        verify: bool,
+        /// As JSON
+        #[arg(long, conflicts_with = "verify")]
+        json: bool,
     },
     /// Prints a completion script for a shell
     Completions {
@@ -147,6 +197,34 @@ enum UserCommand {
         #[command(flatten)]
         data: Data,
     },
+    /// Gives a user another role; the user's logins end
+    Role {
+        /// The name
+        name: String,
+        /// viewer, submitter, operator or admin
+        #[arg(long)]
+        role: Role,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum RevokeCommand {
+    /// A slave; its name is free for another
+    Slave {
+        /// The name
+        name: String,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// A user
+    User {
+        /// The name
+        name: String,
+        #[command(flatten)]
+        data: Data,
+    },
 }
 
 /// The command line, for manual pages and completions.
@@ -173,25 +251,17 @@ pub fn execute(cli: Cli) -> Result<(), UserError> {
             }
             serve(config, until_stdin_closes)
         }
-        Command::User(user) => execute_user(user),
-        Command::JoinString { data, role: _, ttl, uses, host } => join_string(&data.path, ttl, uses, host),
+        Command::User(user) => people::execute(user),
+        Command::JoinString { data, role: _, ttl, uses, host } => people::join_string(&data.path, ttl, uses, host),
         Command::Pin { data } => match ask(&data.path, AdminRequest::Pin)? {
             AdminAnswer::Pin(pin) => print(&pin),
-            other @ (AdminAnswer::Done
-            | AdminAnswer::Invited { .. }
-            | AdminAnswer::Users(_)
-            | AdminAnswer::Checked(_)) => Err(unexpected(&other)),
+            other => Err(unexpected(&other)),
         },
-        Command::Check { data } => match ask(&data.path, AdminRequest::Check)? {
-            AdminAnswer::Checked(problems) if problems.is_empty() => print("the database is sound"),
-            AdminAnswer::Checked(problems) => {
-                let sentence = format!("the database is damaged: {}", problems.join("; "));
-                Err(UserError::new(ErrorCode::StorageFailed, sentence).with_hint("restore the last backup"))
-            }
-            other @ (AdminAnswer::Done | AdminAnswer::Invited { .. } | AdminAnswer::Users(_) | AdminAnswer::Pin(_)) => {
-                Err(unexpected(&other))
-            }
-        },
+        Command::Revoke(revoke) => people::revoke(revoke),
+        Command::Backup { data, to, force } => data::backup(&data.path, &to, force),
+        Command::Restore { data, from, keep_queue } => data::restore(&data, &from, keep_queue),
+        Command::Check { data } => data::check(&data.path),
+        Command::Audit { data, verify, json } => data::audit(&data.path, verify, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "ruche-master", &mut std::io::stdout());
             Ok(())
@@ -243,88 +313,7 @@ fn serve(config: Config, until_stdin_closes: bool) -> Result<(), UserError> {
     result
 }
 
-fn read_password() -> Result<String, UserError> {
-    let mut line = Vec::new();
-    let limit = PASSWORD_BYTES_MAX as u64 + 2;
-    let read = std::io::stdin().lock().take(limit).read_until(b'\n', &mut line);
-    read.map_err(|error| UserError::new(ErrorCode::FileUnreadable, format!("standard input cannot be read: {error}")))?;
-    while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-        line.pop();
-    }
-    let password = String::from_utf8(line)
-        .map_err(|_| UserError::new(ErrorCode::PasswordWeak, "the password is not text").with_hint("use UTF-8"))?;
-    secrets::check_password(&password)?;
-    Ok(password)
-}
-
-fn execute_user(user: UserCommand) -> Result<(), UserError> {
-    match user {
-        UserCommand::Add { name, role, password: _, data } => {
-            check_name("user", &name)?;
-            let hash = secrets::hash_password(&read_password()?)?;
-            let request = AdminRequest::UserAdd { name: name.clone(), role: role.word().to_owned(), hash };
-            ask(&data.path, request)?;
-            print(&format!("added {name} as {role}"))
-        }
-        UserCommand::List { data, json } => match ask(&data.path, AdminRequest::UserList)? {
-            AdminAnswer::Users(users) if json => {
-                let users: Vec<_> = users
-                    .iter()
-                    .map(|user| serde_json::json!({"name": user.name, "role": user.role, "added_at": rfc3339(user.added_at)}))
-                    .collect();
-                print(&serde_json::Value::from(users).to_string())
-            }
-            AdminAnswer::Users(users) => {
-                let widest = users.iter().map(|user| user.name.len()).max().unwrap_or(0);
-                users.iter().try_for_each(|user| print(&format!("{:widest$}  {}", user.name, user.role)))
-            }
-            other @ (AdminAnswer::Done
-            | AdminAnswer::Invited { .. }
-            | AdminAnswer::Pin(_)
-            | AdminAnswer::Checked(_)) => Err(unexpected(&other)),
-        },
-        UserCommand::Passwd { name, password: _, data } => {
-            let hash = secrets::hash_password(&read_password()?)?;
-            ask(&data.path, AdminRequest::UserPasswd { name: name.clone(), hash })?;
-            print(&format!("changed the password of {name}; the user's logins have ended"))
-        }
-        UserCommand::Remove { name, data } => {
-            ask(&data.path, AdminRequest::UserRemove { name: name.clone() })?;
-            print(&format!("removed {name}; the user's logins have ended"))
-        }
-    }
-}
-
-fn rfc3339(micros: u64) -> String {
-    jiff::Timestamp::from_microsecond(i64::try_from(micros).unwrap_or(i64::MAX))
+fn rfc3339(at: common::Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(i64::try_from(at.0).unwrap_or(i64::MAX))
         .map_or_else(|_| String::new(), |at| at.to_string())
-}
-
-fn join_string(data: &Path, ttl: Duration, uses: u32, host: Option<String>) -> Result<(), UserError> {
-    if ttl > JOIN_LIFE_MAX || ttl == Duration::default() {
-        let sentence = format!("a life of {ttl} is outside 1 s to {JOIN_LIFE_MAX}");
-        return Err(UserError::new(ErrorCode::RequestInvalid, sentence));
-    }
-    let secret = secrets::token()?;
-    let expires = Timestamp(transport::clock::now().0.saturating_add(ttl.0));
-    let request = AdminRequest::Invite { hash: secrets::token_hash(&secret), expires, uses };
-    let AdminAnswer::Invited { address, pin } = ask(data, request)? else {
-        return Err(UserError::new(ErrorCode::ProtocolMismatch, "the running master gave another answer"));
-    };
-    let address = host.unwrap_or_else(|| reachable(&address));
-    let pin: CaPin = pin.parse().map_err(|error| {
-        UserError::new(ErrorCode::ProtocolMismatch, format!("the master's pin cannot be read: {error}"))
-    })?;
-    print(&JoinString { address, pin, secret }.to_string())
-}
-
-/// An address that others can use: one that means "everywhere" is replaced by this host's name.
-fn reachable(address: &str) -> String {
-    let port = address.strip_prefix("0.0.0.0:").or_else(|| address.strip_prefix("[::]:"));
-    let Some(port) = port else { return address.to_owned() };
-    let host =
-        nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned());
-    let chosen = format!("{host}:{port}");
-    eprintln!("note: the master listens on every address; slaves are told {chosen} (change it with --host)");
-    chosen
 }
