@@ -9,6 +9,7 @@ pub mod data_folder;
 pub mod event_loop;
 pub mod executor;
 pub mod hollow;
+pub mod journal;
 pub mod languages;
 pub mod session;
 pub mod setup;

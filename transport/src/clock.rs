@@ -2,23 +2,22 @@
 
 use common::{Timestamp, units::BootTime};
 use rustix::time::{ClockId, clock_gettime};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Microseconds that this clock shows; zero for a clock that stands before its epoch.
-fn micros(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    u64::try_from(time.tv_sec).map_or(0, |secs| secs * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000)
-}
-
-/// The wall clock, to show and to store. It may jump.
+/// The wall clock, to show and to store. It may jump. Read through the C library, so that a test can set it for
+/// one process.
 #[must_use]
 pub fn now() -> Timestamp {
-    Timestamp(micros(ClockId::Realtime))
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// The boot-time clock, for leases and deadlines. It never jumps and counts sleep.
 #[must_use]
 pub fn boot_now() -> BootTime {
-    BootTime(micros(ClockId::Boottime))
+    let time = clock_gettime(ClockId::Boottime);
+    let secs = u64::try_from(time.tv_sec).unwrap_or(0);
+    BootTime(secs * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000)
 }
 
 #[cfg(test)]

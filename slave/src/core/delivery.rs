@@ -38,6 +38,11 @@ impl Progress {
 }
 
 impl Streams {
+    /// Streams of which the bytes between two places are kept and nothing is known to be sent.
+    pub(super) fn of_places(places: [(u64, u64); 3]) -> Self {
+        Self(places.map(|(begin, end)| Progress { end, sent: begin, stored: begin, lost: false }))
+    }
+
     /// What was on its way when the connection broke is sent again.
     pub(super) fn rewind(&mut self) {
         for stream in &mut self.0 {

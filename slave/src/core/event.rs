@@ -57,6 +57,10 @@ pub enum Event {
     },
     /// An attempt ended.
     Ended(Box<AttemptEnd>),
+    /// These could not be started, for want of a disk that keeps their start; they are told nowhere yet.
+    NotStarted(Vec<Assignment>),
+    /// Whether the slave can take anything new. What runs is not touched.
+    Fit(bool),
     /// The slave shall stop, in order.
     Stop,
     /// The deadline has come.
@@ -74,6 +78,8 @@ pub enum Action {
     SetLease(BootTime),
     /// The session is of no use: end it and make another.
     Reconnect,
+    /// From now on everything belongs to this epoch of the master's history.
+    RememberEpoch(u32),
     /// Start this attempt.
     Start(Assignment),
     /// Stop this attempt; it ends with an event.
@@ -117,6 +123,19 @@ pub struct Holdings {
     pub running: Vec<(AttemptKey, Timestamp)>,
     /// Attempts that ended and are not acknowledged.
     pub finished: Vec<AttemptKey>,
+    /// The epoch of the master's history that they belong to; 0 when the slave never registered.
+    pub epoch: u32,
+}
+
+/// What an earlier start of the agent left.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Left {
+    /// The epoch of the master's history that it belongs to.
+    pub epoch: u32,
+    /// Attempts that run, since when, and the place after the last byte of each stream.
+    pub running: Vec<(AttemptKey, Timestamp, [u64; 3])>,
+    /// Attempts that ended, with the first kept byte of each stream and the place after its last.
+    pub ended: Vec<(AttemptEnd, [(u64, u64); 3])>,
 }
 
 /// A finished attempt; the bytes of the tails are still in the outputs.

@@ -6,7 +6,7 @@ mod event;
 mod lease;
 mod stopping;
 
-pub use event::{Action, Event, FinishedHead, Holdings, Now};
+pub use event::{Action, Event, FinishedHead, Holdings, Left, Now};
 
 use crate::executor::{AttemptEnd, Stop};
 use common::{
@@ -64,6 +64,10 @@ pub struct Core {
     running: BTreeMap<AttemptKey, Running>,
     ended: BTreeMap<AttemptKey, Ended>,
     session: Session,
+    /// The epoch of the master's history that everything here belongs to.
+    epoch: u32,
+    /// Nothing keeps the slave from starting programs.
+    fit: bool,
     /// Running attempts with output that has not been sent.
     unsent: BTreeSet<AttemptKey>,
     flush_at: Option<BootTime>,
@@ -85,10 +89,25 @@ impl Core {
             running: BTreeMap::new(),
             ended: BTreeMap::new(),
             session: Session::Down,
+            epoch: 0,
+            fit: true,
             unsent: BTreeSet::new(),
             flush_at: None,
             stopping: None,
             actions: Vec::new(),
+        }
+    }
+
+    /// Goes on with what an earlier start of the agent left. To be called before the first event.
+    pub fn restore(&mut self, left: Left) {
+        self.epoch = left.epoch;
+        for (key, started_at, ends) in left.running {
+            let streams = Streams::of_places(ends.map(|end| (0, end)));
+            self.running.insert(key, Running { started_at, started: BootTime(0), streams, discarded: false });
+        }
+        for (end, places) in left.ended {
+            let streams = Streams::of_places(places);
+            self.ended.insert(end.key, Ended { end, streams, reported: false });
         }
     }
 
@@ -109,6 +128,13 @@ impl Core {
                 }
             }
             Event::Ended(end) => self.ended(*end, now),
+            Event::NotStarted(assignments) => {
+                for assignment in assignments.into_iter().rev() {
+                    self.running.remove(&assignment.key);
+                    self.waiting.push_front(assignment);
+                }
+            }
+            Event::Fit(fit) => self.set_fit(fit),
             Event::Stop => self.stop(now),
             Event::Tick => {}
         }
@@ -135,6 +161,7 @@ impl Core {
             waiting: self.waiting.iter().map(|assignment| assignment.key).collect(),
             running: wanted.map(|(key, running)| (*key, running.started_at)).collect(),
             finished: self.ended.keys().copied().collect(),
+            epoch: self.epoch,
         }
     }
 
@@ -185,10 +212,23 @@ impl Core {
                     self.discard(key);
                 }
             }
-            Order::Registered { slots, lease, epoch: _ } => {
+            Order::Registered { slots, lease, epoch } => {
                 self.slots = slots.min(self.slots_max);
-                self.accepted(lease, now);
+                self.accepted(lease, epoch, now);
             }
+        }
+    }
+
+    const fn takes_work(&self) -> bool {
+        self.fit && self.stopping.is_none()
+    }
+
+    /// The master learns the reason with a new registration, and then that nothing is wanted, or that the slave
+    /// is back.
+    fn set_fit(&mut self, fit: bool) {
+        if std::mem::replace(&mut self.fit, fit) != fit && self.session != Session::Down {
+            self.disconnected();
+            self.actions.push(Action::Reconnect);
         }
     }
 
@@ -206,7 +246,7 @@ impl Core {
                 continue;
             }
             // Of one that is being killed nothing will be told, so it must not be waited for.
-            if discarded || self.stopping.is_some() || self.waiting.len() >= WAITING_MAX {
+            if discarded || !self.takes_work() || self.waiting.len() >= WAITING_MAX {
                 refused.push(assignment.key);
             } else {
                 self.waiting.push_back(assignment);
@@ -274,7 +314,7 @@ impl Core {
     /// Starts what waits, as far as there is room.
     fn fill(&mut self, now: Now) {
         let mut started = Vec::new();
-        while self.stopping.is_none()
+        while self.takes_work()
             && !self.lease.is_over(now.boot)
             && self.running.len() < self.slots as usize
             && self.ended.len() < limits::OUTBOX_RESULTS_MAX
@@ -325,9 +365,10 @@ impl Core {
     }
 
     /// The master has taken the registration: everything that is held is told again.
-    fn accepted(&mut self, lease: Duration, now: Now) {
+    fn accepted(&mut self, lease: Duration, epoch: u32, now: Now) {
         let Session::Registering(sent) = self.session else { return };
         self.session = Session::Registered;
+        self.enter_epoch(epoch);
         self.lease_begins(sent, lease, now);
         self.tell_stopping();
         let wanted = self.running.iter().filter(|(_, running)| !running.discarded);
@@ -340,6 +381,23 @@ impl Core {
         for key in self.ended.keys().copied().collect::<Vec<_>>() {
             self.deliver(key, now);
         }
+    }
+
+    /// What belongs to another epoch is wanted by nobody, and its attempts may be numbered like new ones: it goes
+    /// before the new epoch is remembered.
+    fn enter_epoch(&mut self, epoch: u32) {
+        if self.epoch == epoch {
+            return;
+        }
+        if self.epoch != 0 {
+            let Holdings { waiting, running, finished, .. } = self.holdings();
+            let running = running.into_iter().map(|(key, _)| key);
+            for key in waiting.into_iter().chain(running).chain(finished) {
+                self.discard(key);
+            }
+        }
+        self.epoch = epoch;
+        self.actions.push(Action::RememberEpoch(epoch));
     }
 
     fn tick(&mut self, now: Now) {

@@ -38,7 +38,7 @@ impl Core {
     /// Tells the master that nothing more starts here, and gives back what waits. While it cannot be told, it is
     /// kept for the next connection.
     pub(super) fn tell_stopping(&mut self) {
-        if !self.registered() || self.stopping.is_none() {
+        if !self.registered() || self.takes_work() {
             return;
         }
         self.report(Report::Draining);

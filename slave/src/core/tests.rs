@@ -21,6 +21,7 @@ struct Bench {
     /// Heartbeats that were not.
     unanswered: Vec<u64>,
     lease: Option<BootTime>,
+    epoch: u32,
 }
 
 fn key(number: u128) -> AttemptKey {
@@ -45,6 +46,7 @@ impl Bench {
             answers: true,
             unanswered: Vec::new(),
             lease: None,
+            epoch: 0,
         }
     }
 
@@ -69,6 +71,7 @@ impl Bench {
                 Action::Heartbeat(number) if self.answers => self.event(Event::HeartbeatAnswered(number)),
                 Action::Heartbeat(number) => self.unanswered.push(number),
                 Action::SetLease(until) => self.lease = Some(until),
+                Action::RememberEpoch(epoch) => self.epoch = epoch,
                 action => self.actions.push_back(action),
             }
         }
@@ -171,7 +174,7 @@ fn e13_a_result_is_told_again_at_each_connection_until_it_is_acknowledged() {
     bench.ended(1);
     bench.expect_finished(1);
     bench.event(Event::Disconnected);
-    assert_eq!(bench.core.holdings(), Holdings { finished: vec![key(1)], ..Holdings::default() });
+    assert_eq!(bench.core.holdings(), Holdings { finished: vec![key(1)], epoch: 1, ..Holdings::default() });
     bench.register(1);
     bench.expect_finished(1);
     bench.order(Order::Acknowledge(vec![key(1)]));
@@ -270,12 +273,12 @@ fn p3_what_was_started_is_ended_with_the_lease_and_told_at_the_next_connection()
     bench.after(1);
     assert_eq!(bench.next(), Action::Stop(key(2), Stop::LeaseEnded));
     bench.nothing_more();
-    let Holdings { waiting, running, finished } = bench.core.holdings();
+    let Holdings { waiting, running, finished, epoch: _ } = bench.core.holdings();
     assert_eq!((waiting, finished), (vec![], vec![key(1)]), "what never started is given up");
     assert_eq!(running.len(), 1, "it is told of while it is being ended");
     bench.ended(2);
     bench.nothing_more();
-    assert_eq!(bench.core.holdings(), Holdings { finished: vec![key(1), key(2)], ..Holdings::default() });
+    assert_eq!(bench.core.holdings(), Holdings { finished: vec![key(1), key(2)], epoch: 1, ..Holdings::default() });
     bench.register(1);
     bench.expect_finished(1);
     bench.expect_finished(2);
@@ -331,7 +334,7 @@ fn p5_a_slave_that_is_stopped_while_cut_off_keeps_its_results_for_the_delivery_t
     bench.nothing_more();
     bench.after(4_999);
     bench.nothing_more();
-    let expected = Holdings { waiting: vec![key(2)], finished: vec![key(1)], ..Holdings::default() };
+    let expected = Holdings { waiting: vec![key(2)], finished: vec![key(1)], epoch: 1, ..Holdings::default() };
     assert_eq!(bench.core.holdings(), expected);
     bench.register(1);
     assert_eq!(bench.next(), Action::Report(Report::Draining));

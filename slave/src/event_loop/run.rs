@@ -1,12 +1,13 @@
 //! What the loop needs of whatever runs programs: the executor, or something that only pretends.
 
-use crate::executor::{Executor, ExecutorEvent, Stop};
+use crate::executor::{Executor, ExecutorEvent, Sealed, Stop};
 use common::{
     id::AttemptKey,
     message::{Assignment, Stream},
     units::{BootTime, Timestamp},
 };
 use std::{
+    fs::File,
     future::Future,
     io,
     os::fd::AsRawFd,
@@ -52,6 +53,35 @@ pub trait Run {
 
     /// Nothing of this attempt is needed any more.
     fn forget(&mut self, key: AttemptKey);
+
+    /// Takes over programs of an earlier start of the agent that are among these, ends those that are not, and
+    /// answers which of these go on: their ends come as events.
+    fn adopt(&mut self, _started: Vec<(Assignment, Timestamp)>) -> Vec<AttemptKey> {
+        Vec::new()
+    }
+
+    /// Place after the last byte that is kept of a stream.
+    fn end_of(&self, _key: AttemptKey, _stream: Stream) -> u64 {
+        0
+    }
+
+    /// The attempt ended: what finds its output again after a restart, and the files that must be synced for
+    /// that.
+    ///
+    /// # Errors
+    /// When its output cannot be kept.
+    fn seal(&mut self, _key: AttemptKey) -> io::Result<(Vec<u8>, Vec<File>)> {
+        Ok((Vec::new(), Vec::new()))
+    }
+
+    /// Finds the output of an ended attempt again, by what [`Run::seal`] gave; of each stream the place of the
+    /// first kept byte and the place after the last.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    fn restore(&mut self, _key: AttemptKey, _sealed: &[u8]) -> io::Result<[(u64, u64); 3]> {
+        Ok([(0, 0); 3])
+    }
 
     /// Programs may run until then: whoever ends them must do so by itself, even when this process is stopped.
     fn set_lease(&mut self, until: BootTime);
@@ -114,7 +144,32 @@ impl Run for Executor {
         self.outputs().remove(key);
     }
 
-    fn set_lease(&mut self, _until: BootTime) {}
+    fn adopt(&mut self, started: Vec<(Assignment, Timestamp)>) -> Vec<AttemptKey> {
+        self.adopt(started, clock::now)
+    }
+
+    fn end_of(&self, key: AttemptKey, stream: Stream) -> u64 {
+        self.kept().end(key, stream)
+    }
+
+    fn seal(&mut self, key: AttemptKey) -> io::Result<(Vec<u8>, Vec<File>)> {
+        let (sealed, files) = self.outputs().seal(key)?;
+        Ok((common::frame::encode_record(&sealed), files))
+    }
+
+    fn restore(&mut self, key: AttemptKey, sealed: &[u8]) -> io::Result<[(u64, u64); 3]> {
+        if sealed.is_empty() {
+            return Ok([(0, 0); 3]);
+        }
+        let sealed: Sealed = common::frame::decode_record(sealed).map_err(io::Error::other)?;
+        let places = sealed.places();
+        self.outputs().restore(key, sealed)?;
+        Ok(places)
+    }
+
+    fn set_lease(&mut self, until: BootTime) {
+        self.set_lease(until);
+    }
 
     fn shut_down(self) -> io::Result<()> {
         self.shut_down()

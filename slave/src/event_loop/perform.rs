@@ -1,0 +1,218 @@
+//! What follows from events: the journal is written, then things are done and told.
+
+use super::{Announce, BULK_QUEUED_BYTES_MAX, Link, Run, Slave, outgoing::Outgoing};
+use crate::{
+    core::{Action, Event, FinishedHead, Holdings, Now},
+    executor::Stop,
+    journal::KeptEnd,
+};
+use common::{
+    id::AttemptKey,
+    message::{Assignment, Data, Finished, Registration, Report, Status, Stream, Tail},
+};
+use std::collections::{BTreeMap, BTreeSet};
+use transport::{Sender, clock};
+
+impl<A: Announce, R: Run> Slave<A, R> {
+    /// Gives events to the core and performs what follows, reports of one kind together.
+    pub(super) fn handle(&mut self, events: impl IntoIterator<Item = Event>) {
+        let mut actions = Vec::new();
+        for event in events {
+            let now = Now { wall: clock::now(), boot: clock::boot_now(), takes_bulk: self.takes_bulk() };
+            actions.extend(self.core.handle(event, now));
+        }
+        if actions.is_empty() {
+            return;
+        }
+        let not_started = self.note_starts(&mut actions);
+        let mut outgoing = Outgoing::default();
+        for action in actions {
+            self.perform(action, &mut outgoing);
+        }
+        let lost = std::mem::take(&mut outgoing.lost);
+        let messages = outgoing.finish();
+        if !messages.is_empty()
+            && let Some(sender) = self.sender()
+            && let Err(error) = sender.send_all(messages)
+        {
+            // The receiver meets the end next, and everything is told again, a registration too.
+            tracing::debug!(%error, "reports could not be sent");
+        }
+        if !not_started.is_empty() {
+            // Before anything else could start: the slave is not fit, and the core is told so with it.
+            let unfit = self.changed_fitness();
+            self.handle(unfit.into_iter().chain([Event::NotStarted(not_started)]));
+        }
+        if !lost.is_empty() {
+            // A stream is lost once, so this comes to an end.
+            let event = |((key, stream), offset)| Event::OutputLost { key, stream, offset };
+            self.handle(lost.into_iter().map(event).collect::<Vec<_>>());
+        }
+    }
+
+    /// Keeps the ends among these events, before anybody hears of them.
+    pub(super) fn keep_ends(&mut self, events: &[Event]) {
+        let Some(journal) = &mut self.journal else { return };
+        let mut kept = Vec::new();
+        for event in events {
+            let Event::Ended(end) = event else { continue };
+            if !journal.knows(end.key) {
+                continue;
+            }
+            match self.executor.seal(end.key) {
+                Ok((output, files)) => kept.push((KeptEnd::new(end, output), files)),
+                Err(error) => journal.cannot_keep(end.key, &error),
+            }
+        }
+        journal.end(kept);
+    }
+
+    /// Notes what is about to be started. What cannot be noted is taken out of the actions, its report too.
+    fn note_starts(&mut self, actions: &mut Vec<Action>) -> Vec<Assignment> {
+        let Some(journal) = &mut self.journal else { return Vec::new() };
+        let now = clock::now();
+        let started: Vec<_> = actions
+            .iter()
+            .filter_map(
+                |action| if let Action::Start(assignment) = action { Some((assignment.clone(), now)) } else { None },
+            )
+            .collect();
+        if started.is_empty() || journal.start(&started).is_ok() {
+            return Vec::new();
+        }
+        let keys: BTreeSet<AttemptKey> = started.iter().map(|(assignment, _)| assignment.key).collect();
+        actions.retain_mut(|action| {
+            if let Action::Report(Report::Started(started)) = action {
+                started.retain(|(key, _)| !keys.contains(key));
+                return !started.is_empty();
+            }
+            !matches!(action, Action::Start(_))
+        });
+        started.into_iter().map(|(assignment, _)| assignment).collect()
+    }
+
+    /// What the core must be told when the journal took a turn for the worse or the better.
+    pub(super) fn changed_fitness(&mut self) -> Option<Event> {
+        let trouble = self.journal.as_ref().and_then(crate::journal::Journal::trouble);
+        let fit = trouble.is_none();
+        let changed = fit != self.trouble.is_none();
+        self.trouble = trouble;
+        changed.then_some(Event::Fit(fit))
+    }
+
+    fn journal_forget(&mut self, key: AttemptKey) {
+        if let Some(journal) = &mut self.journal {
+            journal.forget(key);
+        }
+    }
+
+    fn registration(&self, holdings: Holdings) -> Registration {
+        let Holdings { waiting, running, finished, epoch } = holdings;
+        let mut registration = Registration { waiting, running, finished, epoch, ..self.template.clone() };
+        if let Some(trouble) = &self.trouble {
+            registration.isolation.summary.push_str(&format!("; takes nothing new: {trouble}"));
+        }
+        registration
+    }
+
+    pub(super) fn sender(&self) -> Option<&Sender> {
+        match &self.link {
+            Link::Connected(connection) => Some(&connection.sender),
+            Link::Resting(_) | Link::Connecting(_) => None,
+        }
+    }
+
+    fn takes_bulk(&self) -> bool {
+        self.sender().is_some_and(|sender| sender.queued_bytes() < BULK_QUEUED_BYTES_MAX)
+    }
+
+    fn perform(&mut self, action: Action, outgoing: &mut Outgoing) {
+        match action {
+            Action::Register(holdings) => {
+                let registration = Box::new(self.registration(holdings));
+                outgoing.push(Status::Report(Report::Register(registration)));
+            }
+            Action::Heartbeat(number) => {
+                // What cannot be sent is not answered: nothing more is to be done.
+                if let Some(Err(error)) = self.sender().map(|sender| sender.heartbeat(number)) {
+                    tracing::debug!(%error, "a heartbeat could not be sent");
+                }
+            }
+            Action::SetLease(until) => self.executor.set_lease(until),
+            Action::Reconnect => {
+                tracing::info!("the connection to the master is made anew");
+                self.rest();
+            }
+            Action::Start(assignment) => self.executor.start(assignment, clock::now()),
+            Action::Stop(key, stop) => {
+                // A new start of the agent shall not take it for one that is wanted.
+                if stop == Stop::Discarded {
+                    self.journal_forget(key);
+                }
+                self.executor.stop(key, stop);
+            }
+            Action::Report(report) => outgoing.report(report),
+            Action::ReportFinished(head) => {
+                let finished = self.finished(head, &outgoing.lost);
+                outgoing.finished(finished);
+            }
+            Action::SendOutput { key, stream, offset, count } => {
+                // What comes after a gap is of no use.
+                if outgoing.lost.contains_key(&(key, stream)) {
+                    return;
+                }
+                match self.read(key, stream, offset, count) {
+                    Some(bytes) => outgoing.push(Data::Output { key, stream, offset, bytes }),
+                    None => drop(outgoing.lost.insert((key, stream), offset)),
+                }
+            }
+            Action::ForgetBefore { key, stream, offset } => self.executor.forget_before(key, stream, offset),
+            Action::Forget(key) => {
+                self.journal_forget(key);
+                self.executor.forget(key);
+            }
+            Action::RememberEpoch(epoch) => {
+                if let Some(journal) = &mut self.journal {
+                    journal.set_epoch(epoch);
+                }
+            }
+            Action::Leave => self.leaving = true,
+        }
+    }
+
+    fn read(&mut self, key: AttemptKey, stream: Stream, offset: u64, count: usize) -> Option<Vec<u8>> {
+        match self.executor.read(key, stream, offset, count) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                tracing::error!(attempt = %key, %error, "output that was kept cannot be read");
+                None
+            }
+        }
+    }
+
+    fn finished(&mut self, head: FinishedHead, lost: &BTreeMap<(AttemptKey, Stream), u64>) -> Finished {
+        let FinishedHead { end, tails } = head;
+        let key = end.key;
+        let mut truncated = end.output_truncated;
+        let mut read = [Tail::default(), Tail::default(), Tail::default()];
+        for ((stream, (offset, count)), tail) in Stream::ALL.into_iter().zip(tails).zip(&mut read) {
+            let (offset, read) = match lost.get(&(key, stream)) {
+                Some(lost) => (*lost, None),
+                None if count == 0 => (offset, Some(Vec::new())),
+                None => (offset, self.read(key, stream, offset, count)),
+            };
+            truncated |= read.is_none();
+            *tail = Tail { offset, bytes: read.unwrap_or_default() };
+        }
+        Finished {
+            key,
+            outcome: end.outcome,
+            started_at: end.started_at,
+            ended_at: end.ended_at,
+            usage: end.usage,
+            tails: read,
+            output_truncated: truncated,
+            last_line: end.last_line,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What an earlier start of the agent left: programs that still run are taken over, results are told again.
+
+use super::{Announce, Run, Slave};
+use crate::{
+    core::Left,
+    executor::AttemptEnd,
+    journal::{Found, Journal, KeptEnd},
+};
+use common::{
+    message::{Assignment, Stream},
+    outcome::Outcome,
+    units::Timestamp,
+    view::Usage,
+};
+use std::collections::BTreeSet;
+use transport::clock;
+
+const MACHINE_RESTARTED: &str = "The machine restarted while it ran.";
+const AGENT_RESTARTED: &str = "The slave's agent was restarted, and the program was not there any more.";
+
+impl<A: Announce, R: Run> Slave<A, R> {
+    /// Goes on where an earlier start of the agent was: to be called before [`Slave::run`].
+    #[must_use]
+    pub fn remembering(mut self, mut journal: Journal, found: Found) -> Self {
+        let Found { same_boot, epoch, started, ended } = found;
+        // After a restart of the machine nothing runs; without a list, what runs all the same is ended.
+        let candidates = if same_boot { started.clone() } else { Vec::new() };
+        let going: BTreeSet<_> = self.executor.adopt(candidates).into_iter().collect();
+        let mut left = Left { epoch, ..Left::default() };
+        let mut gone = Vec::new();
+        for (assignment, at) in started {
+            if going.contains(&assignment.key) {
+                let ends = Stream::ALL.map(|stream| self.executor.end_of(assignment.key, stream));
+                left.running.push((assignment.key, at, ends));
+            } else {
+                let end = lost(&assignment, at, if same_boot { AGENT_RESTARTED } else { MACHINE_RESTARTED });
+                gone.push((KeptEnd::new(&end, Vec::new()), Vec::new()));
+                left.ended.push((end, [(0, 0); 3]));
+            }
+        }
+        for kept in ended {
+            let (mut end, output) = kept.into_parts();
+            let places = match self.executor.restore(end.key, &output) {
+                Ok(places) => places,
+                Err(error) => {
+                    tracing::error!(attempt = %end.key, %error, "the output of a result cannot be read any more");
+                    end.output_truncated = true;
+                    [(0, 0); 3]
+                }
+            };
+            left.ended.push((end, places));
+        }
+        if !(left.running.is_empty() && left.ended.is_empty()) {
+            let (running, results, lost) = (left.running.len(), left.ended.len(), gone.len());
+            tracing::info!(running, results, lost, "going on with what an earlier start left");
+        }
+        journal.end(gone);
+        self.template.instance = journal.instance();
+        self.core.restore(left);
+        self.journal = Some(journal);
+        self
+    }
+}
+
+fn lost(assignment: &Assignment, started_at: Timestamp, detail: &str) -> AttemptEnd {
+    AttemptEnd {
+        key: assignment.key,
+        outcome: Outcome::Lost { detail: detail.to_owned() },
+        started_at: Some(started_at),
+        ended_at: clock::now().max(started_at),
+        usage: Usage::default(),
+        output_truncated: false,
+        last_line: String::new(),
+    }
+}
