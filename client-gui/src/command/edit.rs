@@ -37,7 +37,10 @@ impl Edit {
 
     pub(super) fn enabled(&self, situation: &Situation) -> Able {
         match self {
-            Self::Run => situation.may_submit().and(need(situation.runnable, "write a program first")),
+            Self::Run => situation
+                .may_submit()
+                .and(need(!situation.submitting, "it is on its way"))
+                .and(need(situation.runnable, "write a program first")),
             Self::CloseTab => need(situation.tabs > 0, "no tab is open"),
             Self::NewTab | Self::Template(_) => Ok(()),
         }

@@ -73,6 +73,8 @@ pub struct Situation {
     pub detail: bool,
     /// Whether the open tab has something to run.
     pub runnable: bool,
+    /// Whether it was submitted and is not acknowledged yet.
+    pub submitting: bool,
     /// Open tabs.
     pub tabs: usize,
 }

@@ -45,6 +45,7 @@ pub fn situation(state: &AppState, mirror: &Mirror) -> Situation {
         output: shown_output(state).is_some(),
         detail,
         runnable: state.submit.tab().is_some_and(crate::editing::EditorTab::runnable),
+        submitting: state.submit.tab().is_some_and(|tab| matches!(tab.run, Run::Submitting(_))),
         tabs: state.submit.tabs.len(),
     }
 }

@@ -22,6 +22,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+/// So many copies keep the demonstration busy once.
+const BUSY_COPIES: u32 = 1_000;
+
 /// The scripted master. Cheap to clone: clones are the same one.
 #[derive(Clone)]
 pub struct Demo(Rc<RefCell<Script>>);
@@ -124,6 +127,10 @@ impl Backend for Demo {
     fn submit(&self, spec: ProgramSpec, count: u32) -> Submitting {
         let demo = self.clone();
         let mut busy: Option<Busy> = None;
+        // So that whoever works on the interface can see it.
+        if count >= BUSY_COPIES {
+            demo.be_busy(1);
+        }
         Submitting::new(move || {
             let mut state = demo.0.borrow_mut();
             if let Some(busy) = busy.as_ref().filter(|busy| busy.retry_at > state.now()) {
