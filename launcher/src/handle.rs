@@ -1,25 +1,107 @@
-//! The agent's side: starts the launcher and asks it for keepers.
+//! The agent's side: starts the launcher or takes over the one that an earlier agent left, and asks it for keepers.
 
 use crate::{
     SUBCOMMAND, Socket, best_effort,
-    protocol::{FromLauncher, KeeperConfig, ToLauncher},
+    protocol::{FromKeeper, FromLauncher, KeeperConfig, KeeperState, PROTOCOL, ToKeeper, ToLauncher},
     socket::Wait,
 };
+use common::units::BootTime;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket},
+};
 use std::{
+    fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
     process::{Child, Command, Stdio},
 };
+
+/// Where the launcher listens for the next agent, in the data folder.
+const SOCKET: &str = "launcher.sock";
+/// A launcher or keeper that does not answer for this long is stuck.
+const ANSWER_MILLIS_MAX: u16 = 10_000;
 
 /// A running launcher. When it is dropped, the launcher ends with everything that it started.
 #[derive(Debug)]
 pub struct Launcher {
     socket: Option<Socket>,
-    process: Child,
+    /// None when an earlier agent started it.
+    process: Option<Child>,
+    keep_running: bool,
+}
+
+/// What an earlier agent left with its launcher.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What it asked the launcher to keep.
+    pub keep: Vec<u8>,
+    /// The descriptor that came with it.
+    pub held: Option<OwnedFd>,
+    /// Its keepers.
+    pub keepers: Vec<FoundKeeper>,
+}
+
+/// A keeper that an earlier agent started.
+#[derive(Debug)]
+pub struct FoundKeeper {
+    /// Its slot, user and groups.
+    pub config: KeeperConfig,
+    /// The agent's end.
+    pub socket: Socket,
+    /// What it holds.
+    pub state: KeeperState,
+    /// The working folder, then the reading ends of the pipes, for a program that runs or ended.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 impl Launcher {
+    /// Takes over the launcher that an earlier agent left in this data folder; none when there is none. One of
+    /// another release is told to end, with what it runs.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub fn find(data: &Path) -> io::Result<Option<(Self, Found)>> {
+        let Some(fd) = call(data)? else { return Ok(None) };
+        let mut launcher = Self { socket: Some(fd.into()), process: None, keep_running: false };
+        match launcher.adopt() {
+            Ok(Some(found)) => Ok(Some((launcher, found))),
+            Ok(None) => {
+                launcher.stop()?;
+                Ok(None)
+            }
+            // It was about to end, and a new one takes its place.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn adopt(&mut self) -> io::Result<Option<Found>> {
+        self.socket()?.send(&ToLauncher::Adopt { protocol: PROTOCOL }, &[])?;
+        let mut found = Found::default();
+        loop {
+            let socket = self.socket.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+            let received = answer::<FromLauncher>(socket)?;
+            let mut descriptors = received.descriptors;
+            match received.message {
+                FromLauncher::OtherProtocol { .. } => return Ok(None),
+                FromLauncher::Keeper(config) => {
+                    let Some(fd) = descriptors.pop() else { continue };
+                    // One that died meanwhile: the launcher tells of it next.
+                    if let Ok(keeper) = ask(config, fd.into()) {
+                        found.keepers.push(keeper);
+                    }
+                }
+                FromLauncher::Adopted { keep } => {
+                    found.keep = keep;
+                    found.held = descriptors.pop();
+                    return Ok(Some(found));
+                }
+                FromLauncher::KeeperEnded { .. } => {}
+            }
+        }
+    }
+
     /// Starts this same program again as a launcher. Call it before there is any thread.
     ///
     /// # Errors
@@ -40,7 +122,35 @@ impl Launcher {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .spawn()?;
-        Ok(Self { socket: Some(ours), process })
+        Ok(Self { socket: Some(ours), process: Some(process), keep_running: false })
+    }
+
+    /// From now on the launcher outlives this process, until the lease ends: the next agent of this data folder finds
+    /// it, and is given `keep` and `held`.
+    ///
+    /// # Errors
+    /// When the socket cannot be made in the data folder.
+    pub fn outlive(&self, data: &Path, keep: Vec<u8>, held: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let folder = File::open(data)?;
+        match nix::unistd::unlinkat(&folder, SOCKET, nix::unistd::UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(nix::errno::Errno::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        bind(listener.as_raw_fd(), &address(&folder)?)?;
+        // Programs may enter the data folder; nobody but this user may call.
+        std::fs::set_permissions(data.join(SOCKET), std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        listen(&listener, Backlog::new(4)?)?;
+        let descriptors: Vec<_> = std::iter::once(listener.as_fd()).chain(held).collect();
+        self.socket()?.send(&ToLauncher::Listen { keep }, &descriptors)
+    }
+
+    /// Programs may run until then, whatever becomes of this process.
+    ///
+    /// # Errors
+    /// When the launcher is gone.
+    pub fn set_lease(&self, until: BootTime) -> io::Result<()> {
+        self.socket()?.send(&ToLauncher::Lease { until: until.0 }, &[])
     }
 
     /// Asks for a keeper. It says [`crate::protocol::FromKeeper::Ready`] on the socket when it is there.
@@ -49,7 +159,7 @@ impl Launcher {
     /// When the launcher is gone.
     pub fn keeper(&self, config: KeeperConfig) -> io::Result<Socket> {
         let (ours, theirs) = Socket::pair()?;
-        self.socket()?.send(&ToLauncher::NewKeeper(config), &[theirs.as_fd()])?;
+        self.socket()?.send(&ToLauncher::NewKeeper(config), &[theirs.as_fd(), ours.as_fd()])?;
         Ok(ours)
     }
 
@@ -79,20 +189,73 @@ impl Launcher {
     /// # Errors
     /// When it cannot be waited for.
     pub fn stop(&mut self) -> io::Result<()> {
-        self.socket = None;
-        self.process.wait().map(drop)
+        let Some(mut socket) = self.socket.take() else { return Ok(()) };
+        best_effort(socket.send(&ToLauncher::Stop, &[]));
+        match &mut self.process {
+            Some(process) => process.wait().map(drop),
+            // It closes its end when it ends.
+            None => {
+                while socket.receive::<FromLauncher>(Wait::Yes).is_ok() {}
+                Ok(())
+            }
+        }
     }
 
-    /// The launcher's process.
+    /// Leaves the launcher to the next agent: nothing ends.
+    pub fn leave(mut self) {
+        self.keep_running = true;
+    }
+
+    /// The launcher's process, when this process started it.
     #[must_use]
-    pub fn process_id(&self) -> u32 {
-        self.process.id()
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
     }
 }
 
 impl Drop for Launcher {
     fn drop(&mut self) {
-        // Nothing can be done about a launcher that cannot be waited for.
-        best_effort(self.stop());
+        if !self.keep_running {
+            // Nothing can be done about a launcher that cannot be waited for.
+            best_effort(self.stop());
+        }
+    }
+}
+
+/// A connection to the launcher of this data folder; none when there is none.
+fn call(data: &Path) -> io::Result<Option<OwnedFd>> {
+    let folder = File::open(data)?;
+    let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+    match connect(fd.as_raw_fd(), &address(&folder)?) {
+        Ok(()) => Ok(Some(fd)),
+        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ECONNREFUSED) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// By way of the folder's descriptor: the path itself may be longer than such an address takes.
+fn address(folder: &File) -> io::Result<UnixAddr> {
+    Ok(UnixAddr::new(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()).as_str())?)
+}
+
+/// The next message, waited for no longer than anything healthy takes.
+fn answer<M: serde::de::DeserializeOwned>(socket: &mut Socket) -> io::Result<crate::Received<M>> {
+    let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    while let Err(error) = poll(&mut ready, PollTimeout::from(ANSWER_MILLIS_MAX)) {
+        if error != nix::errno::Errno::EINTR {
+            return Err(error.into());
+        }
+    }
+    socket.receive(Wait::No)?.ok_or_else(|| io::ErrorKind::TimedOut.into())
+}
+
+/// What a keeper holds. What it said to the agent before this one is said again by its answer.
+fn ask(config: KeeperConfig, mut socket: Socket) -> io::Result<FoundKeeper> {
+    socket.send(&ToKeeper::Tell, &[])?;
+    loop {
+        let received = answer::<FromKeeper>(&mut socket)?;
+        if let FromKeeper::State(state) = received.message {
+            return Ok(FoundKeeper { config, socket, state, descriptors: received.descriptors });
+        }
     }
 }

@@ -14,7 +14,7 @@ mod socket;
 mod spawn;
 pub mod tree;
 
-pub use handle::Launcher;
+pub use handle::{Found, FoundKeeper, Launcher};
 pub use serve::serve;
 pub use socket::{Received, Socket, Wait};
 

@@ -5,16 +5,51 @@ use common::units::{ByteSize, Duration};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// Changes with every change of these messages: an agent takes over a launcher only when both speak the same. The
+/// first two of [`ToLauncher`] and the first of [`FromLauncher`] stay what they are for ever.
+pub const PROTOCOL: u32 = 1;
+
 /// Agent to launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToLauncher {
-    /// Fork a keeper; its end of a socket pair comes along.
+    /// An agent that follows another: answered by [`FromLauncher::Keeper`] for each keeper, then by
+    /// [`FromLauncher::Adopted`].
+    Adopt {
+        /// What it speaks.
+        protocol: u32,
+    },
+    /// End everything now.
+    Stop,
+    /// Outlive the agent: the listening socket that the next one will call comes along, and a descriptor to hold for
+    /// it, or none.
+    Listen {
+        /// What the next agent is told.
+        keep: Vec<u8>,
+    },
+    /// Fork a keeper; its end of a socket pair comes along, and the agent's own end for the next agent.
     NewKeeper(KeeperConfig),
+    /// Programs may run until then, whatever becomes of the agent.
+    Lease {
+        /// Microseconds on the clock that does not stop while the machine sleeps.
+        until: u64,
+    },
 }
 
 /// Launcher to agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromLauncher {
+    /// It speaks something else than the agent that wants to take over.
+    OtherProtocol {
+        /// What it speaks.
+        protocol: u32,
+    },
+    /// A keeper that an earlier agent started; its socket comes along.
+    Keeper(KeeperConfig),
+    /// These were all; the held descriptor comes along, when there is one.
+    Adopted {
+        /// As the earlier agent gave it.
+        keep: Vec<u8>,
+    },
     /// This keeper is gone and so is all that it started; the slot may have a new one.
     KeeperEnded {
         /// Its slot.
@@ -126,10 +161,16 @@ pub struct StepLimits {
     pub file_size: ByteSize,
 }
 
-/// One program to start. Descriptors come along: working folder, standard output, standard error and,
-/// when `stdin` says so, standard input.
+/// One program to start. Descriptors come along: working folder, standard output, standard error,
+/// standard input when `stdin` says so, and the reading ends of the pipes, which the keeper holds for an agent that
+/// may follow this one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Step {
+    /// What the agent knows it by; told again by [`FromKeeper::State`].
+    #[serde(with = "serde_bytes")]
+    pub tag: Vec<u8>,
+    /// It must not be started later than this, in microseconds on the same clock.
+    pub lease_until: Option<u64>,
     /// Paths to try in this order, as execvp does.
     pub candidates: Strings,
     /// Arguments, the program's name first.
@@ -151,9 +192,39 @@ pub enum ToKeeper {
     Cancel {
         /// Time between the two.
         grace: Duration,
+        /// Why, as the agent wants to know it again.
+        note: Vec<u8>,
     },
     /// The whole tree's end now.
-    Kill,
+    Kill {
+        /// Why, as the agent wants to know it again.
+        note: Vec<u8>,
+    },
+    /// Say what is the matter: for an agent that follows another. Answered by [`FromKeeper::State`].
+    Tell,
+}
+
+/// What a keeper holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeeperState {
+    /// It has not run anything yet.
+    Idle,
+    /// It runs this; working folder and reading ends come along.
+    Running {
+        /// The step's tag.
+        tag: Vec<u8>,
+        /// Why it is being ended; empty when it is not.
+        note: Vec<u8>,
+    },
+    /// The last one ended like this; working folder and reading ends come along.
+    Ended {
+        /// The step's tag.
+        tag: Vec<u8>,
+        /// Why it was ended; empty when it was not.
+        note: Vec<u8>,
+        /// What the agent was told, or would have been.
+        report: Box<FromKeeper>,
+    },
 }
 
 /// Keeper to agent.
@@ -168,11 +239,15 @@ pub enum FromKeeper {
     Ended(Ended),
     /// The program could not be started.
     NotStarted(NotStarted),
+    /// Answer to [`ToKeeper::Tell`].
+    State(KeeperState),
 }
 
 /// What was being done when a start failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StartStep {
+    /// The lease had ended.
+    Lease,
     /// Making the process.
     Clone,
     /// A process group of its own.
@@ -228,6 +303,8 @@ pub enum Cause {
     FileSize,
     /// The agent said so.
     Ordered,
+    /// The slave was cut off from its master for too long.
+    LeaseEnded,
 }
 
 /// How a program ended.

@@ -2,16 +2,20 @@
 
 use crate::{
     Socket, best_effort, keeper,
-    protocol::{FromLauncher, GroupVersion, KeeperConfig, ToLauncher},
+    protocol::{FromLauncher, GroupVersion, KeeperConfig, PROTOCOL, ToLauncher},
     socket::Wait,
     tree,
 };
+use common::units::BootTime;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         prctl,
-        signal::{SigSet, SigmaskHow, Signal, sigprocmask},
+        signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
+        socket::{SockFlag, accept4, getsockopt, sockopt::PeerCredentials},
+        time::{TimeSpec, TimeValLike},
+        timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{ForkResult, Pid, fork},
@@ -24,8 +28,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// After the agent has gone, keepers have this long to end their programs.
+/// When everything ends, keepers have this long to end their programs.
 const KEEPERS_END_MAX: Duration = Duration::from_secs(10);
+/// How long an agent that never had a lease may be gone before everything ends.
+const AGENT_GONE_MAX: Duration = Duration::from_secs(30);
 
 /// Serves the agent on standard input until it closes its end. The process must have one thread.
 #[must_use]
@@ -43,16 +49,30 @@ pub fn serve() -> std::process::ExitCode {
 }
 
 struct Server {
-    socket: Socket,
+    agent: Option<Socket>,
+    /// Where the next agent calls; none while this launcher ends with its agent.
+    listener: Option<OwnedFd>,
+    /// What the next agent is given.
+    keep: Vec<u8>,
+    held: Option<OwnedFd>,
+    /// Rings when the lease ends, or when no agent came back.
+    timer: TimerFd,
+    lease_until: Option<BootTime>,
     signals: SignalFd,
-    keepers: BTreeMap<i32, KeeperConfig>,
+    keepers: BTreeMap<i32, Kept>,
     /// Base groups of all keepers there ever were.
     bases: BTreeSet<PathBuf>,
 }
 
+/// A keeper, with the agent's end of its socket: as long as it is held, the keeper does not notice that an agent goes.
+struct Kept {
+    config: KeeperConfig,
+    agents_end: Option<OwnedFd>,
+}
+
 impl Server {
     fn new() -> io::Result<Self> {
-        let socket = take_standard_input()?;
+        let agent = take_standard_input()?;
         // Out of the terminal's and the agent's process group: `^C` is the agent's to handle.
         best_effort(nix::unistd::setsid());
         prctl::set_child_subreaper(true)?;
@@ -66,52 +86,163 @@ impl Server {
         let mut ended = SigSet::empty();
         ended.add(Signal::SIGCHLD);
         let signals = SignalFd::with_flags(&ended, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { socket, signals, keepers: BTreeMap::new(), bases: BTreeSet::new() })
+        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        Ok(Self {
+            agent: Some(agent),
+            listener: None,
+            keep: Vec::new(),
+            held: None,
+            timer,
+            lease_until: None,
+            signals,
+            keepers: BTreeMap::new(),
+            bases: BTreeSet::new(),
+        })
     }
 
     fn run(&mut self) -> io::Result<()> {
         loop {
-            let mut ready = [
-                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            ];
-            match poll(&mut ready, PollTimeout::NONE) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if ready[1].any() == Some(true) {
+            let [signalled, rung, called] = self.wait()?;
+            if signalled {
                 while self.signals.read_signal()?.is_some() {}
                 self.reap()?;
             }
-            match self.socket.receive::<ToLauncher>(Wait::No) {
-                Ok(None) => {}
-                Ok(Some(received)) => match received.message {
-                    ToLauncher::NewKeeper(config) => self.start_keeper(config, received.descriptors)?,
-                },
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
-                Err(_) => return self.finish(),
+            // Before the timer: the agent may just have got a longer lease.
+            if self.agent.is_some() && !self.hear_agent()? {
+                return self.finish();
+            }
+            if rung && self.timer_rang()? {
+                return self.finish();
+            }
+            if called {
+                self.take_call();
+            }
+            if self.agent.is_none() && self.keepers.is_empty() {
+                return self.finish();
             }
         }
     }
 
-    fn start_keeper(&mut self, config: KeeperConfig, mut descriptors: Vec<OwnedFd>) -> io::Result<()> {
-        let Some(theirs) = descriptors.pop() else { return Ok(()) };
+    /// Waits for something to happen: a signal, the timer, a call of an agent.
+    fn wait(&self) -> io::Result<[bool; 3]> {
+        let mut ready = vec![
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
+        ];
+        // One agent at a time.
+        let next = self.agent.as_ref().map(AsFd::as_fd).or_else(|| self.listener.as_ref().map(AsFd::as_fd));
+        ready.extend(next.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        match poll(&mut ready, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_ready = |place: usize| ready.get(place).and_then(PollFd::any).unwrap_or(false);
+        Ok([is_ready(0), is_ready(1), is_ready(2) && self.agent.is_none()])
+    }
+
+    /// Everything that the agent has said. False when everything shall end.
+    fn hear_agent(&mut self) -> io::Result<bool> {
+        while let Some(agent) = &mut self.agent {
+            match agent.receive::<ToLauncher>(Wait::No) {
+                Ok(None) => return Ok(true),
+                Ok(Some(received)) => match received.message {
+                    ToLauncher::NewKeeper(config) => self.start_keeper(config, received.descriptors)?,
+                    ToLauncher::Lease { until } => {
+                        self.lease_until = Some(BootTime(until));
+                        self.ring_at(BootTime(until))?;
+                    }
+                    ToLauncher::Listen { keep } => {
+                        let mut descriptors = received.descriptors.into_iter();
+                        self.keep = keep;
+                        self.listener = descriptors.next();
+                        self.held = descriptors.next();
+                    }
+                    ToLauncher::Adopt { protocol } => self.hand_over(protocol),
+                    ToLauncher::Stop => return Ok(false),
+                },
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+                Err(_) => {
+                    self.agent = None;
+                    if self.listener.is_none() {
+                        return Ok(false);
+                    }
+                    let soon = boot_now().0.saturating_add(micros(AGENT_GONE_MAX));
+                    self.ring_at(self.lease_until.unwrap_or(BootTime(soon)))?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn ring_at(&self, at: BootTime) -> io::Result<()> {
+        // Zero would switch it off.
+        let at = TimeSpec::microseconds(i64::try_from(at.0.max(1)).unwrap_or(i64::MAX));
+        Ok(self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
+    }
+
+    /// The lease is over: programs end, whether the agent is there, stopped or gone. True when it is gone: then
+    /// everything ends.
+    fn timer_rang(&mut self) -> io::Result<bool> {
+        if self.lease_until.is_some_and(|until| boot_now() < until) {
+            return Ok(false);
+        }
+        match self.timer.wait() {
+            Ok(()) | Err(nix::errno::Errno::EAGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.lease_until = None;
+        for keeper in self.keepers.keys() {
+            best_effort(kill(Pid::from_raw(*keeper), Signal::SIGUSR2));
+        }
+        Ok(self.agent.is_none())
+    }
+
+    /// The next agent calls. Anybody but this user is sent away.
+    fn take_call(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        let Ok(raw) = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) else { return };
+        // SAFETY: accept4 has just made this descriptor for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+        if getsockopt(&fd, PeerCredentials).is_ok_and(|peer| peer.uid() == nix::unistd::geteuid().as_raw()) {
+            self.agent = Some(fd.into());
+        }
+    }
+
+    /// Gives the next agent all that the one before it had.
+    fn hand_over(&self, protocol: u32) {
+        let Some(agent) = &self.agent else { return };
+        if protocol != PROTOCOL {
+            return best_effort(agent.send(&FromLauncher::OtherProtocol { protocol: PROTOCOL }, &[]));
+        }
+        for keeper in self.keepers.values() {
+            if let Some(end) = &keeper.agents_end {
+                best_effort(agent.send(&FromLauncher::Keeper(keeper.config.clone()), &[end.as_fd()]));
+            }
+        }
+        let held: Vec<_> = self.held.iter().map(AsFd::as_fd).collect();
+        best_effort(agent.send(&FromLauncher::Adopted { keep: self.keep.clone() }, &held));
+    }
+
+    fn start_keeper(&mut self, config: KeeperConfig, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        let mut descriptors = descriptors.into_iter();
+        let Some(theirs) = descriptors.next() else { return Ok(()) };
         let launcher = nix::unistd::getpid();
         // SAFETY: this process has one thread, so the child may do what it likes.
         match unsafe { fork() } {
             Ok(ForkResult::Child) => {
-                // The launcher's own descriptors must not live on in a keeper: the agent would wait for
-                // their end in vain.
-                let socket = std::mem::replace(&mut self.socket, theirs.into());
-                drop(socket);
-                let ours = duplicate(&self.socket)?;
+                // The launcher's own descriptors must not live on in a keeper: others would wait for their end in
+                // vain.
+                drop(descriptors);
+                drop((self.agent.take(), self.listener.take(), self.held.take()));
+                self.keepers.clear();
+                let ours = duplicate(&theirs.into())?;
                 keeper::run(ours, &config, launcher)
             }
             Ok(ForkResult::Parent { child }) => {
                 let groups = &config.groups;
                 let folders = [&groups.memory, &groups.processes, &groups.cpu].into_iter().flatten();
                 self.bases.extend(folders.filter_map(|folder| folder.parent().map(PathBuf::from)));
-                self.keepers.insert(child.as_raw(), config);
+                self.keepers.insert(child.as_raw(), Kept { config, agents_end: descriptors.next() });
                 Ok(())
             }
             Err(error) => {
@@ -122,8 +253,10 @@ impl Server {
     }
 
     fn tell_ended(&self, slot: u32, reason: String) {
-        // When the agent is gone, the loop meets the closed socket next.
-        best_effort(self.socket.send(&FromLauncher::KeeperEnded { slot, reason }, &[]));
+        // Without an agent nobody has to know: the next one does not find the keeper.
+        if let Some(agent) = &self.agent {
+            best_effort(agent.send(&FromLauncher::KeeperEnded { slot, reason }, &[]));
+        }
     }
 
     /// Takes note of keepers that ended, and ends what they left behind.
@@ -131,8 +264,8 @@ impl Server {
         let mut ended = Vec::new();
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
             let Some(pid) = status.pid() else { break };
-            if let Some(config) = self.keepers.remove(&pid.as_raw()) {
-                ended.push((config, how(&status)));
+            if let Some(keeper) = self.keepers.remove(&pid.as_raw()) {
+                ended.push((keeper.config, how(&status)));
             }
         }
         for (config, reason) in ended {
@@ -163,8 +296,12 @@ impl Server {
         }
     }
 
-    /// The agent has gone. The keepers see the same on their own sockets and end their programs.
+    /// The end: each keeper ends its program and itself.
     fn finish(&mut self) -> io::Result<()> {
+        self.listener = None;
+        for keeper in self.keepers.keys() {
+            best_effort(kill(Pid::from_raw(*keeper), Signal::SIGUSR1));
+        }
         let deadline = Instant::now() + KEEPERS_END_MAX;
         while !self.keepers.is_empty() && Instant::now() < deadline {
             let mut ready = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
@@ -175,6 +312,17 @@ impl Server {
         remove_bases(&self.bases);
         Ok(())
     }
+}
+
+/// The clock of leases, which does not stop while the machine sleeps.
+pub(crate) fn boot_now() -> BootTime {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    // A clock that cannot be read says that every lease is over.
+    BootTime(now.map_or(u64::MAX, micros))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn how(status: &WaitStatus) -> String {

@@ -75,6 +75,26 @@ pub fn descendants(pid: i32) -> BTreeSet<i32> {
     all
 }
 
+/// Kills every process of this machine that was started with a variable that begins like this: the last resort for
+/// programs whose keeper was killed. What it forked has it as well, unless it took it out of its environment.
+pub fn kill_marked(variable: &[u8]) {
+    for _ in 0..STOP_PASSES_MAX {
+        let Ok(entries) = fs::read_dir("/proc") else { return };
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let marked = |pid: &i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(variable))
+        };
+        let found: Vec<i32> = pids.filter(marked).collect();
+        if found.is_empty() {
+            return;
+        }
+        for pid in found {
+            best_effort(kill(Pid::from_raw(pid), Signal::SIGKILL));
+        }
+    }
+}
+
 /// Kills all that descend from a process. They are stopped first, so that a tree that forks all the time
 /// stands still to be killed.
 pub fn kill_descendants_of(pid: i32) {

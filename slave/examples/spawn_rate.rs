@@ -54,9 +54,9 @@ fn through_executor(slave: &std::path::Path, count: usize, slots: usize) -> anyh
         program_path: vec!["/usr/bin".into(), "/bin".into()],
         work: WorkRoot::prepare(data.path(), is_root.then_some(1_700_000_000), "bench")?,
         groups: Base::prepare(&format!("ruche-bench-{}", std::process::id())),
-        outputs: Outputs::new(data.path().join("spool"))?,
+        outputs: Outputs::new(data.path())?,
     };
-    let mut executor = Executor::new(Launcher::start_program(slave)?, setup)?;
+    let mut executor = Executor::new(Launcher::start_program(slave)?, setup, Vec::new())?;
     let spec = Arc::new(ProgramSpec::new("true", Work::Command { command: "/bin/true".into() }));
     let now = || Timestamp(1);
     let (mut started, mut ended) = (0, 0);

@@ -7,7 +7,10 @@ use std::{
     fs::{DirBuilder, File, OpenOptions},
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -97,6 +100,21 @@ impl UserRange {
         }
         Err(unavailable("another slave of this machine uses the users that programs would run as".to_owned())
             .with_hint("give each slave its own `program_uid_base`"))
+    }
+}
+
+impl UserRange {
+    /// What a launcher must keep so that the next agent of this slave has the same range, and nobody else meanwhile.
+    #[must_use]
+    pub fn to_keep(&self) -> (Vec<u8>, Option<BorrowedFd<'_>>) {
+        (self.base.to_be_bytes().to_vec(), self._lock.as_ref().map(AsFd::as_fd))
+    }
+
+    /// The range that an agent before this one left with the launcher; none when it had none.
+    #[must_use]
+    pub fn kept(keep: &[u8], held: Option<OwnedFd>) -> Option<Self> {
+        let base = u32::from_be_bytes(keep.try_into().ok()?);
+        Some(Self { base, _lock: held.map(File::from) })
     }
 }
 

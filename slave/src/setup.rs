@@ -31,23 +31,43 @@ pub fn prepare(config: &Config, data: &DataFolder) -> Result<Ready, UserError> {
     };
     let table = languages::table(config.languages.as_deref())?;
     let is_root = rustix::process::geteuid().is_root();
-    let users = if is_root { Some(UserRange::take(config.program_uid_base)?) } else { None };
-    let id = data.id();
+    let base_name = format!("ruche-{}", data.id());
+    let found = Launcher::find(data.path()).map_err(|error| unavailable("the launcher", error))?;
+    // Programs of an agent before this one run on: their users stay taken, and their groups as they are.
+    let is_first = found.is_none();
+    let (launcher, users, keepers) = match found {
+        Some((launcher, found)) => {
+            tracing::info!(slots = found.keepers.len(), "taking over what the agent before this one left");
+            (launcher, UserRange::kept(&found.keep, found.held), found.keepers)
+        }
+        None => {
+            let users = if is_root { Some(UserRange::take(config.program_uid_base)?) } else { None };
+            let launcher = Launcher::start().map_err(|error| unavailable("the launcher", error))?;
+            let (keep, held) = users.as_ref().map(UserRange::to_keep).unwrap_or_default();
+            launcher.outlive(data.path(), keep, held).map_err(|error| unavailable("the launcher's socket", error))?;
+            (launcher, users, Vec::new())
+        }
+    };
     let groups = match config.memory {
-        Memory::Auto => Base::prepare(&format!("ruche-{id}")),
+        Memory::Auto if keepers.is_empty() => Base::prepare(&base_name),
+        Memory::Auto => Base::reuse(&base_name),
         Memory::Watch => Base::none("the configuration says `memory = \"watch\"`"),
     };
-    let launcher = Launcher::start().map_err(|error| unavailable("the launcher", error))?;
     let base = users.as_ref().map(|users| users.base);
-    let work = WorkRoot::prepare(data.path(), base, &id).map_err(|error| unavailable("working folders", error))?;
+    let work =
+        WorkRoot::prepare(data.path(), base, &data.id()).map_err(|error| unavailable("working folders", error))?;
     if !work.moved.is_empty() {
         tracing::info!("{}", work.moved);
     }
+    if is_first {
+        // Agent, launcher and keepers may have been killed together: no program of theirs goes on unwatched.
+        launcher::tree::kill_marked(&work.mark());
+    }
     let isolation = isolation(&groups, base);
     let uid = work.probe_uid();
-    let outputs = Outputs::new(data.path().join("spool")).map_err(|error| unavailable("the output folder", error))?;
+    let outputs = Outputs::new(data.path()).map_err(|error| unavailable("the output folders", error))?;
     let setup = Setup { program_path: config.program_path.clone(), work, groups, outputs };
-    let mut executor = Executor::new(launcher, setup).map_err(|error| unavailable("the executor", error))?;
+    let mut executor = Executor::new(launcher, setup, keepers).map_err(|error| unavailable("the executor", error))?;
     let cache = data.path().join("languages.json");
     let slots = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1));
     let found = languages::find_all(table, &mut executor, slots, &config.program_path, uid, &cache)

@@ -42,6 +42,31 @@ impl Base {
         }
     }
 
+    /// The base group `name` as an earlier run made it, whose keepers live in it still.
+    #[must_use]
+    pub fn reuse(name: &str) -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let mounts = Mounts::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        let there = |folder: PathBuf| Some(folder.join(name)).filter(|folder| folder.is_dir());
+        let of = |controller: &str| mounts.folder(controller).and_then(there);
+        if let Some(memory) = of("memory") {
+            let (processes, cpu) = (of("pids"), of("cpuacct"));
+            let version = Some(GroupVersion::V1);
+            return Self { version, memory: Some(memory), processes, cpu, problem: String::new() };
+        }
+        let unified = mounts.unified.clone().and_then(|(mount, own)| there(own).or_else(|| there(mount)));
+        match unified {
+            Some(folder) => Self {
+                version: Some(GroupVersion::V2),
+                memory: Some(folder.clone()),
+                processes: Some(folder.clone()),
+                cpu: Some(folder),
+                problem: String::new(),
+            },
+            None => Self::none("the agent before this one had no control group"),
+        }
+    }
+
     /// No control groups.
     #[must_use]
     pub fn none(reason: &str) -> Self {

@@ -56,11 +56,12 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: Pid) -> io::Result<Inf
         let Some(received) = runner.receive(Wait::Yes)? else { continue };
         match received.message {
             ToKeeper::Run(step) => {
-                let report = runner.run(&step, received.descriptors)?;
-                runner.send(&report)?;
+                let report = runner.run(*step, received.descriptors)?;
+                runner.report(report)?;
             }
+            ToKeeper::Tell => runner.tell()?,
             // For a program that ended while the message was on its way.
-            ToKeeper::Cancel { .. } | ToKeeper::Kill => {}
+            ToKeeper::Cancel { .. } | ToKeeper::Kill { .. } => {}
         }
     }
 }

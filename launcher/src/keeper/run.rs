@@ -4,7 +4,8 @@ use super::signals;
 use crate::{
     Socket, best_effort,
     cgroup::SlotFiles,
-    protocol::{Cause, Ended, FromKeeper, NotStarted, ProgramUser, StartStep, Status, Step, ToKeeper},
+    protocol::{Cause, Ended, FromKeeper, KeeperState, NotStarted, ProgramUser, StartStep, Status, Step, ToKeeper},
+    serve::boot_now,
     socket::{Received, Wait},
     spawn::{self, Starter, StepDescriptors},
     tree,
@@ -43,6 +44,18 @@ pub(super) struct Runner {
     user: Option<ProgramUser>,
     null: OwnedFd,
     mask: SigSet,
+    /// The last program, for an agent that follows another.
+    last: Option<Last>,
+}
+
+/// What is kept of a program until the next one begins.
+struct Last {
+    tag: Vec<u8>,
+    note: Vec<u8>,
+    /// Its working folder and the reading ends of its pipes.
+    descriptors: Vec<OwnedFd>,
+    /// How it ended; none while it runs.
+    report: Option<FromKeeper>,
 }
 
 /// What is known of the program that runs.
@@ -71,7 +84,7 @@ impl Runner {
         user: Option<ProgramUser>,
         null: OwnedFd,
     ) -> Self {
-        Self { socket, files, starter, user, null, mask: signals::while_waiting() }
+        Self { socket, files, starter, user, null, mask: signals::while_waiting(), last: None }
     }
 
     /// The agent's next message. Interrupted only by the launcher's end.
@@ -93,27 +106,66 @@ impl Runner {
         self.socket.send(message, &[])
     }
 
-    /// Runs one program. An error means that the agent or the launcher is gone; the tree is dead by then.
-    pub(super) fn run(&mut self, step: &Step, descriptors: Vec<OwnedFd>) -> io::Result<FromKeeper> {
-        let [folder, output, error, rest @ ..] = descriptors.as_slice() else {
-            return Ok(not_started(StartStep::Descriptors, Errno::EBADF));
+    /// Reports an end, and keeps the report for whoever asks later.
+    pub(super) fn report(&mut self, report: FromKeeper) -> io::Result<()> {
+        let sent = self.send(&report);
+        if let Some(last) = &mut self.last {
+            last.report = Some(report);
+        }
+        sent
+    }
+
+    /// Tells what is the matter, with what an agent needs to go on.
+    pub(super) fn tell(&self) -> io::Result<()> {
+        let Some(last) = &self.last else { return self.send(&FromKeeper::State(KeeperState::Idle)) };
+        let (tag, note) = (last.tag.clone(), last.note.clone());
+        let state = match &last.report {
+            None => KeeperState::Running { tag, note },
+            Some(report) => KeeperState::Ended { tag, note, report: Box::new(report.clone()) },
         };
-        let input = rest.first().filter(|_| step.stdin).unwrap_or(&self.null);
+        let descriptors: Vec<_> = last.descriptors.iter().map(AsFd::as_fd).collect();
+        self.socket.send(&FromKeeper::State(state), &descriptors)
+    }
+
+    /// Runs one program. An error means that the agent or the launcher is gone; the tree is dead by then.
+    pub(super) fn run(&mut self, mut step: Step, mut descriptors: Vec<OwnedFd>) -> io::Result<FromKeeper> {
+        let programs_own = 3 + usize::from(step.stdin);
+        if descriptors.len() < programs_own {
+            return Ok(FromKeeper::NotStarted(not_started(StartStep::Descriptors, Errno::EBADF)));
+        }
+        let mut kept = descriptors.split_off(programs_own);
+        // One that came for the program before this one.
+        signals::take_lease_ended();
+        let started = self.start(&step, &descriptors);
+        kept.insert(0, descriptors.swap_remove(0));
+        // The pipes must have no writer but the program, or the agent would never see their end.
+        drop(descriptors);
+        let tag = std::mem::take(&mut step.tag);
+        self.last = Some(Last { tag, note: Vec::new(), descriptors: kept, report: None });
+        match started {
+            Ok(run) => self.watch(&step, run),
+            Err(failure) => Ok(FromKeeper::NotStarted(failure)),
+        }
+    }
+
+    fn start(&mut self, step: &Step, descriptors: &[OwnedFd]) -> Result<Run, NotStarted> {
+        let [folder, output, error, rest @ ..] = descriptors else {
+            return Err(not_started(StartStep::Descriptors, Errno::EBADF));
+        };
+        if step.lease_until.is_some_and(|until| boot_now().0 >= until) {
+            return Err(not_started(StartStep::Lease, Errno::ETIME));
+        }
+        let input = rest.first().unwrap_or(&self.null);
         if let Err(error) = self.files.begin(step.limits.memory.0, step.limits.processes) {
             let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-            return Ok(not_started(StartStep::Group, errno));
+            return Err(not_started(StartStep::Group, errno));
         }
         let cpu_before = self.files.cpu_micros().filter(|_| step.limits.cpu_time.is_some());
         let standard = [input.as_fd(), output.as_fd(), error.as_fd()];
-        let descriptors_of_step = StepDescriptors { folder: folder.as_fd(), standard, groups: self.files.entries() };
+        let descriptors = StepDescriptors { folder: folder.as_fd(), standard, groups: self.files.entries() };
         let started = Instant::now();
-        let main = match self.starter.start(step, descriptors_of_step) {
-            Ok(main) => main,
-            Err(failure) => return Ok(FromKeeper::NotStarted(failure)),
-        };
-        // The pipes must have no writer but the program, or the agent would never see their end.
-        drop(descriptors);
-        let run = Run {
+        let main = self.starter.start(step, descriptors)?;
+        Ok(Run {
             main,
             started,
             cpu_before,
@@ -127,8 +179,7 @@ impl Runner {
             agent_gone: false,
             kill_passes: 0,
             alarmed_until: None,
-        };
-        self.watch(step, run)
+        })
     }
 
     fn watch(&mut self, step: &Step, mut run: Run) -> io::Result<FromKeeper> {
@@ -263,14 +314,24 @@ impl Runner {
             run.alarmed_until = Some(Instant::now() + ALARM_LASTS);
             self.files.hear_memory_alarm();
         }
+        if signals::take_lease_ended() {
+            run.end(Cause::LeaseEnded);
+        }
         if run.agent_gone {
             return Ok(());
         }
         match self.receive(Wait::No) {
             Ok(None) => {}
             Ok(Some(received)) => match received.message {
-                ToKeeper::Cancel { grace } => run.cancel(grace),
-                ToKeeper::Kill => run.end(Cause::Ordered),
+                ToKeeper::Cancel { grace, note } => {
+                    self.note(note);
+                    run.cancel(grace);
+                }
+                ToKeeper::Kill { note } => {
+                    self.note(note);
+                    run.end(Cause::Ordered);
+                }
+                ToKeeper::Tell => self.tell()?,
                 // The agent never sends it before the last one ended.
                 ToKeeper::Run(_) => {}
             },
@@ -280,6 +341,13 @@ impl Runner {
             }
         }
         Ok(())
+    }
+
+    /// The first reason counts.
+    fn note(&mut self, note: Vec<u8>) {
+        if let Some(last) = self.last.as_mut().filter(|last| last.note.is_empty()) {
+            last.note = note;
+        }
     }
 
     fn result(&self, step: &Step, run: &Run) -> Ended {
@@ -360,6 +428,6 @@ impl Run {
     }
 }
 
-fn not_started(step: StartStep, errno: Errno) -> FromKeeper {
-    FromKeeper::NotStarted(NotStarted { step, errno: errno as i32, candidate: 0 })
+const fn not_started(step: StartStep, errno: Errno) -> NotStarted {
+    NotStarted { step, errno: errno as i32, candidate: 0 }
 }

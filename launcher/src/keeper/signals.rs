@@ -8,11 +8,22 @@ use std::{
 
 /// Whether the launcher is gone.
 static LAUNCHER_GONE: AtomicBool = AtomicBool::new(false);
+/// Whether the launcher said that the lease is over.
+static LEASE_ENDED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn child_ended(_: libc::c_int) {}
 
 extern "C" fn launcher_gone(_: libc::c_int) {
     LAUNCHER_GONE.store(true, Ordering::Relaxed);
+}
+
+extern "C" fn lease_ended(_: libc::c_int) {
+    LEASE_ENDED.store(true, Ordering::Relaxed);
+}
+
+/// Whether the lease has ended since this was asked the last time.
+pub(super) fn take_lease_ended() -> bool {
+    LEASE_ENDED.swap(false, Ordering::Relaxed)
 }
 
 pub(super) fn is_launcher_gone() -> bool {
@@ -32,6 +43,7 @@ pub(super) fn prepare() -> io::Result<()> {
     for (signal, handler) in [
         (Signal::SIGCHLD, child_ended as extern "C" fn(libc::c_int)),
         (Signal::SIGUSR1, launcher_gone as extern "C" fn(libc::c_int)),
+        (Signal::SIGUSR2, lease_ended as extern "C" fn(libc::c_int)),
     ] {
         let action = SigAction::new(SigHandler::Handler(handler), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handlers do nothing but set an atomic; they exist to interrupt a wait.
@@ -40,10 +52,11 @@ pub(super) fn prepare() -> io::Result<()> {
     Ok(())
 }
 
-/// What is blocked while the keeper waits: everything but the end of a child and of the launcher.
+/// What is blocked while the keeper waits: everything but the end of a child, of the launcher and of the lease.
 pub(super) fn while_waiting() -> SigSet {
     let mut mask = SigSet::all();
     mask.remove(Signal::SIGCHLD);
     mask.remove(Signal::SIGUSR1);
+    mask.remove(Signal::SIGUSR2);
     mask
 }

@@ -15,7 +15,7 @@ use common::{
     limits,
     message::{Assignment, Stream},
     outcome::Outcome,
-    units::Timestamp,
+    units::{BootTime, Timestamp},
     view::{Progress, Usage},
 };
 use launcher::{
@@ -36,6 +36,8 @@ const READS_PER_TURN: usize = 4;
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) outputs: Outputs,
+    /// Until when programs may be started.
+    pub(super) lease_until: Option<BootTime>,
     pub(super) program_path: Vec<PathBuf>,
     pub(super) cleaner: Cleaner,
     pub(super) buffer: Vec<u8>,
@@ -83,6 +85,20 @@ pub(super) struct Attempt {
     compile_text: Vec<u8>,
     stop: Option<Stop>,
     progress: Option<Progress>,
+    /// Its place, whose files its output goes to.
+    slot: u32,
+    /// An agent before this one began the compile step, and what it printed is gone: it is done again.
+    compile_again: bool,
+}
+
+/// What an agent before this one left of an attempt.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) phase: Phase,
+    pub(super) folder: WorkFolder,
+    /// Reading ends.
+    pub(super) pipes: Vec<OwnedFd>,
+    pub(super) stop: Option<Stop>,
 }
 
 impl Attempt {
@@ -90,7 +106,7 @@ impl Attempt {
     pub(super) fn start(
         assignment: Assignment,
         language: Option<&Offered>,
-        slot: &mut SlotFolder,
+        (number, slot): (u32, &mut SlotFolder),
         keeper: &Socket,
         context: &mut Context,
         now: Timestamp,
@@ -104,6 +120,7 @@ impl Attempt {
             return Err(Outcome::NotSupported { detail: format!("This slave does not offer `{name}`.") });
         };
         let failed = |error: io::Error| Outcome::Lost { detail: format!("The slave could not prepare it: {error}.") };
+        context.outputs.begin(number).map_err(failed)?;
         let folder = slot.make().map_err(failed)?;
         let phase = if steps.compile.is_some() { Phase::Compile } else { Phase::Run };
         let command = steps.compile.as_ref().unwrap_or(&steps.run);
@@ -122,8 +139,10 @@ impl Attempt {
             compile_text: Vec::new(),
             stop: None,
             progress: None,
+            slot: number,
+            compile_again: false,
         };
-        match attempt.begin(keeper) {
+        match attempt.begin(keeper, context.lease_until) {
             Ok(()) => Ok(attempt),
             Err(error) => {
                 attempt.clean_up(slot, context);
@@ -132,15 +151,52 @@ impl Attempt {
         }
     }
 
-    fn begin(&mut self, keeper: &Socket) -> io::Result<()> {
+    /// Takes over what an agent before this one began. None when its language is not offered any more.
+    pub(super) fn adopt(
+        assignment: Assignment,
+        language: Option<&Offered>,
+        slot: u32,
+        left: Left,
+        context: &mut Context,
+        started_at: Timestamp,
+    ) -> io::Result<Option<Self>> {
+        let Some(steps) = Steps::plan(&assignment, language) else { return Ok(None) };
+        let Left { phase, folder, pipes, stop } = left;
+        let key = assignment.key;
+        context.outputs.adopt(key, slot)?;
+        let kept = context.outputs.end(key, Stream::Stdout) + context.outputs.end(key, Stream::Stderr);
+        let command = if phase == Phase::Compile { steps.compile.as_ref() } else { None }.unwrap_or(&steps.run);
+        let step = step(command, phase, &assignment, &steps, &folder, &context.program_path);
+        let mut pipes = pipes.into_iter();
+        Ok(Some(Self {
+            assignment,
+            steps,
+            phase,
+            step,
+            folder,
+            pipes: [pipes.next(), pipes.next()],
+            started_at,
+            usage: Usage::default(),
+            kept,
+            truncated: false,
+            compile_text: Vec::new(),
+            stop,
+            progress: None,
+            slot,
+            compile_again: phase == Phase::Compile,
+        }))
+    }
+
+    fn begin(&mut self, keeper: &Socket, lease_until: Option<BootTime>) -> io::Result<()> {
         if let Some(source) = &self.steps.source {
             self.folder.write(&source.name, &source.text.0)?;
         }
-        self.order(keeper)
+        self.order(keeper, lease_until)
     }
 
     /// Makes the pipes and tells the keeper to start the step.
-    fn order(&mut self, keeper: &Socket) -> io::Result<()> {
+    fn order(&mut self, keeper: &Socket, lease_until: Option<BootTime>) -> io::Result<()> {
+        self.step.lease_until = lease_until.map(|until| until.0);
         let (output, output_end) = pipe()?;
         let second = match self.phase {
             Phase::Compile => None,
@@ -153,6 +209,9 @@ impl Attempt {
         };
         let mut descriptors = vec![self.folder.fd.as_fd(), output_end.as_fd(), error_end.as_fd()];
         descriptors.extend(input.as_ref().map(AsFd::as_fd));
+        // For an agent that follows this one.
+        descriptors.push(output.as_fd());
+        descriptors.extend(second.as_ref().map(|(error, _)| error.as_fd()));
         // The step is kept to explain a failure. It may be large, so it moves there and back.
         let empty = empty_step(&self.step);
         let order = ToKeeper::Run(Box::new(std::mem::replace(&mut self.step, empty)));
@@ -175,9 +234,12 @@ impl Attempt {
 
     /// The first reason to stop counts.
     pub(super) fn stop(&mut self, stop: Stop, keeper: &Socket) {
+        let note = common::frame::encode_record(&stop);
         let order = match &stop {
-            Stop::Cancelled { .. } => ToKeeper::Cancel { grace: limits::CANCEL_GRACE },
-            Stop::Discarded | Stop::LeaseEnded | Stop::SlaveStops | Stop::Failed(_) | Stop::Output => ToKeeper::Kill,
+            Stop::Cancelled { .. } => ToKeeper::Cancel { grace: limits::CANCEL_GRACE, note },
+            Stop::Discarded | Stop::LeaseEnded | Stop::SlaveStops | Stop::Failed(_) | Stop::Output => {
+                ToKeeper::Kill { note }
+            }
         };
         let again_harder = matches!(self.stop, Some(Stop::Cancelled { .. })) && !matches!(stop, Stop::Cancelled { .. });
         if self.stop.is_some() && !again_harder {
@@ -193,65 +255,76 @@ impl Attempt {
     /// Reads what is in a pipe now, up to this turn's share.
     pub(super) fn read_pipe(&mut self, index: usize, keeper: &Socket, context: &mut Context) {
         for _ in 0..READS_PER_TURN {
-            if self.read_once(index, Some(keeper), context) < context.buffer.len() {
+            if !self.read_once(index, Some(keeper), context) {
                 return;
             }
         }
     }
 
-    /// One read; 0 when there is nothing now or never again.
-    fn read_once(&mut self, index: usize, keeper: Option<&Socket>, context: &mut Context) -> usize {
-        let Some(pipe) = &self.pipes[index] else { return 0 };
-        match rustix::io::read(pipe, context.buffer.as_mut_slice()) {
-            Ok(0) => {
+    /// One read. False when there is nothing now or never again.
+    fn read_once(&mut self, index: usize, keeper: Option<&Socket>, context: &mut Context) -> bool {
+        let limit = self.assignment.spec.limits.output.0;
+        let room = usize::try_from(limit.saturating_sub(self.kept)).unwrap_or(usize::MAX);
+        let result = match &self.pipes[index] {
+            None => return false,
+            Some(pipe) if self.phase == Phase::Run && room > 0 => {
+                let stream = [Stream::Stdout, Stream::Stderr][index];
+                context.outputs.take(self.key(), stream, self.slot, pipe.as_fd(), room)
+            }
+            // For the compiler's text, and for what is too much.
+            Some(pipe) => {
+                rustix::io::read(pipe, context.buffer.as_mut_slice()).map(|count| (count, 0)).map_err(io::Error::from)
+            }
+        };
+        match result {
+            Ok((0, _)) => {
                 self.pipes[index] = None;
-                0
+                false
             }
-            Ok(count) => {
-                if let Err(error) = self.keep(index, count, keeper, context) {
-                    let reason = format!("The slave could not keep its output: {error}.");
-                    match keeper {
-                        Some(keeper) => self.stop(Stop::Failed(reason), keeper),
-                        None => self.stop = Some(Stop::Failed(reason)),
-                    }
-                }
-                count
+            Ok((count, end)) => {
+                self.note(index, count, (room > 0).then_some(end), keeper, context);
+                true
             }
-            Err(rustix::io::Errno::INTR) => self.read_once(index, keeper, context),
-            Err(_) => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => {
+                // What is in the pipe stays there: it is not output any more.
+                self.pipes[index] = None;
+                self.truncated = true;
+                let stop = Stop::Failed(format!("The slave could not keep its output: {error}."));
+                self.stop_with(stop, keeper);
+                false
+            }
         }
     }
 
-    fn keep(&mut self, index: usize, count: usize, keeper: Option<&Socket>, context: &mut Context) -> io::Result<()> {
+    /// Takes note of what was read; `end` is the stream's new end where the bytes were kept.
+    fn note(&mut self, index: usize, count: usize, end: Option<u64>, keeper: Option<&Socket>, context: &mut Context) {
         if self.phase == Phase::Compile {
             let room = limits::COMPILE_OUTPUT_BYTES_MAX - self.compile_text.len();
             self.compile_text.extend_from_slice(&context.buffer[..count.min(room)]);
-            return Ok(());
-        }
-        let limit = self.assignment.spec.limits.output.0;
-        let room = usize::try_from(limit.saturating_sub(self.kept)).unwrap_or(usize::MAX);
-        let taken = count.min(room);
-        if taken > 0 {
+        } else if let Some(end) = end {
+            self.kept += count as u64;
             let stream = [Stream::Stdout, Stream::Stderr][index];
-            let end = context.outputs.append(self.key(), stream, &context.buffer[..taken])?;
-            self.kept += taken as u64;
             context.events.push(ExecutorEvent::Output { key: self.key(), stream, end });
-        }
-        if taken < count && !self.truncated {
+        } else if !self.truncated {
             self.truncated = true;
-            match keeper {
-                Some(keeper) => self.stop(Stop::Output, keeper),
-                None => drop(self.stop.get_or_insert(Stop::Output)),
-            }
+            self.stop_with(Stop::Output, keeper);
         }
-        Ok(())
+    }
+
+    fn stop_with(&mut self, stop: Stop, keeper: Option<&Socket>) {
+        match keeper {
+            Some(keeper) => self.stop(stop, keeper),
+            None => drop(self.stop.get_or_insert(stop)),
+        }
     }
 
     /// Everything that was written before the tree's end is in the pipes by now.
     fn drain(&mut self, context: &mut Context) {
         for index in 0..self.pipes.len() {
-            // Nobody writes any more, so less than was asked for is the rest.
-            while self.read_once(index, None, context) == context.buffer.len() {}
+            // Nobody writes any more, so this comes to an end.
+            while self.read_once(index, None, context) {}
             self.pipes[index] = None;
         }
     }
@@ -264,9 +337,23 @@ impl Attempt {
         context: &mut Context,
         now: Timestamp,
     ) -> Turn {
+        if matches!(message, FromKeeper::Ready { .. } | FromKeeper::State(_)) {
+            return Turn::GoesOn;
+        }
         self.drain(context);
+        if std::mem::take(&mut self.compile_again) && self.stop.is_none() {
+            self.compile_text.clear();
+            return match self.order(keeper, context.lease_until) {
+                Ok(()) => Turn::GoesOn,
+                Err(error) => {
+                    let detail = format!("The slave could not start the compile step: {error}.");
+                    self.finish(Outcome::Lost { detail }, context, now);
+                    Turn::Ended
+                }
+            };
+        }
         let outcome = match message {
-            FromKeeper::Ready { .. } => return Turn::GoesOn,
+            FromKeeper::Ready { .. } | FromKeeper::State(_) => return Turn::GoesOn,
             FromKeeper::NotStarted(failure) => {
                 let outcome = outcome::of_not_started(&failure, &self.step, &context.program_path);
                 self.finish(outcome, context, now);
@@ -304,7 +391,7 @@ impl Attempt {
         self.phase = Phase::Run;
         let path = &context.program_path;
         self.step = step(&self.steps.run, Phase::Run, &self.assignment, &self.steps, &self.folder, path);
-        self.order(keeper)
+        self.order(keeper, context.lease_until)
     }
 
     fn keep_compile_text(&mut self, failed: bool, context: &mut Context) {
@@ -312,12 +399,8 @@ impl Attempt {
         if text.is_empty() || !(failed || self.steps.keeps_compile_output()) {
             return;
         }
-        match context.outputs.append(self.key(), Stream::Compile, &text) {
-            Ok(end) => {
-                context.events.push(ExecutorEvent::Output { key: self.key(), stream: Stream::Compile, end });
-            }
-            Err(error) => tracing::error!(attempt = %self.key(), %error, "the compiler's output cannot be kept"),
-        }
+        let end = context.outputs.append(self.key(), Stream::Compile, &text);
+        context.events.push(ExecutorEvent::Output { key: self.key(), stream: Stream::Compile, end });
     }
 
     /// The keeper died, and by now the launcher has ended everything that it left.
@@ -334,8 +417,7 @@ impl Attempt {
         let key = self.key();
         let output = context.outputs.tail(key, Stream::Stdout);
         let error = context.outputs.tail(key, Stream::Stderr);
-        let last_line = outcome::last_line(&outcome, output, error);
-        context.outputs.close(key);
+        let last_line = outcome::last_line(&outcome, &output, &error);
         context.events.push(ExecutorEvent::Ended(Box::new(AttemptEnd {
             key,
             outcome,
@@ -395,6 +477,8 @@ fn input_file(bytes: &[u8]) -> io::Result<OwnedFd> {
 
 fn empty_step(like: &Step) -> Step {
     Step {
+        tag: Vec::new(),
+        lease_until: None,
         candidates: Default::default(),
         arguments: Default::default(),
         environment: Default::default(),

@@ -81,6 +81,12 @@ impl WorkRoot {
         }
     }
 
+    /// What stands in the environment of every program of this slave, and of no other.
+    #[must_use]
+    pub fn mark(&self) -> Vec<u8> {
+        [b"RUCHE_PROGRESS=", self.path.as_os_str().as_bytes(), b"/"].concat()
+    }
+
     /// The user of a slot.
     #[must_use]
     pub fn user(&self, slot: u32) -> Option<ProgramUser> {
@@ -93,16 +99,18 @@ impl WorkRoot {
         self.user(0).map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid)
     }
 
-    /// The folder of one slot, emptied of what an earlier run left.
+    /// The folder of one slot, emptied of what an earlier run left, but for the working folder `kept`.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub(super) fn slot(&self, slot: u32) -> io::Result<SlotFolder> {
+    pub(super) fn slot(&self, slot: u32, kept: Option<&str>) -> io::Result<SlotFolder> {
         let path = self.path.join(format!("slot-{slot}"));
         make_folder(&path)?;
         let fd = open_folder(rustix::fs::CWD, path.as_os_str())?;
         for name in names(fd.as_fd())? {
-            remove(fd.as_fd(), &name)?;
+            if kept.is_none_or(|kept| name.as_bytes() != kept.as_bytes()) {
+                remove(fd.as_fd(), &name)?;
+            }
         }
         Ok(SlotFolder { path, fd, user: self.user(slot), made: 0, spare: None })
     }
@@ -212,6 +220,12 @@ impl SlotFolder {
         Ok(folder)
     }
 
+    /// The working folder `name`, which an earlier agent made and whose descriptor was kept.
+    pub(super) fn adopt(&self, name: String, fd: OwnedFd) -> io::Result<WorkFolder> {
+        let made = Stamp::of(fd.as_fd())?;
+        Ok(WorkFolder { path: self.path.join(&name), name, fd, user: self.user, made, traced: false })
+    }
+
     fn make_new(&mut self) -> io::Result<WorkFolder> {
         let name = loop {
             self.made += 1;
@@ -292,6 +306,10 @@ impl SlotFolder {
 }
 
 impl WorkFolder {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn is_untouched(&self) -> bool {
         self.traced && Stamp::of(self.fd.as_fd()).is_ok_and(|stamp| stamp == self.made) && is_empty(self.fd.as_fd())
     }

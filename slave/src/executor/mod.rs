@@ -1,6 +1,7 @@
 //! Runs attempts in slots: keepers start the programs, this reads their pipes and turns what happens into
 //! events. One thread, one epoll descriptor for everything; no task and no thread for a pipe.
 
+mod adopt;
 mod attempt;
 mod cleaner;
 mod folder;
@@ -12,7 +13,7 @@ mod sys;
 
 pub use folder::WorkRoot;
 pub use outcome::Stop;
-pub use outputs::Outputs;
+pub use outputs::{Kept, Outputs, Sealed, SealedStream};
 
 use crate::languages::Offered;
 use attempt::{Attempt, Context, Turn};
@@ -21,12 +22,12 @@ use common::{
     id::AttemptKey,
     message::{Assignment, Stream},
     outcome::Outcome,
-    units::Timestamp,
+    units::{BootTime, Timestamp},
     view::{Progress, Usage},
 };
 use folder::SlotFolder;
 use launcher::{
-    Launcher, Socket, Wait,
+    FoundKeeper, Launcher, Socket, Wait,
     cgroup::Base,
     protocol::{FromKeeper, FromLauncher, KeeperConfig},
 };
@@ -113,6 +114,16 @@ struct Slot {
     attempt: Option<Attempt>,
     /// When the pipes begin to be watched; none when they are.
     watch_at: Option<Instant>,
+    /// What an agent before this one left here and nobody has taken over yet.
+    left: Option<adopt::Waiting>,
+    /// Its keeper ends something that nobody wants.
+    ending: bool,
+}
+
+impl Slot {
+    const fn new(number: u32, folder: SlotFolder) -> Self {
+        Self { number, folder, keeper: Keeper::None, attempt: None, watch_at: None, left: None, ending: false }
+    }
 }
 
 #[derive(Debug)]
@@ -155,21 +166,23 @@ impl Source {
 }
 
 impl Executor {
-    /// An executor that starts keepers through `launcher` as it needs them.
+    /// An executor that starts keepers through `launcher` as it needs them, beside those that an agent before this
+    /// one left: what they hold waits for [`Executor::adopt`].
     ///
     /// # Errors
     /// When the system has no descriptors or threads left.
-    pub fn new(launcher: Launcher, setup: Setup) -> io::Result<Self> {
+    pub fn new(launcher: Launcher, setup: Setup, keepers: Vec<FoundKeeper>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, launcher.descriptor()?, EventData::new_u64(LAUNCHER_TOKEN), EventFlags::IN)?;
         let context = Context {
             outputs: setup.outputs,
+            lease_until: None,
             program_path: setup.program_path,
             cleaner: Cleaner::start()?,
             buffer: vec![0; 64 << 10],
             events: Vec::new(),
         };
-        Ok(Self {
+        let mut executor = Self {
             launcher,
             epoll,
             slots: Vec::new(),
@@ -181,7 +194,18 @@ impl Executor {
             kernel_events: Vec::with_capacity(KERNEL_EVENTS_PER_TURN),
             progress_at: None,
             idle: true,
-        })
+        };
+        executor.take_keepers(keepers)?;
+        Ok(executor)
+    }
+
+    /// Programs may run until then: the launcher ends them by itself, even when this process is stopped or gone.
+    pub fn set_lease(&mut self, until: BootTime) {
+        self.context.lease_until = Some(until);
+        if let Err(error) = self.launcher.set_lease(until) {
+            // The next turn meets the launcher's end.
+            tracing::error!(%error, "the launcher cannot be told the lease");
+        }
     }
 
     /// The languages that source files may be in, from now on.
@@ -192,6 +216,12 @@ impl Executor {
     /// What programs wrote.
     pub const fn outputs(&mut self) -> &mut Outputs {
         &mut self.context.outputs
+    }
+
+    /// What programs wrote, to look at.
+    #[must_use]
+    pub const fn kept(&self) -> &Outputs {
+        &self.context.outputs
     }
 
     /// Attempts that run.
@@ -233,7 +263,7 @@ impl Executor {
         let slot = &mut self.slots[index];
         let key = assignment.key;
         let Keeper::Present(keeper) = &slot.keeper else { return };
-        match Attempt::start(assignment, language, &mut slot.folder, keeper, &mut self.context, now) {
+        match Attempt::start(assignment, language, (slot.number, &mut slot.folder), keeper, &mut self.context, now) {
             Ok(attempt) => {
                 let started = Instant::now();
                 slot.attempt = Some(attempt);
@@ -290,13 +320,15 @@ impl Executor {
     }
 
     fn free_slot(&mut self) -> io::Result<usize> {
-        let free = |slot: &Slot| slot.attempt.is_none() && !matches!(slot.keeper, Keeper::Gone);
+        let free = |slot: &Slot| {
+            slot.attempt.is_none() && slot.left.is_none() && !slot.ending && !matches!(slot.keeper, Keeper::Gone)
+        };
         let index = match self.slots.iter().position(free) {
             Some(index) => index,
             None => {
                 let number = u32::try_from(self.slots.len()).map_err(io::Error::other)?;
-                let folder = self.work.slot(number)?;
-                self.slots.push(Slot { number, folder, keeper: Keeper::None, attempt: None, watch_at: None });
+                let folder = self.work.slot(number, None)?;
+                self.slots.push(Slot::new(number, folder));
                 self.slots.len() - 1
             }
         };
@@ -363,6 +395,10 @@ impl Executor {
             }
             return Ok(());
         }
+        if matches!(message, FromKeeper::State(_)) {
+            return Ok(());
+        }
+        slot.ending = false;
         let (Some(mut attempt), Keeper::Present(keeper)) = (slot.attempt.take(), &slot.keeper) else { return Ok(()) };
         match attempt.step_ended(message, keeper, &mut self.context, now) {
             Turn::GoesOn => {
@@ -380,11 +416,13 @@ impl Executor {
     }
 
     fn hear_launcher(&mut self, now: &impl Fn() -> Timestamp) -> io::Result<()> {
-        while let Some(FromLauncher::KeeperEnded { slot, reason }) = self.launcher.receive(Wait::No)? {
+        while let Some(message) = self.launcher.receive(Wait::No)? {
+            let FromLauncher::KeeperEnded { slot, reason } = message else { continue };
             tracing::error!(slot, %reason, "a keeper ended unexpectedly");
             let Some(slot) = self.slots.get_mut(slot as usize) else { continue };
             slot.keeper = Keeper::None;
             slot.watch_at = None;
+            slot.ending = false;
             if let Some(mut attempt) = slot.attempt.take() {
                 self.by_key.remove(&attempt.key());
                 attempt.keeper_lost(&reason, &mut self.context, now());

@@ -9,10 +9,11 @@ use common::{
     units::{ByteSize, Duration},
 };
 use launcher::protocol::{Cause, Ended, NotStarted, StartStep, Status, Step};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Why an attempt was stopped from outside its own limits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {
     /// A user wants it.
     Cancelled {
@@ -62,9 +63,7 @@ fn of_stop(stop: &Stop, limits: &ResourceLimits, ended: &Ended) -> Outcome {
     match stop {
         Stop::Cancelled { by } => Outcome::Cancelled { by: by.clone() },
         Stop::Discarded => Outcome::Lost { detail: "Its place was taken by another attempt.".to_owned() },
-        Stop::LeaseEnded => Outcome::Lost {
-            detail: "The slave was cut off from the master for longer than its lease; it was ended.".to_owned(),
-        },
+        Stop::LeaseEnded => lease_ended(),
         Stop::SlaveStops => {
             Outcome::Lost { detail: "The slave was stopped while it ran; it was given time to end first.".to_owned() }
         }
@@ -113,7 +112,13 @@ fn of_cause(cause: Cause, phase: Phase, limits: &ResourceLimits, ended: &Ended) 
         ),
         Cause::FileSize => file_size(bounds.file_size, None),
         Cause::Ordered => Outcome::Lost { detail: "The slave stopped it.".to_owned() },
+        Cause::LeaseEnded => lease_ended(),
     }
+}
+
+fn lease_ended() -> Outcome {
+    let detail = "The slave was cut off from the master for longer than its lease; it was ended.";
+    Outcome::Lost { detail: detail.to_owned() }
 }
 
 fn file_size(limit: ByteSize, name: Option<&str>) -> Outcome {
@@ -140,6 +145,10 @@ fn compile_bounds() -> ResourceLimits {
 
 /// The outcome of a step that could not be started.
 pub(super) fn of_not_started(failure: &NotStarted, step: &Step, program_path: &[PathBuf]) -> Outcome {
+    if failure.step == StartStep::Lease {
+        let detail = "The slave was cut off from the master for longer than its lease; it was not started.";
+        return Outcome::Lost { detail: detail.to_owned() };
+    }
     if failure.step != StartStep::Execute {
         let reason = std::io::Error::from_raw_os_error(failure.errno);
         let detail = format!("The slave could not start it ({:?}): {reason}.", failure.step);

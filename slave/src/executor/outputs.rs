@@ -1,95 +1,234 @@
-//! What programs have written and the master has not stored yet: small amounts in memory, more in files of
-//! the data folder. Offsets count from the first byte of each stream, for ever.
+//! What programs have written and the master has not stored yet. While a program runs, its output is in files of
+//! its slot, where the kernel puts it straight from the pipes: no byte is ever in this process alone, so none is
+//! lost when it dies. Offsets count from the first byte of each stream, for ever.
 
 use common::{id::AttemptKey, limits, message::Stream};
+use rustix::{
+    fd::{AsFd, BorrowedFd},
+    io::Errno,
+    pipe::SpliceFlags,
+};
+use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
-    fs::{File, OpenOptions},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    fs::{DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
-    path::PathBuf,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
-/// A stream that holds more than this goes on in a file.
-const STREAM_MEMORY_BYTES_MAX: usize = 128 << 10;
-/// All streams together; above it, every stream that grows goes on in a file.
+/// Bytes that one call moves: what a pipe holds.
+pub(super) const MOVE_BYTES_MAX: usize = 64 << 10;
+/// Ends of all ended attempts in memory; above it, every end is a file.
 const MEMORY_BYTES_MAX: usize = 64 << 20;
-/// The last bytes of each stream are kept for the last line, even when all is stored.
-const TAIL_BYTES: usize = 2 * limits::LAST_LINE_BYTES_MAX;
+/// The last bytes of each stream that the last line is taken from.
+const TAIL_BYTES: u64 = 2 * limits::LAST_LINE_BYTES_MAX as u64;
 
 /// The streams of all attempts that are known.
 #[derive(Debug)]
 pub struct Outputs {
-    folder: PathBuf,
+    /// Files of slots.
+    spool: PathBuf,
+    /// Files of ended attempts.
+    outbox: PathBuf,
     streams: BTreeMap<(AttemptKey, Stream), Held>,
+    slots: BTreeMap<(u32, Stream), SlotFile>,
     memory_bytes: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Held {
     /// Bytes before this one are forgotten.
     begin: u64,
     end: u64,
-    /// Bytes from `begin`, while there is no file.
-    memory: Vec<u8>,
-    spill: Option<Spill>,
-    tail: Vec<u8>,
+    place: Place,
 }
 
+/// Where the bytes of a stream are.
 #[derive(Debug)]
-struct Spill {
-    path: PathBuf,
-    /// Place in the stream of the file's first byte.
-    first: u64,
-    /// Open while the program runs.
-    file: Option<File>,
+enum Place {
+    /// Here, from `begin` on.
+    Memory(Vec<u8>),
+    /// In the file of its slot, whole.
+    Slot(u32, Arc<File>),
+    /// In a file of its own in the outbox, whole; opened when it is read.
+    File(String),
+}
+
+/// The file of one stream of a slot, used by one attempt after another.
+#[derive(Debug)]
+struct SlotFile {
+    file: Arc<File>,
+    /// An earlier attempt has written to it.
+    dirty: bool,
+}
+
+/// The streams of an ended attempt, as a journal keeps them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// One each, in the order of [`Stream::ALL`].
+    pub streams: [SealedStream; 3],
+}
+
+/// One stream of an ended attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedStream {
+    /// Bytes before this one are forgotten.
+    pub begin: u64,
+    /// Place after the last byte.
+    pub end: u64,
+    /// Where the bytes are.
+    pub kept: Kept,
+}
+
+/// Where the bytes of a stream of an ended attempt are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kept {
+    /// Here, from the first one that is not forgotten on.
+    Inline(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// In a file of the outbox, which holds the whole stream.
+    File(String),
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self::Inline(Vec::new())
+    }
+}
+
+impl Sealed {
+    /// Of each stream the place of the first byte that is not forgotten, and that after the last.
+    #[must_use]
+    pub fn places(&self) -> [(u64, u64); 3] {
+        [0, 1, 2].map(|place: usize| (self.streams[place].begin, self.streams[place].end))
+    }
 }
 
 impl Outputs {
-    /// Holds what does not fit into memory in `folder`, which is emptied.
+    /// Keeps files of slots in `data/spool` and those of ended attempts in `data/outbox`.
     ///
     /// # Errors
-    /// When the folder cannot be made or read.
-    pub fn new(folder: PathBuf) -> io::Result<Self> {
-        std::fs::create_dir_all(&folder)?;
-        // Programs may enter the data folder, and have no business with others' attempts.
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
-        for entry in std::fs::read_dir(&folder)? {
-            std::fs::remove_file(entry?.path())?;
-        }
-        Ok(Self { folder, streams: BTreeMap::new(), memory_bytes: 0 })
+    /// When the folders cannot be made.
+    pub fn new(data: &Path) -> io::Result<Self> {
+        let folder = |name: &str| {
+            let path = data.join(name);
+            DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+            // Programs may enter the data folder, and have no business with others' attempts.
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))?;
+            io::Result::Ok(path)
+        };
+        Ok(Self {
+            spool: folder("spool")?,
+            outbox: folder("outbox")?,
+            streams: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            memory_bytes: 0,
+        })
     }
 
-    /// Appends to a stream and returns its new end.
+    /// An attempt begins in this slot: what an earlier one left in the slot's files is gone.
     ///
     /// # Errors
-    /// When the data folder's disk is full or fails.
-    pub fn append(&mut self, key: AttemptKey, stream: Stream, bytes: &[u8]) -> io::Result<u64> {
-        let held = self.streams.entry((key, stream)).or_default();
-        let too_much = held.memory.len() + bytes.len() > STREAM_MEMORY_BYTES_MAX
-            || self.memory_bytes + bytes.len() > MEMORY_BYTES_MAX;
-        if held.spill.is_none() && too_much {
-            let path = self.folder.join(format!("{}-{}-{}", key.program, key.attempt, stream as u32));
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-            if let Err(error) = file.write_all_at(&held.memory, 0) {
-                // Nothing refers to the file yet; the first error says more than that of its removal.
-                drop(std::fs::remove_file(&path));
-                return Err(error);
-            }
-            self.memory_bytes -= held.memory.len();
-            held.memory = Vec::new();
-            held.spill = Some(Spill { path, first: held.begin, file: Some(file) });
-        }
-        match &mut held.spill {
-            Some(spill) => spill.with_file(|file, first| file.write_all_at(bytes, held.end - first))?,
-            None => {
-                held.memory.extend_from_slice(bytes);
-                self.memory_bytes += bytes.len();
+    /// When the files cannot be emptied.
+    pub(super) fn begin(&mut self, slot: u32) -> io::Result<()> {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            // One that is opened only now may hold what an agent before this one left there.
+            let unknown = !self.slots.contains_key(&(slot, stream));
+            let file = self.slot_file(slot, stream)?;
+            if unknown || file.dirty {
+                file.file.set_len(0)?;
+                file.dirty = false;
             }
         }
-        held.end += bytes.len() as u64;
-        held.remember_tail(bytes);
-        Ok(held.end)
+        Ok(())
+    }
+
+    /// An attempt that an earlier agent began in this slot: what it has written so far is taken over.
+    ///
+    /// # Errors
+    /// When its files cannot be read.
+    pub(super) fn adopt(&mut self, key: AttemptKey, slot: u32) -> io::Result<()> {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            // It may have been sealed and not written down as ended.
+            let name = file_name(key, stream);
+            let held = match std::fs::metadata(self.outbox.join(&name)) {
+                Ok(found) => Held { begin: 0, end: found.len(), place: Place::File(name) },
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let known = self.slot_file(slot, stream)?;
+                    known.dirty = true;
+                    let end = known.file.metadata()?.len();
+                    Held { begin: 0, end, place: Place::Slot(slot, known.file.clone()) }
+                }
+                Err(error) => return Err(error),
+            };
+            self.streams.insert((key, stream), held);
+        }
+        Ok(())
+    }
+
+    fn slot_file(&mut self, slot: u32, stream: Stream) -> io::Result<&mut SlotFile> {
+        let path = self.slot_path(slot, stream);
+        match self.slots.entry((slot, stream)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(false).mode(0o600);
+                Ok(place.insert(SlotFile { file: Arc::new(options.open(path)?), dirty: false }))
+            }
+        }
+    }
+
+    fn slot_path(&self, slot: u32, stream: Stream) -> PathBuf {
+        self.spool.join(format!("slot-{slot}-{}", stream as u32))
+    }
+
+    fn held_in_slot(&mut self, key: AttemptKey, stream: Stream, slot: u32) -> io::Result<&mut Held> {
+        if !self.streams.contains_key(&(key, stream)) {
+            let known = self.slot_file(slot, stream)?;
+            known.dirty = true;
+            let place = Place::Slot(slot, known.file.clone());
+            self.streams.insert((key, stream), Held { begin: 0, end: 0, place });
+        }
+        self.streams.get_mut(&(key, stream)).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Moves at most `bytes_max` bytes from a pipe to the end of a stream, without waiting. Answers how many; 0 when
+    /// nobody will write any more.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the pipe is empty; else what the data folder's disk says: the bytes are in the pipe still.
+    pub(super) fn take(
+        &mut self,
+        key: AttemptKey,
+        stream: Stream,
+        slot: u32,
+        pipe: BorrowedFd<'_>,
+        bytes_max: usize,
+    ) -> io::Result<(usize, u64)> {
+        // Most programs end without a word: no file is touched for them.
+        if !self.streams.contains_key(&(key, stream)) && is_at_end(pipe)? {
+            return Ok((0, 0));
+        }
+        let held = self.held_in_slot(key, stream, slot)?;
+        let Place::Slot(_, file) = &held.place else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let mut offset = held.end;
+        let count = move_bytes(pipe, file, &mut offset, bytes_max.min(MOVE_BYTES_MAX))?;
+        held.end += count as u64;
+        Ok((count, held.end))
+    }
+
+    /// Appends to a stream that is kept in memory and returns its new end. For what this process makes itself: the
+    /// compiler's text, and what only pretends to be a program.
+    pub fn append(&mut self, key: AttemptKey, stream: Stream, bytes: &[u8]) -> u64 {
+        let empty = || Held { begin: 0, end: 0, place: Place::Memory(Vec::new()) };
+        let held = self.streams.entry((key, stream)).or_insert_with(empty);
+        if let Place::Memory(memory) = &mut held.place {
+            memory.extend_from_slice(bytes);
+            self.memory_bytes += bytes.len();
+            held.end += bytes.len() as u64;
+        }
+        held.end
     }
 
     /// Place after the last byte of a stream.
@@ -104,26 +243,36 @@ impl Outputs {
     /// When the file cannot be read.
     pub fn read(&self, key: AttemptKey, stream: Stream, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
         let Some(held) = self.streams.get(&(key, stream)) else { return Ok(Vec::new()) };
-        let count = usize::try_from(held.end.saturating_sub(offset)).unwrap_or(usize::MAX).min(bytes_max);
-        if offset < held.begin || count == 0 {
+        if offset < held.begin {
             return Ok(Vec::new());
         }
-        let Some(spill) = &held.spill else {
-            let start = usize::try_from(offset - held.begin).map_err(io::Error::other)?;
-            return Ok(held.memory.get(start..start + count).unwrap_or_default().to_vec());
-        };
+        self.read_held(held, offset, bytes_max)
+    }
+
+    fn read_held(&self, held: &Held, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let count = usize::try_from(held.end.saturating_sub(offset)).unwrap_or(usize::MAX).min(bytes_max);
+        if count == 0 {
+            return Ok(Vec::new());
+        }
         let mut bytes = vec![0; count];
-        match &spill.file {
-            Some(file) => file.read_exact_at(&mut bytes, offset - spill.first)?,
-            None => File::open(&spill.path)?.read_exact_at(&mut bytes, offset - spill.first)?,
+        match &held.place {
+            Place::Memory(memory) => {
+                let start = usize::try_from(offset.saturating_sub(held.begin)).map_err(io::Error::other)?;
+                return Ok(memory.get(start..start + count).unwrap_or_default().to_vec());
+            }
+            Place::Slot(_, file) => file.read_exact_at(&mut bytes, offset)?,
+            Place::File(name) => File::open(self.outbox.join(name))?.read_exact_at(&mut bytes, offset)?,
         }
         Ok(bytes)
     }
 
-    /// The last bytes of a stream, whether or not the master has stored them.
+    /// The last bytes of a stream of an attempt that was not sealed yet, whether or not the master has stored them.
     #[must_use]
-    pub fn tail(&self, key: AttemptKey, stream: Stream) -> &[u8] {
-        self.streams.get(&(key, stream)).map_or(&[], |held| &held.tail)
+    pub fn tail(&self, key: AttemptKey, stream: Stream) -> Vec<u8> {
+        let Some(held) = self.streams.get(&(key, stream)) else { return Vec::new() };
+        let tail = self.read_held(held, held.end.saturating_sub(TAIL_BYTES), limits::LAST_LINE_BYTES_MAX * 2);
+        tail.inspect_err(|error| tracing::error!(attempt = %key, %error, "the last line cannot be read"))
+            .unwrap_or_default()
     }
 
     /// The master has stored everything before `offset`.
@@ -133,27 +282,100 @@ impl Outputs {
         if offset <= held.begin {
             return;
         }
-        if held.spill.is_some() {
-            // The file goes once all of it is stored; the stream then goes on in memory.
-            if offset == held.end {
-                held.remove_spill();
-            }
-        } else {
-            let count = usize::try_from(offset - held.begin).unwrap_or(usize::MAX).min(held.memory.len());
-            held.memory.drain(..count);
+        if let Place::Memory(memory) = &mut held.place {
+            let count = usize::try_from(offset - held.begin).unwrap_or(usize::MAX).min(memory.len());
+            memory.drain(..count);
             self.memory_bytes -= count;
         }
         held.begin = offset;
+        // The file of an ended attempt goes once all of it is stored.
+        if let Place::File(name) = &held.place
+            && offset == held.end
+        {
+            remove_file(&self.outbox.join(name));
+            held.place = Place::Memory(Vec::new());
+        }
     }
 
-    /// The attempt writes no more: its files are closed until they are read.
-    pub fn close(&mut self, key: AttemptKey) {
-        for stream in Stream::ALL {
-            if let Some(held) = self.streams.get_mut(&(key, stream)) {
-                held.memory.shrink_to_fit();
-                if let Some(spill) = &mut held.spill {
-                    spill.file = None;
+    /// An attempt has ended: its streams leave the files of its slot, so that the next attempt may use them. Small
+    /// ends come into memory; others keep their file, which the caller syncs before it writes down that it is there.
+    ///
+    /// # Errors
+    /// When a file cannot be read or moved.
+    pub fn seal(&mut self, key: AttemptKey) -> io::Result<(Sealed, Vec<File>)> {
+        let mut sealed = Sealed::default();
+        let mut files = Vec::new();
+        for (stream, seal) in Stream::ALL.into_iter().zip(&mut sealed.streams) {
+            let Some(mut held) = self.streams.remove(&(key, stream)) else { continue };
+            if let Place::Slot(slot, file) = &held.place {
+                let rest = held.end - held.begin;
+                if rest <= limits::INLINE_OUTPUT_BYTES_MAX as u64 && self.memory_bytes <= MEMORY_BYTES_MAX {
+                    let bytes = self.read_held(&held, held.begin, limits::INLINE_OUTPUT_BYTES_MAX)?;
+                    self.memory_bytes += bytes.len();
+                    held.place = Place::Memory(bytes);
+                } else {
+                    let name = file_name(key, stream);
+                    std::fs::rename(self.slot_path(*slot, stream), self.outbox.join(&name))?;
+                    self.slots.remove(&(*slot, stream));
+                    files.push(file.try_clone()?);
+                    held.place = Place::File(name);
                 }
+            }
+            seal.begin = held.begin;
+            seal.end = held.end;
+            match &held.place {
+                Place::Memory(memory) => seal.kept = Kept::Inline(memory.clone()),
+                Place::File(name) => seal.kept = Kept::File(name.clone()),
+                Place::Slot(..) => {}
+            }
+            self.streams.insert((key, stream), held);
+        }
+        if !files.is_empty() {
+            // The names of the files must be as safe as what is in them.
+            files.push(File::open(&self.outbox)?);
+        }
+        Ok((sealed, files))
+    }
+
+    /// Takes back what an earlier agent sealed.
+    ///
+    /// # Errors
+    /// When a file is missing or shorter than it was.
+    pub fn restore(&mut self, key: AttemptKey, sealed: Sealed) -> io::Result<()> {
+        for (stream, sealed) in Stream::ALL.into_iter().zip(sealed.streams) {
+            let SealedStream { begin, end, kept } = sealed;
+            if end == 0 {
+                continue;
+            }
+            let place = match kept {
+                Kept::Inline(bytes) => {
+                    self.memory_bytes += bytes.len();
+                    Place::Memory(bytes)
+                }
+                Kept::File(name) => {
+                    let found = std::fs::metadata(self.outbox.join(&name))?.len();
+                    if name.contains('/') || found < end {
+                        let reason = format!("{name} has {found} of {end} bytes");
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+                    }
+                    Place::File(name)
+                }
+            };
+            self.streams.insert((key, stream), Held { begin, end, place });
+        }
+        Ok(())
+    }
+
+    /// Removes the files of ended attempts that nobody knows of: called once, when everything was taken back.
+    pub(super) fn sweep(&self) {
+        let known: BTreeSet<&str> = self
+            .streams
+            .values()
+            .filter_map(|held| if let Place::File(name) = &held.place { Some(name.as_str()) } else { None })
+            .collect();
+        for entry in std::fs::read_dir(&self.outbox).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_none_or(|name| !known.contains(name)) {
+                remove_file(&entry.path());
             }
         }
     }
@@ -161,40 +383,55 @@ impl Outputs {
     /// Forgets an attempt.
     pub fn remove(&mut self, key: AttemptKey) {
         for stream in Stream::ALL {
-            if let Some(mut held) = self.streams.remove(&(key, stream)) {
-                self.memory_bytes -= held.memory.len();
-                held.remove_spill();
+            match self.streams.remove(&(key, stream)).map(|held| held.place) {
+                Some(Place::Memory(memory)) => self.memory_bytes -= memory.len(),
+                Some(Place::File(name)) => remove_file(&self.outbox.join(name)),
+                Some(Place::Slot(..)) | None => {}
             }
         }
     }
 }
 
-impl Spill {
-    fn with_file(&mut self, write: impl FnOnce(&File, u64) -> io::Result<()>) -> io::Result<()> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => OpenOptions::new().read(true).write(true).open(&self.path)?,
-        };
-        write(&file, self.first)?;
-        self.file = Some(file);
-        Ok(())
+fn file_name(key: AttemptKey, stream: Stream) -> String {
+    format!("{}-{}-{}", key.program, key.attempt, stream as u32)
+}
+
+fn remove_file(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "an output file cannot be removed");
     }
 }
 
-impl Held {
-    fn remember_tail(&mut self, bytes: &[u8]) {
-        let new = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
-        let keep = TAIL_BYTES - new.len();
-        let drop = self.tail.len().saturating_sub(keep);
-        self.tail.drain(..drop);
-        self.tail.extend_from_slice(new);
+/// Whether nothing is in a pipe and nobody will write to it any more.
+fn is_at_end(pipe: BorrowedFd<'_>) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut ready = [PollFd::new(&pipe, PollFlags::IN)];
+    poll(&mut ready, Some(&Timespec::default()))?;
+    let found = ready[0].revents();
+    if found.is_empty() {
+        return Err(io::ErrorKind::WouldBlock.into());
     }
+    Ok(!found.contains(PollFlags::IN))
+}
 
-    fn remove_spill(&mut self) {
-        if let Some(spill) = self.spill.take()
-            && let Err(error) = std::fs::remove_file(&spill.path)
-        {
-            tracing::warn!(path = %spill.path.display(), %error, "an output file cannot be removed");
+/// Moves bytes inside the kernel: whoever dies meanwhile, each is either in the pipe or in the file.
+fn move_bytes(pipe: BorrowedFd<'_>, file: &File, offset: &mut u64, bytes_max: usize) -> io::Result<usize> {
+    loop {
+        let start = *offset;
+        match rustix::pipe::splice(pipe, None, file.as_fd(), Some(offset), bytes_max, SpliceFlags::NONBLOCK) {
+            Ok(count) => {
+                *offset = start + count as u64;
+                return Ok(count);
+            }
+            Err(Errno::INTR) => {}
+            // A file system that cannot do it.
+            Err(Errno::INVAL) => {
+                let mut bytes = vec![0; bytes_max];
+                let count = rustix::io::read(pipe, bytes.as_mut_slice())?;
+                file.write_all_at(&bytes[..count], start)?;
+                return Ok(count);
+            }
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -203,34 +440,93 @@ impl Held {
 mod tests {
     use super::*;
     use common::id::ProgramId;
+    use std::io::Write;
 
     fn key(number: u128) -> AttemptKey {
         AttemptKey { program: ProgramId(uuid::Uuid::from_u128(number)), attempt: 1 }
     }
 
-    #[test]
-    fn e5_output_is_byte_exact_in_memory_and_in_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut outputs = Outputs::new(folder.path().join("spool")).unwrap();
-        let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    fn pattern(bytes: u32) -> Vec<u8> {
+        (0..bytes).map(|n| (n % 251) as u8).collect()
+    }
+
+    /// Writes through a pipe, as a program does.
+    fn write(outputs: &mut Outputs, key: AttemptKey, slot: u32, bytes: &[u8]) {
         for part in bytes.chunks(7_001) {
-            outputs.append(key(1), Stream::Stdout, part).unwrap();
-            let end = outputs.end(key(1), Stream::Stdout);
-            let last = outputs.read(key(1), Stream::Stdout, end - 10, 64).unwrap();
-            assert_eq!(last, bytes[usize::try_from(end).unwrap() - 10..usize::try_from(end).unwrap()]);
+            let (read, write) = rustix::pipe::pipe().unwrap();
+            File::from(write).write_all(part).unwrap();
+            let mut left = part.len();
+            while left > 0 {
+                left -= outputs.take(key, Stream::Stdout, slot, read.as_fd(), 5_000).unwrap().0;
+            }
+            assert_eq!(outputs.take(key, Stream::Stdout, slot, read.as_fd(), 10).unwrap().0, 0);
         }
+    }
+
+    #[test]
+    fn e5_output_is_byte_exact_in_slots_in_memory_and_in_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut outputs = Outputs::new(folder.path()).unwrap();
+        let bytes = pattern(300_000);
+        outputs.begin(0).unwrap();
+        write(&mut outputs, key(1), 0, &bytes);
         outputs.forget_before(key(1), Stream::Stdout, 1_000);
         assert_eq!(outputs.read(key(1), Stream::Stdout, 999, 10).unwrap(), b"");
         assert_eq!(outputs.read(key(1), Stream::Stdout, 1_000, 200_000).unwrap(), bytes[1_000..201_000]);
-        outputs.close(key(1));
+        assert_eq!(outputs.tail(key(1), Stream::Stdout), bytes[bytes.len() - 240..]);
+        let (sealed, files) = outputs.seal(key(1)).unwrap();
+        assert_eq!((files.len(), sealed.streams[0].end), (2, 300_000));
+        // The next one in the slot begins with nothing, and small enough to stay in memory.
+        outputs.begin(0).unwrap();
+        write(&mut outputs, key(2), 0, b"short");
+        let (second, files) = outputs.seal(key(2)).unwrap();
+        assert_eq!((files.len(), second.streams[0].kept.clone()), (0, Kept::Inline(b"short".to_vec())));
         assert_eq!(outputs.read(key(1), Stream::Stdout, 299_990, 64).unwrap(), bytes[299_990..]);
-        assert_eq!(outputs.tail(key(1), Stream::Stdout), &bytes[bytes.len() - TAIL_BYTES..]);
-        assert_eq!(std::fs::read_dir(folder.path().join("spool")).unwrap().count(), 1);
+        outputs.begin(0).unwrap();
+        write(&mut outputs, key(3), 0, b"x");
+        assert_eq!(outputs.read(key(3), Stream::Stdout, 0, 64).unwrap(), b"x");
+        assert_eq!(outputs.read(key(2), Stream::Stdout, 0, 64).unwrap(), b"short");
         outputs.forget_before(key(1), Stream::Stdout, 300_000);
-        assert_eq!(std::fs::read_dir(folder.path().join("spool")).unwrap().count(), 0);
-        outputs.append(key(1), Stream::Stdout, b"more").unwrap();
-        assert_eq!(outputs.read(key(1), Stream::Stdout, 300_000, 64).unwrap(), b"more");
-        outputs.remove(key(1));
+        assert_eq!(std::fs::read_dir(folder.path().join("outbox")).unwrap().count(), 0);
+        for number in 1..=3 {
+            outputs.remove(key(number));
+        }
         assert_eq!((outputs.memory_bytes, outputs.streams.len()), (0, 0));
+    }
+
+    #[test]
+    fn p05_the_next_agent_finds_every_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = pattern(100_000);
+        let (mut sealed, mut small) = (Sealed::default(), Sealed::default());
+        {
+            let mut outputs = Outputs::new(folder.path()).unwrap();
+            outputs.begin(0).unwrap();
+            write(&mut outputs, key(1), 0, &bytes);
+            sealed.clone_from(&outputs.seal(key(1)).unwrap().0);
+            outputs.begin(1).unwrap();
+            write(&mut outputs, key(2), 1, b"ended");
+            small.clone_from(&outputs.seal(key(2)).unwrap().0);
+            // One runs on, one was sealed and not written down.
+            outputs.begin(1).unwrap();
+            write(&mut outputs, key(3), 1, b"still at it");
+            outputs.begin(2).unwrap();
+            write(&mut outputs, key(4), 2, &bytes);
+            outputs.seal(key(4)).unwrap();
+            std::fs::write(folder.path().join("outbox/left"), b"over").unwrap();
+        }
+        let mut outputs = Outputs::new(folder.path()).unwrap();
+        outputs.restore(key(1), sealed).unwrap();
+        outputs.restore(key(2), small).unwrap();
+        outputs.adopt(key(3), 1).unwrap();
+        outputs.adopt(key(4), 2).unwrap();
+        outputs.sweep();
+        assert!(!folder.path().join("outbox/left").exists());
+        for (number, expected) in [(1, bytes.as_slice()), (2, b"ended"), (3, b"still at it"), (4, &bytes)] {
+            assert_eq!(outputs.end(key(number), Stream::Stdout), expected.len() as u64);
+            assert_eq!(outputs.read(key(number), Stream::Stdout, 0, 1 << 20).unwrap(), expected);
+        }
+        write(&mut outputs, key(3), 1, b" and done");
+        assert_eq!(outputs.read(key(3), Stream::Stdout, 0, 64).unwrap(), b"still at it and done");
     }
 }

@@ -3,11 +3,13 @@
 use super::folder::{PROGRESS_FILE, WorkFolder};
 use crate::languages::{Offered, java};
 use common::{
+    id::AttemptKey,
     limits,
     message::Assignment,
     program::{ResourceLimits, SourceText, Work},
 };
 use launcher::protocol::{Step, StepLimits, Strings};
+use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
@@ -115,8 +117,17 @@ fn split_variable(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((name.into(), value.into()))
 }
 
+/// What a keeper knows a step by, so that an agent that follows this one knows it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tag {
+    pub(super) key: AttemptKey,
+    pub(super) phase: Phase,
+    /// The name of its working folder.
+    pub(super) folder: String,
+}
+
 /// Which step of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// Compiling, or checking the syntax.
     Compile,
@@ -133,7 +144,10 @@ pub(super) fn step(
     folder: &WorkFolder,
     program_path: &[PathBuf],
 ) -> Step {
+    let tag = Tag { key: assignment.key, phase, folder: folder.name().to_owned() };
     Step {
+        tag: common::frame::encode_record(&tag),
+        lease_until: None,
         candidates: candidates(command.first().map_or(&[], Vec::as_slice), program_path),
         arguments: command.iter().collect(),
         environment: environment(assignment, steps, folder, program_path),
@@ -177,6 +191,7 @@ fn environment(assignment: &Assignment, steps: &Steps, folder: &WorkFolder, prog
     let home = folder.path.as_os_str().as_bytes();
     let path = program_path.iter().map(|folder| folder.as_os_str().as_bytes()).collect::<Vec<_>>().join(&b':');
     let attempt = assignment.key.attempt.to_string();
+    let fence = assignment.fence.to_string();
     let progress = [home, b"/", PROGRESS_FILE.as_bytes()].concat();
     let program = assignment.key.program.to_string();
     let index = assignment.index.to_string();
@@ -187,7 +202,7 @@ fn environment(assignment: &Assignment, steps: &Steps, folder: &WorkFolder, prog
         (b"TMPDIR", home),
         (b"RUCHE_PROGRAM_ID", program.as_bytes()),
         (b"RUCHE_ATTEMPT", attempt.as_bytes()),
-        (b"RUCHE_FENCE", attempt.as_bytes()),
+        (b"RUCHE_FENCE", fence.as_bytes()),
         (b"RUCHE_INDEX", index.as_bytes()),
         (b"RUCHE_PROGRESS", &progress),
     ];

@@ -85,9 +85,9 @@ impl Kit {
             program_path: ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from).to_vec(),
             work,
             groups: groups.clone(),
-            outputs: Outputs::new(data.join("spool")).unwrap(),
+            outputs: Outputs::new(data).unwrap(),
         };
-        let mut executor = Executor::new(launcher, setup).unwrap();
+        let mut executor = Executor::new(launcher, setup, Vec::new()).unwrap();
         executor.set_languages(language::built_in().iter().filter_map(offered));
         Self { executor: Some(executor), data: data.to_owned(), _folder: folder, work: work_path, groups }
     }

@@ -8,7 +8,7 @@ fn i9_removal_follows_no_link_and_reaches_any_depth() {
     fs::write(outside.join("precious"), b"keep").unwrap();
     let root = WorkRoot { path: folder.path().join("work"), user_base: None, moved: String::new() };
     make_folder(&root.path).unwrap();
-    let mut slot = root.slot(0).unwrap();
+    let mut slot = root.slot(0, None).unwrap();
     let work = slot.make().unwrap();
     std::os::unix::fs::symlink(&outside, work.path.join("link")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", work.path.join("file-link")).unwrap();
@@ -32,7 +32,7 @@ fn e5_a_program_that_removed_its_own_folder_leaves_nothing_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let root = WorkRoot { path: folder.path().join("work"), user_base: None, moved: String::new() };
     make_folder(&root.path).unwrap();
-    let mut slot = root.slot(3).unwrap();
+    let mut slot = root.slot(3, None).unwrap();
     let work = slot.make().unwrap();
     fs::remove_dir(&work.path).unwrap();
     assert!(slot.take_back(work).is_none());
@@ -64,7 +64,7 @@ fn i9_only_a_folder_that_was_left_as_it_was_is_used_again() {
     let folder = tempfile::tempdir().unwrap();
     let root = WorkRoot { path: folder.path().join("work"), user_base: None, moved: String::new() };
     make_folder(&root.path).unwrap();
-    let mut slot = root.slot(0).unwrap();
+    let mut slot = root.slot(0, None).unwrap();
     let touches: [(&str, Touch); 7] = [
         ("leaves a file", |path| fs::write(path.join("x"), b"").unwrap()),
         ("leaves a folder", |path| fs::create_dir(path.join("x")).unwrap()),
@@ -104,7 +104,7 @@ fn i18_no_name_leads_out_of_the_working_folder() {
     let folder = tempfile::tempdir().unwrap();
     let root = WorkRoot { path: folder.path().join("work"), user_base: None, moved: String::new() };
     make_folder(&root.path).unwrap();
-    let work = root.slot(0).unwrap().make().unwrap();
+    let work = root.slot(0, None).unwrap().make().unwrap();
     let outside = folder.path().join("outside");
     std::os::unix::fs::symlink(folder.path(), work.path.join("link")).unwrap();
     for name in [outside.to_str().unwrap(), "../outside", "../../../outside", "link/outside"] {
