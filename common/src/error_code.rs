@@ -44,6 +44,7 @@ catalogue! {
     ProgramConflict, "E-PROGRAM-CONFLICT", "Another program was submitted under the same ID.", "submit again; a new ID is made";
     ProgramEnded, "E-PROGRAM-ENDED", "The program has already ended.", "`ruche show ID` tells how";
     Busy, "E-BUSY", "The master has as much waiting as it can hold.", "wait the time that is named, then submit again";
+    QuotaReached, "E-QUOTA-REACHED", "This user has as many programs waiting or running as one user may have.", "wait until some have ended, cancel some, or ask an administrator to raise `programs_per_user`";
     StorageFull, "E-STORAGE-FULL", "The master's disk is full; nothing was accepted.", "free space in the master's data folder; it goes on by itself";
     StorageFailed, "E-STORAGE-FAILED", "The master's store cannot be read or written.", "read the master's log; `ruche-master check` tests the data folder";
     LoginWrong, "E-LOGIN-WRONG", "The name or the password is wrong.", "try again, or ask an administrator for `ruche-master user passwd`";

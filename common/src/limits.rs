@@ -81,6 +81,9 @@ pub const COPIES_PER_REQUEST_MAX: usize = 4_096;
 pub const COPIES_MAX: u32 = 1_000_000;
 /// Programs waiting or running on one master.
 pub const PROGRAMS_ALIVE_MAX: usize = 2_000_000;
+/// Different needs (language, slave) of programs that wait at once: each is a line of its own, and the scheduler
+/// looks at the head of each. One for each slave that programs may be meant for.
+pub const QUEUE_LINES_MAX: usize = SLAVES_MAX;
 /// Starts after the first that `--retry` may ask for.
 pub const RETRY_MAX: u32 = 100;
 /// Attempts of one program that may end with the loss of their slave; then it is not tried again, so that a

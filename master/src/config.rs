@@ -21,6 +21,10 @@ pub struct Config {
     pub name: String,
     /// Programs that each slave may run at once, unless set otherwise while running; none leaves it to the slaves.
     pub max_processes: Option<u32>,
+    /// Programs of one user that may wait or run.
+    pub programs_per_user: usize,
+    /// Whether a free slot goes to the user with the fewest programs on slaves, rather than to the oldest program.
+    pub fair_share: bool,
     /// How long a slave may be away before its programs are lost.
     pub lease: Duration,
     /// Life of the certificates that slaves get; they renew them when two thirds are over.
@@ -35,6 +39,8 @@ struct Keys {
     listen: Option<String>,
     name: Option<String>,
     max_processes: Option<u32>,
+    programs_per_user: Option<usize>,
+    fair_share: Option<bool>,
     lease: Option<String>,
     certificate_life: Option<String>,
 }
@@ -49,6 +55,8 @@ impl Config {
             name: nix::unistd::gethostname()
                 .map_or_else(|_| "master".to_owned(), |name| name.to_string_lossy().into_owned()),
             max_processes: None,
+            programs_per_user: limits::PROGRAMS_PER_USER_MAX,
+            fair_share: true,
             lease: limits::LEASE_MASTER,
             certificate_life: limits::SLAVE_CERTIFICATE_LIFE,
             file: None,
@@ -81,6 +89,14 @@ impl Config {
             }
             config.max_processes = Some(slots);
         }
+        if let Some(programs) = keys.programs_per_user {
+            if !(1..=limits::PROGRAMS_ALIVE_MAX).contains(&programs) {
+                let what = format!("`programs_per_user = {programs}` is outside 1 to {}", limits::PROGRAMS_ALIVE_MAX);
+                return Err(invalid(what));
+            }
+            config.programs_per_user = programs;
+        }
+        config.fair_share = keys.fair_share.unwrap_or(config.fair_share);
         if let Some(lease) = keys.lease {
             config.lease = lease.parse().map_err(|error| invalid(format!("`lease`: {error}")))?;
             if config.lease < Duration::from_millis(100) || config.lease > Duration::from_secs(86_400) {
@@ -113,6 +129,7 @@ mod tests {
     fn s4_the_example_is_complete_and_holds_the_defaults() {
         let config = read(include_str!("../ruche-master.toml")).unwrap();
         assert_eq!((config.listen.as_str(), config.lease), (LISTEN_DEFAULT, limits::LEASE_MASTER));
+        assert_eq!((config.programs_per_user, config.fair_share), (limits::PROGRAMS_PER_USER_MAX, true));
         // Every line that is commented out is accepted too.
         let all = include_str!("../ruche-master.toml").replace("#: ", "");
         assert_eq!(read(&all).unwrap().max_processes, Some(4));
@@ -125,6 +142,8 @@ mod tests {
             ("\nlisten_at = \"x\"", "listen_at"),
             ("lease = \"soon\"", "lease"),
             ("max_processes = 9999", "9999"),
+            ("programs_per_user = 0", "programs_per_user"),
+            ("fair_share = 1", "fair_share"),
             ("name = \"\"", "name"),
         ] {
             let error = read(text).unwrap_err();

@@ -181,7 +181,7 @@ mod tests {
         let outputs = Outputs::start(
             folder.path(),
             Arc::new(move |_, _, offset| stored.send(offset).unwrap()),
-            &(Arc::new(move |error| failed.send(error).unwrap()) as Failed),
+            &(Arc::new(move |error: UserError| failed.send(error).unwrap()) as Failed),
         )
         .unwrap();
         let key = AttemptKey { program: ProgramId(uuid::Uuid::from_u128(7)), attempt: 1 };

@@ -76,7 +76,13 @@ impl Server {
             .map_err(|error| UserError::new(ErrorCode::StorageFailed, format!("an output cannot be read: {error}")))?;
         let epoch = epoch_of(&recovered.settings)?;
         tracing::info!(alive = recovered.alive.len(), slaves = recovered.slaves.len(), "recovered");
-        let settings = Settings { lease: config.lease, max_processes: config.max_processes, epoch };
+        let settings = Settings {
+            lease: config.lease,
+            max_processes: config.max_processes,
+            epoch,
+            programs_per_user: config.programs_per_user,
+            fair_share: config.fair_share,
+        };
         let core = Core::recover(recovered, &stored, settings, Now { wall: clock::now(), boot: clock::boot_now() });
         let listener = Listener::bind(&config.listen, &authority).await?;
         let address = listener.local_address();
@@ -229,8 +235,9 @@ impl Handle {
         match Config::read(&self.config.data, file) {
             Ok(config) => {
                 tracing::info!(file = %file.display(), "the configuration is read again");
-                let max_processes = config.max_processes;
-                self.give(Input::Event(Event::Reconfigured { max_processes })).await;
+                let Config { max_processes, programs_per_user, fair_share, .. } = config;
+                let event = Event::Reconfigured { max_processes, programs_per_user, fair_share };
+                self.give(Input::Event(event)).await;
             }
             Err(error) => tracing::error!(%error, "the configuration stays as it was"),
         }
@@ -244,7 +251,7 @@ impl Handle {
 
 /// How far outputs of running attempts are on the disk.
 fn stored_outputs(recovered: &Recovered, outputs: &Path) -> io::Result<BTreeMap<AttemptKey, [u64; 3]>> {
-    let running = recovered.alive.iter().filter(|row| row.state == State::Running);
+    let running = recovered.alive.iter().filter(|row| row.state == State::Running || row.slave.is_some());
     running
         .map(|row| {
             let key = AttemptKey { program: row.id, attempt: row.attempt };

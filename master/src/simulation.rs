@@ -210,7 +210,13 @@ impl Master {
         let mut store = SqliteStore::open(data)?;
         let recovered = store.load()?;
         let stored = stored_outputs(&recovered, &outputs);
-        let settings = Settings { lease, max_processes: None, epoch: 1 };
+        let settings = Settings {
+            lease,
+            max_processes: None,
+            epoch: 1,
+            programs_per_user: common::limits::PROGRAMS_PER_USER_MAX,
+            fair_share: true,
+        };
         let core = Core::recover(recovered, &stored, settings, now.into());
         let reader = Reader::new(open_reader(data)?, outputs.clone());
         Ok(Self { core, store, reader, outputs })

@@ -45,7 +45,7 @@ impl fmt::Display for Refusal {
             Self::Language(language) => write!(f, "does not have the language `{language}`"),
             Self::Unreachable => f.write_str("is not connected"),
             Self::Draining => f.write_str("is finishing what it has and takes nothing new"),
-            Self::Aside(reason) => write!(f, "is set aside: {reason}"),
+            Self::Aside(reason) => write!(f, "is set aside {reason}"),
             Self::NoSlots => f.write_str("is set to run at most 0 programs"),
         }
     }

@@ -172,6 +172,12 @@ impl Queue {
         self.users.get(name).map_or(0, |user| user.assigned)
     }
 
+    /// How many different needs there are.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        self.lines.len()
+    }
+
     /// What programs that wait need, each need once.
     pub fn needs(&self) -> impl Iterator<Item = &Requirement> {
         self.lines.keys()

@@ -166,7 +166,7 @@ proptest! {
             };
             model.end_one(choice);
             model.settle();
-            for program in model.started[seen..].to_vec() {
+            for &program in &model.started[seen..] {
                 let served = model.kinds[&program].1.clone();
                 for name in names.iter().filter(|name| ***name != *served) {
                     let waits = model.scheduler.queue().programs(&need(0)).any(|program| *model.kinds[&program].1 == **name);
@@ -396,10 +396,10 @@ fn f18_a_slave_set_aside_gives_back_what_it_has_not_started_and_is_tried_with_on
         model.submit(program, need(0));
     }
     model.settle();
-    model.scheduler.set_aside(id(0), Aside::Yes("it fails".into()));
+    model.scheduler.set_aside(id(0), Aside::Yes("as it fails".into()));
     model.settle();
     assert_eq!(model.sent[&id(0)], []);
-    assert_eq!(model.scheduler.explain(7, &need(0), "ann").slaves[0].reason, "is set aside: it fails");
+    assert_eq!(model.scheduler.explain(7, &need(0), "ann").slaves[0].reason, "is set aside as it fails");
     model.end_one(0);
     model.end_one(0);
     model.settle();

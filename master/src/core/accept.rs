@@ -6,11 +6,11 @@ use super::{
 };
 use crate::store::{NewProgram, Record, query::KnownProgram};
 use common::{
-    ClientId, Duration, ErrorCode, Outcome, ProgramId, ProgramSpec, UserError,
+    ClientId, ErrorCode, Outcome, ProgramId, ProgramSpec, UserError,
     escape::RawText,
     frame::encode_record,
     language,
-    limits::{COPIES_MAX, COPIES_PER_REQUEST_MAX, PROGRAMS_ALIVE_MAX},
+    limits::{BUSY_RETRY, COPIES_MAX, COPIES_PER_REQUEST_MAX, PROGRAMS_ALIVE_MAX, QUEUE_LINES_MAX},
     message::Reply,
 };
 use scheduler::Requirement;
@@ -18,8 +18,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// Bytes of bodies of all programs that wait or run.
 const BODIES_BYTES_MAX: usize = 2 << 30;
-/// When a submit that finds the master full may come again.
-const BUSY_RETRY: Duration = Duration::from_secs(2);
 
 /// Body, number among copies, and copies: what a repeat must have in common.
 type Place = ([u8; 32], u32, u32);
@@ -69,6 +67,7 @@ impl Core {
             }
         }
         if !fresh.is_empty() {
+            self.check_quota(&user, fresh.len())?;
             self.next_sequence = next;
             self.add_all(client, &user, submit, hash, fresh);
         }
@@ -99,6 +98,9 @@ impl Core {
             let sentence = format!("no slave is called `{}`", RawText::from(name.as_str()));
             return Err(UserError::new(ErrorCode::SlaveUnknown, sentence));
         }
+        if !self.scheduler.queue().is_empty() {
+            self.check_needs(&Requirement::of(&submit.spec))?;
+        }
         if self.programs.len() + count > PROGRAMS_ALIVE_MAX
             || self.bodies_bytes + weight(&submit.spec) > BODIES_BYTES_MAX
         {
@@ -106,6 +108,28 @@ impl Core {
             return Err(UserError::new(ErrorCode::Busy, sentence).retry_after(BUSY_RETRY));
         }
         Ok(())
+    }
+
+    /// Programs with different needs wait in different lines, and each line is looked at in each round.
+    fn check_needs(&self, need: &Requirement) -> Result<(), UserError> {
+        let queue = self.scheduler.queue();
+        if queue.lines() < QUEUE_LINES_MAX || queue.has_line(need) {
+            return Ok(());
+        }
+        let sentence = format!("programs with {QUEUE_LINES_MAX} different needs wait already; nothing was accepted");
+        Err(UserError::new(ErrorCode::Busy, sentence).retry_after(BUSY_RETRY))
+    }
+
+    /// Nobody shuts out the others by the number of his programs.
+    fn check_quota(&self, user: &Arc<str>, count: usize) -> Result<(), UserError> {
+        let (alive, most) = (self.of_users.get(user).copied().unwrap_or(0), self.settings.programs_per_user);
+        if alive + count <= most {
+            return Ok(());
+        }
+        let sentence = format!(
+            "{count} more programs would be too many: {alive} of `{user}` wait or run, and each user may have {most}"
+        );
+        Err(UserError::new(ErrorCode::QuotaReached, sentence))
     }
 
     /// What is known under an ID: its owner, its body and place, and its sequence.

@@ -66,6 +66,7 @@ impl Core {
     pub(super) fn add_program(&mut self, sequence: u64, program: Program, need: &Requirement) {
         self.by_id.insert(program.id, sequence);
         *self.totals.entry(State::Waiting).or_default() += 1;
+        *self.of_users.entry(program.user.clone()).or_default() += 1;
         self.count_for_client(&program, 1, 0);
         let user = program.user.clone();
         self.programs.insert(sequence, program);
@@ -83,9 +84,13 @@ impl Core {
             program.attempt -= 1;
         }
         program.state = ProgramState::Waiting;
-        let (need, user) = (Requirement::of(&program.body.spec), program.user.clone());
+        let attempts = program.attempt;
         self.leave_slave(sequence, key, slave);
-        self.scheduler.enqueue(sequence, &need, &user);
+        if never_started {
+            self.enqueue(sequence);
+        } else {
+            self.line_up(sequence, attempts);
+        }
         self.moved(sequence, was);
     }
 
@@ -111,8 +116,9 @@ impl Core {
         let ProgramState::Sent { slave } = program.state else { return };
         // The slave's clock may differ: never before the submit, never in the future.
         let started_at = started_at.min(now).max(program.submitted_at);
-        let run = Run { slave, started_at, stored: [0; 3], progress: None, finished: None };
-        program.state = ProgramState::Running(Box::new(run));
+        // A master that crashed may have stored output before it committed the start.
+        let stored = self.stored_early.remove(&program.key()).unwrap_or_default();
+        program.state = ProgramState::Running(Box::new(Run::new(slave, started_at, stored)));
         self.scheduler.started(sequence, slave);
         self.watch.slave(slave);
         self.moved(sequence, was);
@@ -123,8 +129,10 @@ impl Core {
         let Some(program) = self.programs.remove(&sequence) else { return };
         let was = program.shown_state();
         self.by_id.remove(&program.id);
+        self.forget_of_user(&program.user);
         if matches!(program.state, ProgramState::Waiting) {
             self.scheduler.dequeue(sequence, &Requirement::of(&program.body.spec), &program.user);
+            self.pauses.remove(sequence);
         }
         let slave = program.slave();
         if let (Some(slave), true) = (slave, end.usage.is_some()) {
@@ -146,7 +154,7 @@ impl Core {
         if std::sync::Arc::strong_count(&program.body) == 1 {
             self.bodies_bytes = self.bodies_bytes.saturating_sub(program.body.bytes);
         }
-        let mut view = program.view(sequence, None);
+        let mut view = program.view(sequence, None, None);
         view.state = state;
         view.outcome = Some(end.outcome.clone());
         view.slave_id = slave;
@@ -182,6 +190,8 @@ impl Core {
     fn leave_slave(&mut self, sequence: u64, key: common::AttemptKey, slave: Option<SlaveId>) {
         let Some(id) = slave else { return };
         self.scheduler.release(sequence, id);
+        self.strays.remove(key);
+        self.stored_early.remove(&key);
         if let Some(slave) = self.slaves.get_mut(&id) {
             slave.attempts.remove(&key);
         }
@@ -213,6 +223,16 @@ impl Core {
             }
         }
         self.watch_program(sequence);
+    }
+
+    /// One program fewer of this user.
+    fn forget_of_user(&mut self, user: &std::sync::Arc<str>) {
+        if let Some(count) = self.of_users.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_users.remove(user);
+            }
+        }
     }
 
     fn count(&mut self, was: State, is: State) {

@@ -90,7 +90,7 @@ pub(crate) enum Event {
     /// Whether the store takes submits; why not.
     Storage(Option<UserError>),
     /// The configuration was read again.
-    Reconfigured { max_processes: Option<u32> },
+    Reconfigured { max_processes: Option<u32>, programs_per_user: usize, fair_share: bool },
     /// The master stops.
     Stopping,
     /// A deadline has come.

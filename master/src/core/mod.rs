@@ -3,6 +3,8 @@
 
 mod accept;
 pub(crate) mod action;
+mod aside;
+mod assign;
 mod change;
 mod clients;
 pub(crate) mod event;
@@ -11,11 +13,14 @@ mod outputs;
 pub(crate) mod permission;
 mod program;
 mod recover;
+mod register;
 mod requests;
 mod results;
+mod retry;
 mod revoke;
 mod settings;
 mod slaves;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -26,18 +31,21 @@ use crate::store::Record;
 use action::Action;
 use clients::Client;
 use common::{
-    ClientId, Duration, ProgramId, SlaveId, Timestamp, UserError,
+    AttemptKey, ClientId, Duration, ProgramId, SlaveId, Timestamp, UserError,
     message::{Order, status::Event as LogEvent},
     program::State,
     units::BootTime,
     view::ProgramView,
 };
 use event::{Event, LinkId, Now};
-use program::Program;
 pub(crate) use program::weight;
+use program::{Program, ProgramState};
 use scheduler::Scheduler;
 use slaves::Slave;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 /// A slave that is away for this long is no longer listed.
 const SLAVE_LISTED_MAX: Duration = Duration::from_secs(3_600);
@@ -51,6 +59,10 @@ pub(crate) struct Settings {
     pub(crate) max_processes: Option<u32>,
     /// Which history is served: grows when one is restored from a backup.
     pub(crate) epoch: u32,
+    /// Programs of one user that may wait or run.
+    pub(crate) programs_per_user: usize,
+    /// Whether the user with the fewest programs on slaves comes first.
+    pub(crate) fair_share: bool,
 }
 
 impl Settings {
@@ -59,6 +71,16 @@ impl Settings {
     pub(crate) fn slave_lease(&self) -> Duration {
         let margin = common::limits::LEASE_MASTER.0 - common::limits::LEASE_SLAVE.0;
         Duration(self.lease.0.saturating_sub(margin).max(self.lease.0 * 2 / 5))
+    }
+
+    /// How often the core is called at least while a lease runs.
+    fn turn_interval(&self) -> Duration {
+        Duration(self.lease.0 / 16).min(Duration::from_secs(1))
+    }
+
+    /// A longer time between two calls means that the master was stopped: with the default lease 6 s.
+    fn gap_max(&self) -> Duration {
+        Duration(self.lease.0 / 8)
     }
 }
 
@@ -98,6 +120,20 @@ pub(crate) struct Core {
     stopping: bool,
     mark: u64,
     orders: BTreeMap<LinkId, Vec<Order>>,
+    pauses: retry::Pauses,
+    strays: strays::Strays,
+    /// Stored output of attempts whose start was not committed before the master crashed.
+    stored_early: BTreeMap<AttemptKey, [u64; 3]>,
+    /// When results that wait for output are looked at again.
+    parked: BTreeSet<(BootTime, u64)>,
+    /// Why persons set slaves aside, listed or not.
+    asides: BTreeMap<SlaveId, String>,
+    /// When slaves that failed everything are tried again.
+    trials: BTreeSet<(BootTime, SlaveId)>,
+    /// Programs of each user that wait or run.
+    of_users: BTreeMap<Arc<str>, usize>,
+    /// When this was called the last time.
+    last_turn: BootTime,
 }
 
 impl Core {
@@ -126,11 +162,20 @@ impl Core {
             Event::SlaveRevoked(slave) => self.slave_revoked(slave),
             Event::UserChanged { user, why } => self.user_changed(&user, &why),
             Event::Storage(refuse) => self.refuse = refuse,
-            Event::Reconfigured { max_processes } => self.reconfigured(max_processes),
+            Event::Reconfigured { max_processes, programs_per_user, fair_share } => {
+                self.settings.programs_per_user = programs_per_user;
+                self.settings.fair_share = fair_share;
+                self.scheduler.set_fair(fair_share);
+                self.reconfigured(max_processes);
+            }
             Event::Stopping => self.stop(),
             Event::Tick => {}
         }
-        self.expire();
+        self.end_leases();
+        self.lose_strays();
+        self.complete_parked();
+        self.try_slaves();
+        self.resume();
     }
 
     /// Decides what the events since the last call lead to together, and hands out all actions.
@@ -162,13 +207,36 @@ impl Core {
     pub(crate) fn next_deadline(&self) -> Option<(BootTime, &'static str)> {
         let lease = self.leases.first().map(|(at, _)| (*at, "a slave's lease ends"));
         let watch = self.watch.deadline().map(|at| (at, "changes are due"));
-        lease.into_iter().chain(watch).min()
+        let pause = self.pauses.next().map(|at| (at, "a program's pause ends"));
+        let stray = self.strays.next().map(|at| (at, "an attempt counts as lost"));
+        let parked = self.parked.first().map(|(at, _)| (*at, "a result waits no longer for its output"));
+        let trial = self.trials.first().map(|(at, _)| (*at, "a slave is tried again"));
+        // While leases run, calls come often: a gap between two of them tells that the master was stopped.
+        let runs = self.leases_run();
+        let turn = runs.then(|| (self.last_turn.plus(self.settings.turn_interval()), "leases run"));
+        lease.into_iter().chain(watch).chain(pause).chain(stray).chain(parked).chain(trial).chain(turn).min()
+    }
+
+    /// Whether a slave's lease, or that of an attempt, runs out if nothing happens.
+    fn leases_run(&self) -> bool {
+        self.strays.next().is_some()
+            || self
+                .leases
+                .iter()
+                .take_while(|(at, _)| *at <= self.now.boot.plus(self.settings.lease))
+                .any(|(_, id)| self.slaves.get(id).is_some_and(|slave| !slave.lease_over))
     }
 
     /// Time given out never goes back, whatever the wall clock does.
     fn pass_time(&mut self, now: Now) {
         self.now.wall = self.now.wall.max(now.wall);
         self.now.boot = self.now.boot.max(now.boot);
+        let gap = self.now.boot.since(self.last_turn);
+        self.last_turn = self.now.boot;
+        if gap > self.settings.gap_max() && self.leases_run() {
+            tracing::warn!(%gap, "the master did not run for a while; slaves that are away get their whole lease");
+            self.renew_leases();
+        }
     }
 
     fn record(&mut self, record: Record) {
@@ -212,7 +280,12 @@ impl Core {
         assert_eq!(held, self.slaves.values().map(|slave| slave.attempts.len()).sum::<usize>());
         for (id, slave) in &self.slaves {
             let held = self.scheduler.slave(*id).map_or(0, scheduler::SlaveSlots::assigned);
-            assert_eq!(held as usize, slave.attempts.len(), "what the scheduler believes of {id}");
+            // A result that waits for its output has left its slot.
+            let running = |sequence: &&u64| {
+                self.programs.get(sequence).is_some_and(|program| matches!(program.state, ProgramState::Running(_)))
+            };
+            let released = slave.attempts.len() - held as usize;
+            assert!(released <= slave.attempts.values().filter(running).count(), "what the scheduler believes of {id}");
             if let Some(link) = slave.link {
                 assert_eq!(self.links.get(&link), Some(id));
             }
@@ -226,5 +299,11 @@ impl Core {
             self.programs.values().map(|program| (program.body.key, program.body.bytes)).collect();
         assert_eq!(self.bodies_bytes, bodies.values().sum::<usize>(), "bytes of bodies");
         self.waiters.check(|sequence| self.programs.contains_key(&sequence));
+        let waits = |sequence: u64| self.programs.get(&sequence).is_some_and(|program| program.slave().is_none());
+        self.pauses.check(waits);
+        self.strays.check(|key| self.slaves.values().any(|slave| slave.attempts.contains_key(&key)));
+        assert_eq!(self.of_users.values().sum::<usize>(), self.programs.len(), "programs of users");
+        let queued = self.programs.values().filter(|program| program.slave().is_none()).count();
+        assert_eq!(queued, self.scheduler.queue().len() + self.pauses.len(), "what waits is queued or pauses");
     }
 }

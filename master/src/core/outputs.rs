@@ -9,10 +9,13 @@ use super::{
 };
 use crate::store::query::Query;
 use common::{
-    AttemptKey, ClientId,
-    limits::OUTPUT_CHUNK_BYTES_MAX,
+    AttemptKey, ClientId, Duration,
+    limits::{COMPILE_OUTPUT_BYTES_MAX, OUTPUT_CHUNK_BYTES_MAX},
     message::{Order, Reply, RequestId, StoredUpTo, Stream, Tail},
 };
+
+/// How long a result waits for output before it of which nothing comes.
+const OUTPUT_WAIT: Duration = Duration::from_secs(60);
 
 impl Core {
     pub(super) fn slave_output(
@@ -33,18 +36,27 @@ impl Core {
         let Some(end) = offset.checked_add(bytes.len() as u64) else { return };
         // What has output has started; the report of it may come on another path.
         self.runs(sequence, self.now.wall);
-        let Some(program) = self.programs.get(&sequence) else { return };
-        let ProgramState::Running(run) = &program.state else { return };
-        let stored = run.stored[stream as usize];
+        self.strays.remove(key);
+        let Some(program) = self.programs.get_mut(&sequence) else { return };
+        let limit = program.body.spec.limits.output.0.saturating_add(COMPILE_OUTPUT_BYTES_MAX as u64);
+        let ProgramState::Running(run) = &mut program.state else { return };
+        let place = stream as usize;
+        let stored = run.stored[place];
         if end <= stored {
             // Sent again after a cut: it is here.
             return self.order(link, Order::Stored(vec![StoredUpTo { key, stream, offset: stored }]));
         }
-        let limit = program.body.spec.limits.output.0.saturating_add(common::limits::COMPILE_OUTPUT_BYTES_MAX as u64);
-        if end > limit.saturating_add(OUTPUT_CHUNK_BYTES_MAX as u64) {
-            tracing::warn!(attempt = %key, "a slave sends more output than the program's limit; dropped");
-            return;
+        let too_much = end > limit.saturating_add(OUTPUT_CHUNK_BYTES_MAX as u64);
+        if !run.cut[place] && (too_much || offset > run.received[place]) {
+            // Once for each stream, so that a slave cannot fill the log.
+            tracing::warn!(attempt = %key, ?stream, too_much, offset, "a slave's output is cut: the limit is passed, or a part is missing");
+            run.cut[place] = true;
         }
+        if run.cut[place] {
+            // It is not kept, and not asked for again: the program ends, and its output is marked as truncated.
+            return self.order(link, Order::Stored(vec![StoredUpTo { key, stream, offset: end }]));
+        }
+        run.received[place] = run.received[place].max(end);
         self.actions.push(Action::Append { key, stream, offset, bytes, guard });
     }
 
@@ -58,9 +70,14 @@ impl Core {
         let stored = &mut run.stored[stream as usize];
         *stored = (*stored).max(offset);
         let offset = *stored;
-        let complete = run
-            .finished
-            .take_if(|finished| run.stored.iter().zip(&finished.tails).all(|(stored, tail)| *stored >= tail.offset));
+        run.received[stream as usize] = run.received[stream as usize].max(offset);
+        let complete = match run.finished.take() {
+            Some(finished) if run.has_all_before(&finished) => Some(finished),
+            waits => {
+                run.finished = waits;
+                None
+            }
+        };
         self.watch_program(sequence);
         let link = self.slaves.get(&slave).and_then(|slave| slave.link);
         if let Some(link) = link {
@@ -71,6 +88,42 @@ impl Core {
         }
         if let (Some(finished), Some(link)) = (complete, link) {
             self.complete(link, sequence, *finished);
+        }
+    }
+
+    /// A result waits for the output before it, but not for ever.
+    pub(super) fn park(&mut self, sequence: u64) {
+        let until = self.now.boot.plus(OUTPUT_WAIT);
+        if let Some(program) = self.programs.get_mut(&sequence)
+            && let ProgramState::Running(run) = &mut program.state
+        {
+            run.parked = Some((until, run.stored.iter().sum()));
+            self.parked.insert((until, sequence));
+        }
+    }
+
+    /// Results whose output does not come: what is stored is all there will be, and it is marked as truncated.
+    pub(super) fn complete_parked(&mut self) {
+        while let Some((at, sequence)) = self.parked.first().copied()
+            && at <= self.now.boot
+        {
+            self.parked.pop_first();
+            let Some(program) = self.programs.get_mut(&sequence) else { continue };
+            let key = program.key();
+            let ProgramState::Running(run) = &mut program.state else { continue };
+            let Some((_, stored)) = run.parked.filter(|(until, _)| *until == at) else { continue };
+            // Something came meanwhile, or the disk is full: then it is worth waiting on.
+            if run.stored.iter().sum::<u64>() > stored || self.refuse.is_some() {
+                self.park(sequence);
+                continue;
+            }
+            let link = self.slaves.get(&run.slave).and_then(|slave| slave.link);
+            if let (Some(finished), Some(link)) = (run.finished.take(), link) {
+                tracing::warn!(attempt = %key, "output before a result did not come; it is marked as truncated");
+                run.cut = [true; 3];
+                run.received = run.stored;
+                self.complete(link, sequence, *finished);
+            }
         }
     }
 

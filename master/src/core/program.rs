@@ -2,8 +2,9 @@
 
 use common::{
     AttemptKey, ClientId, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
-    message::Finished,
+    message::{Finished, Tail},
     program::State,
+    units::BootTime,
     view::{ProgramView, Progress},
 };
 use std::sync::Arc;
@@ -69,9 +70,56 @@ pub(super) struct Run {
     pub(super) started_at: Timestamp,
     /// Bytes of each stream that are synced.
     pub(super) stored: [u64; 3],
+    /// Bytes of each stream that are synced or on their way to the disk.
+    pub(super) received: [u64; 3],
+    /// Streams of which nothing more is kept: more came than the limit allows, or a part is missing.
+    pub(super) cut: [bool; 3],
     pub(super) progress: Option<Progress>,
     /// Its result, while output that came before it is not stored yet.
     pub(super) finished: Option<Box<Finished>>,
+    /// Until when that output is waited for, and how much was stored when the wait began.
+    pub(super) parked: Option<(BootTime, u64)>,
+}
+
+impl Run {
+    /// An attempt that runs since then; of its output this much is stored.
+    pub(super) const fn new(slave: SlaveId, started_at: Timestamp, stored: [u64; 3]) -> Self {
+        Self {
+            slave,
+            started_at,
+            stored,
+            received: stored,
+            cut: [false; 3],
+            progress: None,
+            finished: None,
+            parked: None,
+        }
+    }
+
+    /// The connection is lost: what was on its way comes again, and the result with it.
+    pub(super) fn cut_off(&mut self) {
+        self.received = self.stored;
+        self.finished = None;
+        self.parked = None;
+    }
+
+    /// Whether all output that came before a result is stored, as far as it is kept.
+    pub(super) fn has_all_before(&self, finished: &Finished) -> bool {
+        (0..3).all(|stream| {
+            let wanted = if self.cut[stream] { self.received[stream] } else { finished.tails[stream].offset };
+            self.stored[stream] >= wanted
+        })
+    }
+
+    /// The result as it is kept: a stream that was cut ends where it was cut.
+    pub(super) fn trim(&self, finished: &mut Finished) {
+        for (stream, tail) in finished.tails.iter_mut().enumerate() {
+            if self.cut[stream] && tail.offset > self.stored[stream] {
+                *tail = Tail { offset: self.stored[stream], bytes: Vec::new() };
+                finished.output_truncated = true;
+            }
+        }
+    }
 }
 
 impl Program {
@@ -116,7 +164,14 @@ impl Program {
     }
 
     /// The row that people see.
-    pub(super) fn view(&self, sequence: u64, slave_name: Option<&str>) -> ProgramView {
+    ///
+    /// `unknown_since` is since when nothing is known of its slave.
+    pub(super) fn view(
+        &self,
+        sequence: u64,
+        slave_name: Option<&str>,
+        unknown_since: Option<Timestamp>,
+    ) -> ProgramView {
         let spec = &self.body.spec;
         let run = match &self.state {
             ProgramState::Running(run) => Some(run),
@@ -148,7 +203,7 @@ impl Program {
             compile_bytes,
             output_truncated: false,
             last_line: String::new(),
-            unknown_since: None,
+            unknown_since: run.and(unknown_since),
         }
     }
 }

@@ -7,13 +7,16 @@ use super::{
     settings::SlotsSet,
     slaves::Slave,
 };
-use crate::store::load::Recovered;
+use crate::store::{Record, load::Recovered};
 use common::{AttemptKey, program::State};
 use scheduler::{Presence, Requirement, Scheduler};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
+
+/// The setting that remembers which epoch was served the last time.
+const EPOCH_SERVED: &str = "epoch_served";
 
 impl Core {
     /// Everything that was alive is alive again; slaves have their whole lease, counted from now, to
@@ -49,16 +52,29 @@ impl Core {
             stopping: false,
             mark: 0,
             orders: BTreeMap::new(),
+            pauses: super::retry::Pauses::default(),
+            strays: super::strays::Strays::default(),
+            stored_early: BTreeMap::new(),
+            parked: BTreeSet::new(),
+            asides: BTreeMap::new(),
+            trials: BTreeSet::new(),
+            of_users: BTreeMap::new(),
+            last_turn: now.boot,
         };
+        core.scheduler.set_fair(core.settings.fair_share);
+        let restored = core.serve_epoch(&recovered.settings);
         let holding: BTreeSet<_> = recovered.alive.iter().filter_map(|row| row.slave).collect();
         for row in recovered.slaves {
+            if let Some(reason) = row.aside.clone() {
+                core.asides.insert(row.id, reason);
+            }
             if !row.revoked {
                 core.enrolled.insert(row.name.clone(), row.id);
             }
             let recent = row.seen_at.0 > 0 && now.wall.since(row.seen_at) < SLAVE_LISTED_MAX;
             if recent || holding.contains(&row.id) {
                 let id = row.id;
-                core.add_slave(id, Slave::absent(row));
+                core.add_slave(id, Slave::absent(row, core.now.wall));
                 core.scheduler.set_presence(id, Presence::Unreachable);
                 core.set_lease(id, Some(core.now.boot.plus(core.settings.lease)));
             }
@@ -84,24 +100,24 @@ impl Core {
                 crashes: row.crashes,
                 state: ProgramState::Waiting,
             };
+            *core.of_users.entry(program.user.clone()).or_default() += 1;
             let need = Requirement::of(&program.body.spec);
             match row.slave {
+                None if restored => core.hold_back(row.sequence),
                 None => core.scheduler.enqueue(row.sequence, &need, &program.user),
                 Some(slave) => {
                     if !core.slaves.contains_key(&slave) {
-                        stranded.push(row.sequence);
+                        stranded.push((slave, program.key(), row.sequence));
                     }
                     core.scheduler.hold(row.sequence, need, &program.user, slave);
                     program.state = ProgramState::Sent { slave };
                     if row.state == State::Running {
                         core.scheduler.started(row.sequence, slave);
-                        program.state = ProgramState::Running(Box::new(Run {
-                            slave,
-                            started_at: row.started_at.unwrap_or(row.submitted_at),
-                            stored: stored.get(&program.key()).copied().unwrap_or_default(),
-                            progress: None,
-                            finished: None,
-                        }));
+                        let stored = stored.get(&program.key()).copied().unwrap_or_default();
+                        let started_at = row.started_at.unwrap_or(row.submitted_at);
+                        program.state = ProgramState::Running(Box::new(Run::new(slave, started_at, stored)));
+                    } else if let Some(stored) = stored.get(&program.key()).filter(|stored| **stored != [0; 3]) {
+                        core.stored_early.insert(program.key(), *stored);
                     }
                     if let Some(known) = core.slaves.get_mut(&slave) {
                         known.attempts.insert(program.key(), row.sequence);
@@ -112,10 +128,35 @@ impl Core {
             core.programs.insert(row.sequence, program);
         }
         drop(bodies);
-        // Their slave gave up its name: whether they ran will never be known.
-        for sequence in stranded {
-            core.lose(sequence, "gave up its name to another machine");
+        // Their slave gave up its name. It may run them until its lease is over, which began when it was cut:
+        // at the latest when the master before this one ended.
+        for (slave, key, sequence) in stranded {
+            if !core.slaves.contains_key(&slave) {
+                core.add_slave(slave, Slave::nameless(core.now.wall));
+                core.scheduler.set_presence(slave, Presence::Unreachable);
+                core.set_lease(slave, Some(core.now.boot.plus(core.settings.lease)));
+            }
+            if let Some(program) = core.programs.get(&sequence) {
+                core.scheduler.hold(sequence, Requirement::of(&program.body.spec), &program.user, slave);
+                if matches!(program.state, ProgramState::Running(_)) {
+                    core.scheduler.started(sequence, slave);
+                }
+            }
+            if let Some(known) = core.slaves.get_mut(&slave) {
+                known.attempts.insert(key, sequence);
+            }
         }
         core
+    }
+
+    /// Notes which history is served. Whether it is served for the first time after it was restored: then slaves
+    /// may still run what the history before gave them, at most as long as their lease.
+    fn serve_epoch(&mut self, settings: &BTreeMap<String, String>) -> bool {
+        let served = settings.get(EPOCH_SERVED).and_then(|value| value.parse().ok()).unwrap_or(1);
+        if served == self.settings.epoch {
+            return false;
+        }
+        self.record(Record::Setting { name: EPOCH_SERVED.to_owned(), value: Some(self.settings.epoch.to_string()) });
+        true
     }
 }

@@ -97,7 +97,8 @@ impl Core {
             Request::Summary => Ok(Reply::Summary(self.summary())),
             Request::SetMaxProcesses { slave, slots } => self.set_max_processes(slave, slots, &user),
             Request::SetPolicy(policy) => Self::set_policy(policy),
-            Request::SetAside { slave, .. } | Request::TakeBack { slave } => Err(self.no_slave(&slave)),
+            Request::SetAside { slave, reason } => self.set_aside(&slave, &reason, &user),
+            Request::TakeBack { slave } => self.take_back(&slave, &user),
             Request::Watch { programs, slaves, clients } => {
                 self.watch.choose(client, Choice { programs, slaves, clients });
                 Ok(Reply::Ok)
@@ -130,11 +131,6 @@ impl Core {
 
     fn ask(&mut self, client: ClientId, id: RequestId, query: Query, then: Then) {
         self.actions.push(Action::Ask { client, id, query, then });
-    }
-
-    fn no_slave(&self, name: &str) -> UserError {
-        let sentence = format!("no slave is called `{}`", common::escape::RawText::from(name));
-        UserError::new(ErrorCode::SlaveUnknown, sentence)
     }
 
     pub(super) fn unknown(&self, id: ProgramId) -> UserError {
@@ -187,20 +183,39 @@ impl Core {
         let Some(program) = self.programs.get(&view.sequence) else { return sentence("It has ended.".to_owned()) };
         let on = |slave| self.slaves.get(slave).map_or("?", |slave: &super::slaves::Slave| &*slave.name);
         match &program.state {
-            ProgramState::Waiting => {
+            ProgramState::Waiting => self.explain_pause(view.sequence).unwrap_or_else(|| {
                 self.scheduler.explain(view.sequence, &Requirement::of(&program.body.spec), &program.user)
-            }
+            }),
+            ProgramState::Sent { slave } if self.strays.since(program.key()).is_some() => sentence(format!(
+                "It was sent to `{}`, which came back without it; whether it runs there is not known yet.",
+                on(slave)
+            )),
             ProgramState::Sent { slave } => {
                 let mut explanation =
                     self.scheduler.explain(view.sequence, &Requirement::of(&program.body.spec), &program.user);
                 explanation.sentence = format!("It is at `{}` and starts there when a slot is free.", on(slave));
                 explanation
             }
-            ProgramState::Running(run) => sentence(match self.slaves.get(&run.slave).and_then(|slave| slave.link) {
-                Some(_) => format!("It runs on `{}`.", on(&run.slave)),
-                None => format!("It ran on `{}` when the connection was lost.", on(&run.slave)),
+            ProgramState::Running(run) => sentence(match (view.unknown_since, self.lease_left(&run.slave, program)) {
+                (None, _) => format!("It runs on `{}`.", on(&run.slave)),
+                (Some(_), None) => {
+                    format!(
+                        "It ran on `{}` when the connection was lost; whether it still runs is not known.",
+                        on(&run.slave)
+                    )
+                }
+                (Some(_), Some(left)) => format!(
+                    "It ran on `{}` when the connection was lost; whether it still runs is not known. It counts as lost in {left} s unless the slave comes back with it.",
+                    on(&run.slave)
+                ),
             }),
         }
+    }
+
+    /// Seconds until a program whose slave is away counts as lost.
+    fn lease_left(&self, slave: &common::SlaveId, program: &super::program::Program) -> Option<u64> {
+        let until = self.strays.until(program.key()).or_else(|| self.slaves.get(slave)?.lease_at())?;
+        Some(until.since(self.now.boot).0.div_ceil(1_000_000))
     }
 
     /// Stops what can be stopped; `ended` is what the store knows of those that are not in memory.

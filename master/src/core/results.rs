@@ -1,7 +1,7 @@
 //! Reports of slaves: started, ended, given back. A report for anything but the current attempt of
 //! the slave that reports changes nothing.
 
-use super::{Core, action::Action, change::End, event::LinkId, program::ProgramState};
+use super::{Core, event::LinkId, program::ProgramState};
 use common::{
     AttemptKey, Outcome, SlaveId,
     escape::shorten,
@@ -20,6 +20,7 @@ impl Core {
             Report::Started(started) => {
                 for (key, at) in started {
                     if let Some(sequence) = self.current(id, key) {
+                        self.strays.remove(key);
                         self.runs(sequence, at);
                     }
                 }
@@ -55,6 +56,10 @@ impl Core {
 
     fn withdrawn(&mut self, slave: SlaveId, key: AttemptKey) {
         let Some(sequence) = self.current(slave, key) else { return };
+        if self.strays.since(key).is_some() {
+            // It never had it, so that giving it back proves nothing.
+            return;
+        }
         let Some(program) = self.programs.get(&sequence) else { return };
         match (&program.state, program.cancel_by.clone()) {
             (ProgramState::Sent { .. }, Some(by)) => {
@@ -95,10 +100,11 @@ impl Core {
         }
         if let Some(program) = self.programs.get_mut(&sequence)
             && let ProgramState::Running(run) = &mut program.state
-            && run.stored.iter().zip(&finished.tails).any(|(stored, tail)| *stored < tail.offset)
+            && !run.has_all_before(&finished)
         {
             // Control overtakes bulk: the output before it is still on its way.
             run.finished = Some(Box::new(finished));
+            self.park(sequence);
             // Its slot is free already, and the slave may have started another there.
             return self.scheduler.release(sequence, slave);
         }
@@ -106,16 +112,34 @@ impl Core {
     }
 
     /// A result whose output is all there.
-    pub(super) fn complete(&mut self, link: LinkId, sequence: u64, finished: Finished) {
+    pub(super) fn complete(&mut self, link: LinkId, sequence: u64, mut finished: Finished) {
         let Some(program) = self.programs.get(&sequence) else { return };
-        let key = finished.key;
-        if program.may_try_again(&finished.outcome) {
-            self.wait_again(sequence, false);
-            self.actions.push(Action::RemoveOutput(key));
-        } else {
-            self.end(sequence, End::reported(finished));
+        let (key, body, slave) = (finished.key, program.body.key, program.slave());
+        if let ProgramState::Running(run) = &program.state {
+            run.trim(&mut finished);
         }
+        if let Some(slave) = slave {
+            self.judge(slave, key, body, &finished.outcome);
+        }
+        self.conclude(sequence, finished);
         self.order(link, Order::Acknowledge(vec![key]));
+    }
+
+    /// What a result says about the slave that ran it.
+    fn judge(&mut self, id: SlaveId, key: AttemptKey, body: u64, outcome: &Outcome) {
+        // What it brought along when it connected ended while it was cut off or restarted: that was one mishap,
+        // and is over.
+        let brought = self.slaves.get_mut(&id).is_some_and(|slave| slave.brought.remove(&key));
+        match outcome {
+            Outcome::Lost { .. } if brought => {}
+            Outcome::Lost { detail } => self.slave_failed(id, [body], &detail.clone()),
+            Outcome::Exited { .. }
+            | Outcome::Signalled { .. }
+            | Outcome::CompileError { .. }
+            | Outcome::Limit { .. }
+            | Outcome::NotFound { .. } => self.slave_worked(id),
+            Outcome::NotSupported { .. } | Outcome::Cancelled { .. } => {}
+        }
     }
 }
 

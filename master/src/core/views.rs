@@ -11,19 +11,25 @@ impl Core {
     /// The row of a program that has not ended.
     pub(super) fn program_view(&self, sequence: u64) -> Option<ProgramView> {
         let program = self.programs.get(&sequence)?;
-        let name = program.slave().and_then(|slave| self.slaves.get(&slave)).map(|slave| &*slave.name);
-        Some(program.view(sequence, name))
+        let slave = program.slave().and_then(|slave| self.slaves.get(&slave));
+        // What its slave does not have, or a slave that is away may run, is not known.
+        let unknown = self.strays.since(program.key()).or_else(|| {
+            let slave = slave.filter(|slave| slave.link.is_none())?;
+            Some(slave.cut_at.unwrap_or(slave.since))
+        });
+        Some(program.view(sequence, slave.map(|slave| &*slave.name), unknown))
     }
 
     pub(super) fn slave_view(&self, id: SlaveId) -> Option<SlaveView> {
         let slave = self.slaves.get(&id)?;
         let slots = self.scheduler.slave(id);
         let ahead = slots.map_or(0, scheduler::SlaveSlots::unstarted);
+        let aside = self.aside_reason(id);
         Some(SlaveView {
             id,
             name: slave.name.to_string(),
             address: slave.address.clone(),
-            state: state(slave),
+            state: state(slave, aside.is_some()),
             since: slave.since,
             connected_since: slave.connected_since,
             running: slots.map_or(0, |slots| slots.assigned().saturating_sub(ahead)),
@@ -33,7 +39,7 @@ impl Core {
             isolation: slave.isolation.clone(),
             machine: slave.machine.clone(),
             release: slave.release.clone(),
-            aside: None,
+            aside,
         })
     }
 
@@ -87,12 +93,17 @@ impl Core {
                 format!("{} {} {}+{}/{}", slave.name, slave.state.word(), slave.running, slave.ahead, slave.slots)
             })
             .collect();
-        format!("{summary:?}; queue {}; slaves [{}]", self.scheduler.queue().len(), slaves.join(", "))
+        format!(
+            "{summary:?}; queue {}; pausing {}; slaves [{}]",
+            self.scheduler.queue().len(),
+            self.pauses.len(),
+            slaves.join(", ")
+        )
     }
 }
 
-const fn state(slave: &Slave) -> SlaveState {
-    match (slave.link, slave.draining) {
+const fn state(slave: &Slave, aside: bool) -> SlaveState {
+    match (slave.link, slave.draining || aside) {
         (None, _) => SlaveState::Unreachable,
         (Some(_), true) => SlaveState::Draining,
         (Some(_), false) => SlaveState::Connected,
