@@ -69,6 +69,10 @@ pub(super) enum MachineWake {
     Watchdog,
     /// The journal is synced up to this record.
     Synced(u64),
+    /// What was forgotten is written into the journal.
+    Flush,
+    /// The journal is tried again after its disk was full.
+    Repair,
 }
 
 /// What happens to a client.

@@ -47,6 +47,11 @@ pub(super) enum Fault {
         slave: usize,
         down: u64,
     },
+    /// The disk of a slave takes nothing.
+    SlaveDiskFull {
+        slave: usize,
+        length: u64,
+    },
     AgentStopped {
         slave: usize,
         down: u64,
@@ -110,6 +115,7 @@ enum Class {
     SyncFails,
     AgentKilled,
     MachineCrashed,
+    SlaveDiskFull,
     AgentStopped,
     AgentPaused,
     ClientKilled,
@@ -135,6 +141,7 @@ const CLASSES: &[Class] = &[
     Class::SyncFails,
     Class::AgentKilled,
     Class::MachineCrashed,
+    Class::SlaveDiskFull,
     Class::AgentStopped,
     Class::AgentPaused,
     Class::ClientKilled,
@@ -207,6 +214,7 @@ fn make(class: Class, rng: &mut Rng, slaves: usize, clients: usize) -> Fault {
         Class::SyncFails => Fault::SyncFails { down },
         Class::AgentKilled => Fault::AgentKilled { slave, down },
         Class::MachineCrashed => Fault::MachineCrashed { slave, down },
+        Class::SlaveDiskFull => Fault::SlaveDiskFull { slave, length },
         Class::AgentStopped => Fault::AgentStopped { slave, down },
         Class::AgentPaused => Fault::AgentPaused { slave, length },
         Class::ClientKilled => Fault::ClientKilled { client, down },

@@ -1,8 +1,9 @@
-//! A slave's machine: keepers with their programs, what they wrote, and the watchdog. It lives on without the
-//! agent.
+//! A slave's machine: keepers with their programs, what they wrote, the journal and the watchdog. It lives on
+//! without the agent.
 
 use super::{
     context::{AgentWake, Context, MILLI, MachineWake, Wake},
+    journal::{Entry, Journal, Sealed},
     program::{Behaviour, Kind, output},
     witness::How,
 };
@@ -13,7 +14,7 @@ use common::{
     view::Usage,
 };
 use slave::{
-    core::Event,
+    core::{Event, Left},
     executor::{AttemptEnd, Stop},
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -34,8 +35,12 @@ struct Program {
 struct Held {
     /// Bytes before this one are forgotten.
     begin: u64,
+    /// All from the first on.
     bytes: Vec<u8>,
 }
+
+const MACHINE_RESTARTED: &str = "The machine restarted while it ran.";
+const AGENT_RESTARTED: &str = "The slave's agent was restarted, and the program was not there any more.";
 
 /// The machine without its agent.
 #[derive(Debug)]
@@ -50,10 +55,15 @@ pub(super) struct Machine {
     lease_until: Option<BootTime>,
     /// What the executor has for the agent.
     pub(super) events: VecDeque<Event>,
+    pub(super) journal: Journal,
+    /// The machine has started anew since an agent ran last.
+    fresh: bool,
+    /// The disk takes nothing.
+    pub(super) disk_full: bool,
 }
 
 impl Machine {
-    pub(super) const fn new(slave: usize, slots: u32) -> Self {
+    pub(super) fn new(slave: usize, slots: u32) -> Self {
         Self {
             slave,
             slots,
@@ -62,6 +72,9 @@ impl Machine {
             outputs: BTreeMap::new(),
             lease_until: None,
             events: VecDeque::new(),
+            journal: Journal::default(),
+            fresh: true,
+            disk_full: false,
         }
     }
 
@@ -69,17 +82,121 @@ impl Machine {
         ctx.after(after, Wake::Machine { slave: self.slave, generation: self.generation, what });
     }
 
-    /// Everything on the machine is gone.
+    /// Everything on the machine is gone but for what is on its disk.
     pub(super) fn crash(&mut self, ctx: &mut Context) {
         self.generation += 1;
+        self.fresh = true;
+        self.lease_until = None;
+        self.end_all(How::MachineGone, ctx);
+        self.outputs.clear();
+        let reached = ctx.rng.chance(30);
+        self.journal.machine_gone(reached);
+    }
+
+    /// Every program is gone, and nothing tells how it ended.
+    pub(super) fn end_all(&mut self, how: How, ctx: &mut Context) {
         for (key, program) in std::mem::take(&mut self.programs) {
             if program.begun {
-                ctx.witness.end(key, How::MachineGone, ctx.now);
+                ctx.witness.end(key, how, ctx.now);
             }
         }
-        self.outputs.clear();
         self.events.clear();
-        self.lease_until = None;
+    }
+
+    /// The agent is gone: keepers hold the ends that it has not taken.
+    pub(super) fn agent_gone(&mut self) {
+        self.events.retain(|event| matches!(event, Event::Ended(_)));
+        self.journal.agent_gone();
+    }
+
+    /// An agent starts: what an earlier one left, as far as the journal and the keepers know it.
+    pub(super) fn agent_starts(&mut self, wall: Timestamp, ctx: &mut Context) -> Left {
+        let same_boot = !std::mem::take(&mut self.fresh);
+        if !same_boot {
+            self.journal.begin(ctx.rng.next());
+        }
+        let mut left = Left { epoch: self.journal.epoch(), ..Left::default() };
+        let mut gone = Vec::new();
+        for entry in self.journal.found() {
+            match entry {
+                Entry::Started(assignment, at) if self.is_running(assignment.key) || self.has_ended(assignment.key) => {
+                    let ends = Stream::ALL.map(|stream| self.end_of(assignment.key, stream));
+                    left.running.push((assignment.key, *at, ends));
+                }
+                Entry::Started(assignment, at) => {
+                    gone.push(lost(
+                        assignment.key,
+                        *at,
+                        wall,
+                        if same_boot { AGENT_RESTARTED } else { MACHINE_RESTARTED },
+                    ));
+                }
+                Entry::Ended(end, output) => {
+                    let places = [0, 1, 2].map(|place: usize| (output[place].begin, output[place].bytes.len() as u64));
+                    left.ended.push((end.clone(), places));
+                    for (stream, sealed) in Stream::ALL.into_iter().zip(output) {
+                        let held = Held { begin: sealed.begin, bytes: sealed.bytes.clone() };
+                        self.outputs.insert((end.key, stream), held);
+                    }
+                }
+            }
+        }
+        for end in gone {
+            left.ended.push((end.clone(), [(0, 0); 3]));
+            self.journal.end(end, <[Sealed; 3]>::default());
+        }
+        self.take_over(&left, ctx);
+        left
+    }
+
+    /// Ends what no journal knows, and takes the files of the rest as they are.
+    fn take_over(&mut self, left: &Left, ctx: &mut Context) {
+        let known = |key: AttemptKey| left.running.iter().any(|(other, ..)| *other == key);
+        let unknown: Vec<AttemptKey> = self.programs.keys().copied().filter(|key| !known(*key)).collect();
+        for key in unknown {
+            self.stop(key, Stop::Discarded, ctx);
+        }
+        self.events.retain(|event| matches!(event, Event::Ended(end) if known(end.key)));
+        for (key, ..) in &left.running {
+            for stream in Stream::ALL {
+                if let Some(held) = self.outputs.get_mut(&(*key, stream)) {
+                    held.begin = 0;
+                }
+            }
+        }
+        self.tell(ctx);
+    }
+
+    fn has_ended(&self, key: AttemptKey) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::Ended(end) if end.key == key))
+    }
+
+    fn end_of(&self, key: AttemptKey, stream: Stream) -> u64 {
+        self.outputs.get(&(key, stream)).map_or(0, |held| held.bytes.len() as u64)
+    }
+
+    /// Keeps an end before anybody hears of it.
+    pub(super) fn keep_end(&mut self, end: &AttemptEnd, ctx: &mut Context) {
+        if !self.journal.knows(end.key) {
+            return;
+        }
+        let output = Stream::ALL.map(|stream| {
+            let held = self.outputs.get(&(end.key, stream)).cloned().unwrap_or_default();
+            Sealed { begin: held.begin, bytes: held.bytes }
+        });
+        self.journal.end(end.clone(), output);
+        let number = self.journal.order_sync();
+        let after = ctx.rng.between(10 * MILLI, 120 * MILLI);
+        self.later(ctx, after, MachineWake::Synced(number));
+    }
+
+    pub(super) fn plan_repair(&self, ctx: &mut Context) {
+        self.later(ctx, 2_000 * MILLI, MachineWake::Repair);
+    }
+
+    pub(super) fn forget_in_journal(&mut self, key: AttemptKey, ctx: &mut Context) {
+        self.journal.forget(key);
+        self.later(ctx, 1_000 * MILLI, MachineWake::Flush);
     }
 
     pub(super) fn start(&mut self, assignment: &Assignment, started_at: Timestamp, ctx: &mut Context) {
@@ -167,7 +284,9 @@ impl Machine {
                     self.stop_all(&Stop::LeaseEnded, ctx);
                 }
             }
-            MachineWake::Crash(_) | MachineWake::Synced(_) => {}
+            MachineWake::Synced(number) => self.journal.synced(number),
+            MachineWake::Flush => self.journal.flush(),
+            MachineWake::Crash(_) | MachineWake::Repair => {}
         }
     }
 
@@ -228,18 +347,17 @@ impl Machine {
 
     /// At most `count` bytes from `offset` on, as the real outputs read them.
     pub(super) fn read(&self, key: AttemptKey, stream: Stream, offset: u64, count: usize) -> Vec<u8> {
-        let Some(held) = self.outputs.get(&(key, stream)) else { return Vec::new() };
-        let Some(from) = offset.checked_sub(held.begin).and_then(|from| usize::try_from(from).ok()) else {
+        let Some(held) = self.outputs.get(&(key, stream)).filter(|held| offset >= held.begin) else {
             return Vec::new();
         };
-        held.bytes.iter().skip(from).take(count).copied().collect()
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let to = from.saturating_add(count).min(held.bytes.len());
+        held.bytes.get(from..to).unwrap_or_default().to_vec()
     }
 
     pub(super) fn forget_before(&mut self, key: AttemptKey, stream: Stream, offset: u64) {
         if let Some(held) = self.outputs.get_mut(&(key, stream)) {
-            let count = usize::try_from(offset.saturating_sub(held.begin)).unwrap_or(0).min(held.bytes.len());
-            held.bytes.drain(..count);
-            held.begin += count as u64;
+            held.begin = held.begin.max(offset);
         }
     }
 
@@ -257,7 +375,7 @@ fn program_rest(
     key: AttemptKey,
     stream: Stream,
 ) -> u64 {
-    let written = outputs.get(&(key, stream)).map_or(0, |held| held.begin + held.bytes.len() as u64);
+    let written = outputs.get(&(key, stream)).map_or(0, |held| held.bytes.len() as u64);
     program.text[stream as usize].len() as u64 - written
 }
 
@@ -270,10 +388,22 @@ fn write(
     count: u64,
 ) {
     let held = outputs.entry((key, stream)).or_default();
-    let from = usize::try_from(held.begin).unwrap_or(0) + held.bytes.len();
+    let from = held.bytes.len();
     let to = from + usize::try_from(count).unwrap_or(0);
     held.bytes.extend_from_slice(&program.text[stream as usize][from..to]);
     events.push_back(Event::Output { key, stream, end: to as u64 });
+}
+
+fn lost(key: AttemptKey, started_at: Timestamp, wall: Timestamp, detail: &str) -> AttemptEnd {
+    AttemptEnd {
+        key,
+        outcome: Outcome::Lost { detail: detail.to_owned() },
+        started_at: Some(started_at),
+        ended_at: wall.max(started_at),
+        usage: Usage::default(),
+        output_truncated: false,
+        last_line: String::new(),
+    }
 }
 
 /// What the executor makes of an attempt that was stopped.

@@ -11,6 +11,7 @@ mod clock;
 mod context;
 mod fault;
 mod history;
+mod journal;
 mod machine;
 mod master;
 mod network;

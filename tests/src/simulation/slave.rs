@@ -7,17 +7,22 @@ use super::{
     context::{AgentWake, Context, MILLI, SECOND, Wake},
     machine::Machine,
     network::{Peer, Side},
+    witness::How,
 };
 use common::{
-    Duration, SlaveId,
+    AttemptKey, Duration, SlaveId,
     limits::SLOTS_MAX,
-    message::{Alert, Command, Data, Finished, Heartbeat, Message, Order, Registration, Report, Status, Stream, Tail},
+    message::{
+        Alert, Assignment, Command, Data, Finished, Heartbeat, Message, Order, Registration, Report, Status, Stream,
+        Tail,
+    },
     view::Isolation,
 };
 use slave::{
     core::{Action, Core, Event, FinishedHead, Holdings, Now},
     executor::Stop,
 };
+use std::collections::VecDeque;
 use uuid::Uuid;
 
 /// How long programs may go on when a slave is stopped.
@@ -101,12 +106,18 @@ impl SlaveNode {
         self.left = false;
         let slave = self.slave();
         ctx.note(40, self.generation, || format!("the agent of slave {slave} starts"));
-        let instance = ctx.rng.next();
-        let core = Core::new(self.machine.slots, SLOTS_MAX, GRACE);
-        self.machine.events.clear();
+        let left = self.machine.agent_starts(self.clock.wall(ctx.now), ctx);
+        let instance = self.machine.journal.instance();
+        let mut core = Core::new(self.machine.slots, SLOTS_MAX, GRACE);
+        core.restore(left);
         self.agent =
             Some(Agent { core, link: Link::Resting, backoff: BACKOFF_FIRST, instance, turn_at: None, leaving: false });
         self.plan_dial(ctx, 0);
+        self.machine.journal.trouble = self.machine.disk_full;
+        if self.machine.disk_full {
+            self.machine.plan_repair(ctx);
+            self.handle(Event::Fit(false), ctx);
+        }
     }
 
     /// The agent's process is gone. Its machine goes on, unless it is the machine that went down.
@@ -118,16 +129,26 @@ impl SlaveNode {
             if let Link::Connected(connection) = agent.link {
                 ctx.close(connection, Side::Peer, !machine_too);
             }
+            if self.machine.journal.trouble {
+                // Only the agent knew how some programs had ended.
+                self.gone_since.get_or_insert(ctx.now);
+            }
+        }
+        self.machine.agent_gone();
+        if machine_too {
             self.gone_since.get_or_insert(ctx.now);
             ctx.history.excuse(slave, ctx.now, ctx.now);
-        }
-        if machine_too {
             self.machine.crash(ctx);
             self.remembered.clear();
-        } else {
-            // Without an agent nothing lives on, yet.
-            self.machine.stop_all(&Stop::LeaseEnded, ctx);
         }
+    }
+
+    /// The agent leaves by itself and ends what still runs.
+    fn leave(&mut self, ctx: &mut Context) {
+        self.kill_agent(ctx, false);
+        self.machine.end_all(How::Killed, ctx);
+        self.gone_since.get_or_insert(ctx.now);
+        self.left = true;
     }
 
     pub(super) fn ask_to_stop(&mut self, ctx: &mut Context) {
@@ -256,24 +277,72 @@ impl SlaveNode {
     }
 
     fn handle(&mut self, event: Event, ctx: &mut Context) {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
             let Some(agent) = &mut self.agent else { return };
+            if let Event::Ended(end) = &event {
+                self.machine.keep_end(end, ctx);
+            }
             let takes_bulk = match agent.link {
                 Link::Connected(connection) => ctx.net.queued_bytes(connection, Side::Peer) < BULK_QUEUED_BYTES_MAX,
                 Link::Resting | Link::Dialling(_) => false,
             };
             let now = Now { wall: self.clock.wall(ctx.now), boot: self.clock.boot(ctx.now), takes_bulk };
-            for action in agent.core.handle(event, now) {
-                if let Some(event) = self.perform(action, ctx) {
-                    events.push(event);
-                }
+            let mut actions = agent.core.handle(event, now);
+            let not_started = self.note_starts(&mut actions, ctx);
+            for action in actions {
+                events.extend(self.perform(action, ctx));
+            }
+            if !not_started.is_empty() {
+                events.extend([Event::Fit(false), Event::NotStarted(not_started)]);
             }
         }
         self.plan_turn(ctx);
         if self.agent.as_ref().is_some_and(|agent| agent.leaving) {
-            self.kill_agent(ctx, false);
-            self.left = true;
+            self.leave(ctx);
+        }
+    }
+
+    /// Notes what is about to be started. What cannot be noted is taken out of the actions, its report too.
+    fn note_starts(&mut self, actions: &mut Vec<Action>, ctx: &mut Context) -> Vec<Assignment> {
+        let mut refused = Vec::new();
+        let wall = self.clock.wall(ctx.now);
+        for action in actions.iter() {
+            if let Action::Start(assignment) = action {
+                if self.machine.disk_full || self.machine.journal.trouble {
+                    refused.push(assignment.clone());
+                } else {
+                    self.machine.journal.start(assignment, wall);
+                }
+            }
+        }
+        if refused.is_empty() {
+            return refused;
+        }
+        if !std::mem::replace(&mut self.machine.journal.trouble, true) {
+            ctx.note(44, 0, || format!("the disk of slave {} takes nothing", self.machine.slave));
+            self.machine.plan_repair(ctx);
+        }
+        let is_refused = |key: AttemptKey| refused.iter().any(|assignment| assignment.key == key);
+        actions.retain_mut(|action| match action {
+            Action::Report(Report::Started(started)) => {
+                started.retain(|(key, _)| !is_refused(*key));
+                !started.is_empty()
+            }
+            Action::Start(assignment) => !is_refused(assignment.key),
+            _ => true,
+        });
+        refused
+    }
+
+    /// The journal is tried again.
+    pub(super) fn repair(&mut self, ctx: &mut Context) {
+        if self.machine.disk_full {
+            return self.machine.plan_repair(ctx);
+        }
+        if self.machine.journal.trouble {
+            self.machine.journal.repair();
+            self.handle(Event::Fit(true), ctx);
         }
     }
 
@@ -295,7 +364,12 @@ impl SlaveNode {
             Action::SetLease(until) => self.machine.set_lease(until, self.clock.boot(ctx.now), ctx),
             Action::Reconnect => self.rest(ctx),
             Action::Start(assignment) => self.machine.start(&assignment, self.clock.wall(ctx.now), ctx),
-            Action::Stop(key, stop) => self.machine.stop(key, stop, ctx),
+            Action::Stop(key, stop) => {
+                if stop == Stop::Discarded {
+                    self.machine.forget_in_journal(key, ctx);
+                }
+                self.machine.stop(key, stop, ctx);
+            }
             Action::Report(report) => self.send(Status::Report(report).into(), ctx),
             Action::ReportFinished(head) => return self.finished(head, ctx),
             Action::SendOutput { key, stream, offset, count } => {
@@ -310,7 +384,11 @@ impl SlaveNode {
                 self.send(Data::Output { key, stream, offset, bytes }.into(), ctx);
             }
             Action::ForgetBefore { key, stream, offset } => self.machine.forget_before(key, stream, offset),
-            Action::Forget(key) => self.machine.forget(key),
+            Action::Forget(key) => {
+                self.machine.forget_in_journal(key, ctx);
+                self.machine.forget(key);
+            }
+            Action::RememberEpoch(epoch) => self.machine.journal.set_epoch(epoch),
             Action::Leave => {
                 if let Some(agent) = &mut self.agent {
                     agent.leaving = true;
@@ -322,10 +400,10 @@ impl SlaveNode {
 
     fn register(&mut self, holdings: Holdings, ctx: &mut Context) {
         let Some(agent) = &self.agent else { return };
-        let Holdings { waiting, running, finished } = holdings;
+        let Holdings { waiting, running, finished, epoch } = holdings;
         let registration = Registration {
             instance: agent.instance,
-            epoch: 0,
+            epoch,
             slots: self.machine.slots,
             languages: Vec::new(),
             isolation: Isolation::default(),

@@ -225,6 +225,9 @@ impl World {
             }
             return;
         }
+        if what == MachineWake::Repair && node.is_up() {
+            return node.repair(&mut self.ctx);
+        }
         let (boot, wall) = (node.clock.boot(self.ctx.now), node.clock.wall(self.ctx.now));
         node.machine.wake(what, boot, wall, &mut self.ctx);
     }
@@ -330,6 +333,10 @@ impl World {
                 self.slaves[slave].kill_agent(ctx, false);
                 ctx.after(down.max(AGENT_DOWN_MIN), Wake::AgentStarts { slave });
             }
+            Fault::SlaveDiskFull { slave, length } => {
+                self.slaves[slave].machine.disk_full = true;
+                ctx.after(length, Wake::Mend(place));
+            }
             Fault::MachineCrashed { slave, down } => self.crash_machine(slave, down),
             Fault::AgentStopped { slave, .. } => self.slaves[slave].ask_to_stop(ctx),
             Fault::AgentPaused { slave, length } => self.pause(Process::Agent(slave), length),
@@ -411,6 +418,7 @@ impl World {
         match fault {
             Fault::DiskFull { .. } => self.master.disk.full = false,
             Fault::DiskSlow { .. } => self.master.disk.slow = false,
+            Fault::SlaveDiskFull { slave, .. } => self.slaves[slave].machine.disk_full = false,
             Fault::CutOneWay { peer, to, .. } => self.ctx.mend(peer, to),
             Fault::Cut { peer, .. } => BOTH.into_iter().for_each(|to| self.ctx.mend(peer, to)),
             Fault::Slow { peer, .. } => self.ctx.net.set_slow(peer, None),
