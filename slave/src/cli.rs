@@ -5,6 +5,7 @@ use crate::{
     core::Core,
     data_folder::DataFolder,
     event_loop::{Announce, Ask, Slave},
+    journal::{self, Journal},
     languages::Found,
     session, setup,
 };
@@ -12,6 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use common::{ErrorCode, UserError};
 use std::{
     io::{IsTerminal, Read, Write},
+    os::unix::process::CommandExt,
     path::PathBuf,
     process::ExitCode,
 };
@@ -37,7 +39,7 @@ enum Task {
     ///
     /// With --join it enrols first when there is no identity in the data folder yet. SIGTERM or SIGINT stops
     /// it in order: nothing new is started and running programs get a grace period; a second signal stops it
-    /// at once.
+    /// at once. SIGHUP starts the program anew in its place, for an upgrade: what runs goes on.
     Run(Run),
     /// Lists what this machine can run, with versions, and why not the rest.
     Languages(Languages),
@@ -137,15 +139,64 @@ fn run(options: Run) -> Result<(), UserError> {
     let offered = ready.languages.iter().filter(|found| found.result.is_ok()).count();
     tracing::info!(languages = offered, isolation = %ready.isolation.summary, slots = config.slots, "ready");
     let internal = |error: std::io::Error| UserError::new(ErrorCode::Internal, format!("the slave failed: {error}"));
+    let (journal, found) = open_journal(&data)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
     let result = runtime.block_on(async {
         let asks = listen_to_signals(options.until_stdin_closes).map_err(internal)?;
         let identity = session::identity(data.path(), options.join.as_deref(), &config.name).await?;
         let core = Core::new(config.slots, config.slots_max, config.grace);
-        Slave::new(core, ready, identity, config.slots, Announcer).run(asks).await
+        let slave = Slave::new(core, ready, identity, config.slots, Announcer);
+        let slave = slave.remembering(journal, found).renewing_in(data.path().to_owned());
+        let result = slave.run(asks).await;
+        match (result, &options.join) {
+            (Err(error), Some(join)) if error.is(ErrorCode::IdentityRefused) => {
+                Err(join_again(&data, join, &config.name, error).await)
+            }
+            (result, _) => result,
+        }
     });
     runtime.shutdown_background();
     result
+}
+
+fn open_journal(data: &DataFolder) -> Result<(Journal, journal::Found), UserError> {
+    let path = data.path().join("journal");
+    journal::boot_id().and_then(|boot| Journal::open(&path, &boot)).map_err(|error| {
+        let sentence = format!("the journal {} cannot be used: {error}", path.display());
+        UserError::new(ErrorCode::DataUnusable, sentence)
+            .with_hint("without it, move it away: results that it holds are then not told")
+    })
+}
+
+/// Says to the next start that this one has enrolled anew: a second time would help no more.
+const ENROLLED_ANEW: &str = "RUCHE_ENROLLED_ANEW";
+
+/// The master accepts the identity no more, and there is a join string: with the identity that it gives, the slave
+/// starts again in place of this process. Returns the error when that is no way out.
+async fn join_again(data: &DataFolder, join: &str, name: &str, refused: UserError) -> UserError {
+    if std::env::var_os(ENROLLED_ANEW).is_some() {
+        return refused;
+    }
+    let anew = async {
+        let join = join.parse::<transport::JoinString>()?;
+        match transport::SlaveIdentity::load(data.path())? {
+            Some(old) if old.pin() == join.pin => session::enrol_anew(data.path(), &old, join, name).await,
+            _ => Err(refused.clone()),
+        }
+    };
+    match anew.await {
+        Ok(identity) => {
+            tracing::info!(slave = %identity.id, "enrolled anew; starting again");
+            let program = std::env::current_exe().unwrap_or_else(|_| "ruche-slave".into());
+            let mut command = std::process::Command::new(program);
+            let error = command.args(std::env::args_os().skip(1)).env(ENROLLED_ANEW, "1").exec();
+            UserError::new(ErrorCode::Internal, format!("enrolled anew; start the slave again: {error}"))
+        }
+        Err(error) => {
+            tracing::warn!(code = %error.code, "the join string does not help: {}", error.sentence);
+            refused
+        }
+    }
 }
 
 /// Says on standard output what scripts wait for.
@@ -175,6 +226,17 @@ fn listen_to_signals(until_stdin_closes: bool) -> std::io::Result<mpsc::Receiver
             }
         });
     }
+    // The path of now: after an upgrade the new program stands there.
+    let program = std::env::current_exe()?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let replace = sender.clone();
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            if replace.send(Ask::Replace(program.clone())).await.is_err() {
+                return;
+            }
+        }
+    });
     if until_stdin_closes {
         std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
             let mut buffer = [0; 1_024];

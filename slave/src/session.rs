@@ -8,10 +8,13 @@ use common::{
 use std::{future::Future, path::Path};
 use transport::{Connection, EnrolmentKey, JoinString, Receiver, SlaveIdentity};
 
+/// Folder of the identity before a renewal, until the new one has worked.
+pub(crate) const PREVIOUS_IDENTITY: &str = "previous";
+
 /// The identity in `data`; one is asked for with `join` when there is none.
 ///
-/// A join string for the master that the slave already belongs to changes nothing but that master's address.
-/// One for another master is refused: a slave that changes masters takes a new data folder, so that no
+/// A join string for the master that the slave already belongs to changes nothing but that master's address, unless
+/// the certificate has ended: then the slave enrols anew. One for another master is refused: a slave that changes masters takes a new data folder, so that no
 /// result is told to the wrong one.
 ///
 /// # Errors
@@ -20,6 +23,10 @@ pub async fn identity(data: &Path, join: Option<&str>, name: &str) -> Result<Sla
     let join = join.map(str::parse::<JoinString>).transpose()?;
     match (SlaveIdentity::load(data)?, join) {
         (Some(identity), None) => Ok(identity),
+        (Some(identity), Some(join)) if identity.pin() == join.pin && has_ended(&identity) => {
+            tracing::warn!(slave = %identity.id, "the certificate has ended; enrolling anew");
+            enrol_anew(data, &identity, join, name).await
+        }
         (Some(identity), Some(join)) if identity.pin() == join.pin => {
             if identity.address() == join.address {
                 return Ok(identity);
@@ -46,6 +53,31 @@ pub async fn identity(data: &Path, join: Option<&str>, name: &str) -> Result<Sla
             Err(UserError::new(ErrorCode::IdentityMissing, format!("there is no identity in {}", data.display())))
         }
     }
+}
+
+fn has_ended(identity: &SlaveIdentity) -> bool {
+    identity.valid_until().is_some_and(|end| end <= transport::clock::now())
+}
+
+/// Takes a new identity of the same master in place of one that the master accepts no more, which is kept under
+/// another name.
+///
+/// # Errors
+/// When the master refuses, or the identity cannot be written; then the old one is still in its place.
+pub async fn enrol_anew(
+    data: &Path,
+    old: &SlaveIdentity,
+    join: JoinString,
+    name: &str,
+) -> Result<SlaveIdentity, UserError> {
+    let new = enrol(join, name).await?;
+    old.save(&data.join(format!("identity-{}", old.id)))?;
+    new.save(data)?;
+    // One that was replaced by a renewal is of the old identity as well.
+    if let Err(error) = std::fs::remove_dir_all(data.join(PREVIOUS_IDENTITY)) {
+        tracing::debug!(%error, "there is no identity before a renewal");
+    }
+    Ok(new)
 }
 
 /// A new identity from the master of the join string. It is not yet on disk.

@@ -2,6 +2,7 @@
 //! not touched.
 
 use super::{Announce, Link, Run, Slave};
+use crate::session::PREVIOUS_IDENTITY;
 use common::{ErrorCode, UserError, message::Command};
 use std::{
     path::PathBuf,
@@ -14,8 +15,6 @@ use transport::{EnrolmentKey, SlaveIdentity, clock};
 const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Between two requests, when the master does not answer the first.
 const AGAIN_AFTER: Duration = Duration::from_secs(600);
-/// Folder of the identity before the last renewal, until the new one has worked.
-const PREVIOUS: &str = "previous";
 
 /// The care for the certificate.
 #[derive(Debug, Default)]
@@ -31,7 +30,7 @@ pub(super) struct Renewal {
 
 impl Renewal {
     pub(super) fn in_folder(data: PathBuf) -> Self {
-        let previous = SlaveIdentity::load(&data.join(PREVIOUS)).ok().flatten().map(Arc::new);
+        let previous = SlaveIdentity::load(&data.join(PREVIOUS_IDENTITY)).ok().flatten().map(Arc::new);
         Self { data: Some(data), previous, ..Self::default() }
     }
 
@@ -73,7 +72,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
         let chain = certificates.into_iter().map(serde_bytes::ByteBuf::into_vec).collect();
         let saved = self.identity.renewed(key, chain).and_then(|new| {
             // The present one first: whatever happens, one that works is on disk.
-            self.identity.save(&data.join(PREVIOUS))?;
+            self.identity.save(&data.join(PREVIOUS_IDENTITY))?;
             new.save(&data)?;
             Ok(new)
         });
@@ -92,7 +91,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
         self.renewal.look_at = None;
         if self.renewal.previous.take().is_some()
             && let Some(data) = &self.renewal.data
-            && let Err(error) = std::fs::remove_dir_all(data.join(PREVIOUS))
+            && let Err(error) = std::fs::remove_dir_all(data.join(PREVIOUS_IDENTITY))
         {
             tracing::debug!(%error, "the identity before the renewal stays");
         }

@@ -7,7 +7,7 @@ mod perform;
 mod restore;
 mod run;
 
-pub use run::{Run, Wake};
+pub use run::{Restored, Run, Wake};
 
 use crate::{
     core::{Core, Event},
@@ -22,7 +22,14 @@ use common::{
     message::{Message, Registration},
     view::Isolation,
 };
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::mpsc;
 use transport::{Backoff, Connection, SlaveIdentity, clock};
 
@@ -33,10 +40,12 @@ const BULK_QUEUED_BYTES_MAX: usize = 4 << 20;
 const TURNS_AT_ONCE_MAX: usize = 16;
 
 /// What the world outside asks of the slave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Stop in order; the second time at once.
     Stop,
+    /// Execute this program, with the same arguments, in place of this process; programs that run go on.
+    Replace(PathBuf),
 }
 
 /// Says what people and scripts wait for.
@@ -75,6 +84,8 @@ pub struct Slave<A, R = Executor> {
     announced: bool,
     asked_to_stop: u32,
     leaving: bool,
+    /// What takes the place of this process.
+    replacement: Option<PathBuf>,
 }
 
 /// What woke the loop.
@@ -138,6 +149,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
             announced: false,
             asked_to_stop: 0,
             leaving: false,
+            replacement: None,
         }
     }
 
@@ -154,6 +166,11 @@ impl<A: Announce, R: Run> Slave<A, R> {
     /// When programs can no longer be run, or the master refuses this slave for good.
     pub async fn run(mut self, mut asks: mpsc::Receiver<Ask>) -> Result<(), UserError> {
         let result = self.serve(&mut asks).await;
+        if result.is_ok()
+            && let Some(program) = self.replacement.take()
+        {
+            return Err(self.replace(&program).await);
+        }
         let left = self.leave().await.map_err(internal);
         // What ended the service says more than what then could not be tidied up.
         result.and(left)
@@ -188,6 +205,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 Woken::Rested => self.dial(),
                 Woken::Deadline => self.handle([Event::Tick]),
                 Woken::Asked(Ask::Stop) => self.asked_to_stop(),
+                Woken::Asked(Ask::Replace(program)) => self.asked_to_be_replaced(program),
                 Woken::Unsynced(failure) => self.sync_failed(&failure),
             }
             self.tend_journal();
@@ -269,14 +287,39 @@ impl<A: Announce, R: Run> Slave<A, R> {
         self.handle([Event::Stop]);
     }
 
-    /// Closes the connection in order and ends everything that still runs.
-    async fn leave(mut self) -> std::io::Result<()> {
-        if let Link::Connected(connection) = &self.link {
+    fn asked_to_be_replaced(&mut self, program: PathBuf) {
+        if let Err(error) = std::fs::metadata(&program) {
+            tracing::error!(program = %program.display(), %error, "there is nothing to go on with; this agent stays");
+            return;
+        }
+        tracing::info!(program = %program.display(), "making room for another start; programs run on");
+        self.replacement = Some(program);
+        self.leaving = true;
+    }
+
+    /// Executes `program` in place of this process. The launcher takes it for the end of this agent and hands
+    /// everything to the next one. Returns only when that failed.
+    async fn replace(mut self, program: &Path) -> UserError {
+        self.close_connection().await;
+        if let Some(journal) = self.journal.take() {
+            journal.close();
+        }
+        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+        internal(error)
+    }
+
+    async fn close_connection(&mut self) {
+        if let Link::Connected(connection) = &mut self.link {
             connection.sender.close();
             if tokio::time::timeout(Duration::from_secs(3), connection.sender.closed()).await.is_err() {
                 tracing::debug!("the connection did not close in time");
             }
         }
+    }
+
+    /// Closes the connection in order and ends everything that still runs.
+    async fn leave(mut self) -> std::io::Result<()> {
+        self.close_connection().await;
         let (_, running, results) = self.core.counts();
         if running + results > 0 && self.journal.is_some() {
             tracing::info!(running, results, "what was not delivered is told at the next start");

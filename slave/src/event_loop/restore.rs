@@ -1,6 +1,6 @@
 //! What an earlier start of the agent left: programs that still run are taken over, results are told again.
 
-use super::{Announce, Run, Slave};
+use super::{Announce, Run, Slave, run::Restored};
 use crate::{
     core::Left,
     executor::AttemptEnd,
@@ -23,10 +23,26 @@ impl<A: Announce, R: Run> Slave<A, R> {
     #[must_use]
     pub fn remembering(mut self, mut journal: Journal, found: Found) -> Self {
         let Found { same_boot, epoch, started, ended } = found;
-        // After a restart of the machine nothing runs; without a list, what runs all the same is ended.
+        let mut left = Left { epoch, ..Left::default() };
+        // Before what runs is taken over: files that nobody knows are removed then.
+        for kept in ended {
+            let (mut end, output) = kept.into_parts();
+            let places = match self.executor.restore(end.key, &output) {
+                Ok(Restored { places, incomplete }) => {
+                    end.output_truncated |= incomplete;
+                    places
+                }
+                Err(error) => {
+                    tracing::error!(attempt = %end.key, %error, "the output of a result cannot be found any more");
+                    end.output_truncated = true;
+                    [(0, 0); 3]
+                }
+            };
+            left.ended.push((end, places));
+        }
+        // After a restart of the machine nothing runs; what runs without being on the list is ended.
         let candidates = if same_boot { started.clone() } else { Vec::new() };
         let going: BTreeSet<_> = self.executor.adopt(candidates).into_iter().collect();
-        let mut left = Left { epoch, ..Left::default() };
         let mut gone = Vec::new();
         for (assignment, at) in started {
             if going.contains(&assignment.key) {
@@ -37,18 +53,6 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 gone.push((KeptEnd::new(&end, Vec::new()), Vec::new()));
                 left.ended.push((end, [(0, 0); 3]));
             }
-        }
-        for kept in ended {
-            let (mut end, output) = kept.into_parts();
-            let places = match self.executor.restore(end.key, &output) {
-                Ok(places) => places,
-                Err(error) => {
-                    tracing::error!(attempt = %end.key, %error, "the output of a result cannot be read any more");
-                    end.output_truncated = true;
-                    [(0, 0); 3]
-                }
-            };
-            left.ended.push((end, places));
         }
         if !(left.running.is_empty() && left.ended.is_empty()) {
             let (running, results, lost) = (left.running.len(), left.ended.len(), gone.len());

@@ -78,9 +78,9 @@ pub trait Run {
     /// first kept byte and the place after the last.
     ///
     /// # Errors
-    /// When it is not there any more.
-    fn restore(&mut self, _key: AttemptKey, _sealed: &[u8]) -> io::Result<[(u64, u64); 3]> {
-        Ok([(0, 0); 3])
+    /// When nothing can be known of it.
+    fn restore(&mut self, _key: AttemptKey, _sealed: &[u8]) -> io::Result<Restored> {
+        Ok(Restored::default())
     }
 
     /// Programs may run until then: whoever ends them must do so by itself, even when this process is stopped.
@@ -91,6 +91,16 @@ pub trait Run {
     /// # Errors
     /// When that could not be waited for.
     fn shut_down(self) -> io::Result<()>;
+}
+
+/// The output of an ended attempt, as far as it was found again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Of each stream, in the order of [`Stream::ALL`], the place of the first byte that is kept and the place
+    /// after the last.
+    pub places: [(u64, u64); 3],
+    /// Something that was kept is not there any more.
+    pub incomplete: bool,
 }
 
 /// Something to wait for.
@@ -157,14 +167,21 @@ impl Run for Executor {
         Ok((common::frame::encode_record(&sealed), files))
     }
 
-    fn restore(&mut self, key: AttemptKey, sealed: &[u8]) -> io::Result<[(u64, u64); 3]> {
+    fn restore(&mut self, key: AttemptKey, sealed: &[u8]) -> io::Result<Restored> {
         if sealed.is_empty() {
-            return Ok([(0, 0); 3]);
+            // Of an attempt that was found to be gone.
+            return Ok(Restored::default());
         }
         let sealed: Sealed = common::frame::decode_record(sealed).map_err(io::Error::other)?;
         let places = sealed.places();
-        self.outputs().restore(key, sealed)?;
-        Ok(places)
+        Ok(match self.outputs().restore(key, sealed) {
+            Ok(()) => Restored { places, incomplete: false },
+            // The master has at least what was forgotten here; there each stream ends now.
+            Err(error) => {
+                tracing::error!(attempt = %key, %error, "the output of a result is not all there any more");
+                Restored { places: places.map(|(begin, _)| (begin, begin)), incomplete: true }
+            }
+        })
     }
 
     fn set_lease(&mut self, until: BootTime) {

@@ -62,6 +62,8 @@ struct SlotFile {
     file: Arc<File>,
     /// An earlier attempt has written to it.
     dirty: bool,
+    /// Whose bytes it holds, until they are sealed.
+    owner: Option<AttemptKey>,
 }
 
 /// The streams of an ended attempt, as a journal keeps them.
@@ -132,9 +134,12 @@ impl Outputs {
     /// # Errors
     /// When the files cannot be emptied.
     pub(super) fn begin(&mut self, slot: u32) -> io::Result<()> {
-        for stream in [Stream::Stdout, Stream::Stderr] {
+        for stream in Stream::ALL {
             // One that is opened only now may hold what an agent before this one left there.
             let unknown = !self.slots.contains_key(&(slot, stream));
+            if let Some(owner) = self.slots.get(&(slot, stream)).and_then(|file| file.owner) {
+                self.seal(owner)?;
+            }
             let file = self.slot_file(slot, stream)?;
             if unknown || file.dirty {
                 file.file.set_len(0)?;
@@ -149,7 +154,7 @@ impl Outputs {
     /// # Errors
     /// When its files cannot be read.
     pub(super) fn adopt(&mut self, key: AttemptKey, slot: u32) -> io::Result<()> {
-        for stream in [Stream::Stdout, Stream::Stderr] {
+        for stream in Stream::ALL {
             // It may have been sealed and not written down as ended.
             let name = file_name(key, stream);
             let held = match std::fs::metadata(self.outbox.join(&name)) {
@@ -157,6 +162,7 @@ impl Outputs {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     let known = self.slot_file(slot, stream)?;
                     known.dirty = true;
+                    known.owner = Some(key);
                     let end = known.file.metadata()?.len();
                     Held { begin: 0, end, place: Place::Slot(slot, known.file.clone()) }
                 }
@@ -174,7 +180,7 @@ impl Outputs {
             Entry::Vacant(place) => {
                 let mut options = OpenOptions::new();
                 options.read(true).write(true).create(true).truncate(false).mode(0o600);
-                Ok(place.insert(SlotFile { file: Arc::new(options.open(path)?), dirty: false }))
+                Ok(place.insert(SlotFile { file: Arc::new(options.open(path)?), dirty: false, owner: None }))
             }
         }
     }
@@ -187,6 +193,7 @@ impl Outputs {
         if !self.streams.contains_key(&(key, stream)) {
             let known = self.slot_file(slot, stream)?;
             known.dirty = true;
+            known.owner = Some(key);
             let place = Place::Slot(slot, known.file.clone());
             self.streams.insert((key, stream), Held { begin: 0, end: 0, place });
         }
@@ -218,17 +225,16 @@ impl Outputs {
         Ok((count, held.end))
     }
 
-    /// Appends to a stream that is kept in memory and returns its new end. For what this process makes itself: the
-    /// compiler's text, and what only pretends to be a program.
-    pub fn append(&mut self, key: AttemptKey, stream: Stream, bytes: &[u8]) -> u64 {
-        let empty = || Held { begin: 0, end: 0, place: Place::Memory(Vec::new()) };
-        let held = self.streams.entry((key, stream)).or_insert_with(empty);
-        if let Place::Memory(memory) = &mut held.place {
-            memory.extend_from_slice(bytes);
-            self.memory_bytes += bytes.len();
-            held.end += bytes.len() as u64;
-        }
-        held.end
+    /// Appends what this process has in memory to a stream and returns its new end.
+    ///
+    /// # Errors
+    /// When the data folder's disk is full or fails.
+    pub(super) fn append(&mut self, key: AttemptKey, stream: Stream, slot: u32, bytes: &[u8]) -> io::Result<u64> {
+        let held = self.held_in_slot(key, stream, slot)?;
+        let Place::Slot(_, file) = &held.place else { return Err(io::ErrorKind::InvalidInput.into()) };
+        file.write_all_at(bytes, held.end)?;
+        held.end += bytes.len() as u64;
+        Ok(held.end)
     }
 
     /// Place after the last byte of a stream.
@@ -287,14 +293,8 @@ impl Outputs {
             memory.drain(..count);
             self.memory_bytes -= count;
         }
+        // A file stays until the attempt is forgotten: the journal names it until then.
         held.begin = offset;
-        // The file of an ended attempt goes once all of it is stored.
-        if let Place::File(name) = &held.place
-            && offset == held.end
-        {
-            remove_file(&self.outbox.join(name));
-            held.place = Place::Memory(Vec::new());
-        }
     }
 
     /// An attempt has ended: its streams leave the files of its slot, so that the next attempt may use them. Small
@@ -308,6 +308,9 @@ impl Outputs {
         for (stream, seal) in Stream::ALL.into_iter().zip(&mut sealed.streams) {
             let Some(mut held) = self.streams.remove(&(key, stream)) else { continue };
             if let Place::Slot(slot, file) = &held.place {
+                if let Some(known) = self.slots.get_mut(&(*slot, stream)) {
+                    known.owner = None;
+                }
                 let rest = held.end - held.begin;
                 if rest <= limits::INLINE_OUTPUT_BYTES_MAX as u64 && self.memory_bytes <= MEMORY_BYTES_MAX {
                     let bytes = self.read_held(&held, held.begin, limits::INLINE_OUTPUT_BYTES_MAX)?;
@@ -386,7 +389,12 @@ impl Outputs {
             match self.streams.remove(&(key, stream)).map(|held| held.place) {
                 Some(Place::Memory(memory)) => self.memory_bytes -= memory.len(),
                 Some(Place::File(name)) => remove_file(&self.outbox.join(name)),
-                Some(Place::Slot(..)) | None => {}
+                Some(Place::Slot(slot, _)) => {
+                    if let Some(known) = self.slots.get_mut(&(slot, stream)) {
+                        known.owner = None;
+                    }
+                }
+                None => {}
             }
         }
     }
@@ -487,10 +495,11 @@ mod tests {
         assert_eq!(outputs.read(key(3), Stream::Stdout, 0, 64).unwrap(), b"x");
         assert_eq!(outputs.read(key(2), Stream::Stdout, 0, 64).unwrap(), b"short");
         outputs.forget_before(key(1), Stream::Stdout, 300_000);
-        assert_eq!(std::fs::read_dir(folder.path().join("outbox")).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(folder.path().join("outbox")).unwrap().count(), 1, "a journal may name it");
         for number in 1..=3 {
             outputs.remove(key(number));
         }
+        assert_eq!(std::fs::read_dir(folder.path().join("outbox")).unwrap().count(), 0);
         assert_eq!((outputs.memory_bytes, outputs.streams.len()), (0, 0));
     }
 
