@@ -87,9 +87,12 @@ impl Launcher {
                 FromLauncher::OtherProtocol { .. } => return Ok(None),
                 FromLauncher::Keeper(config) => {
                     let Some(fd) = descriptors.pop() else { continue };
-                    // One that died meanwhile: the launcher tells of it next.
-                    if let Ok(keeper) = ask(config, fd.into()) {
-                        found.keepers.push(keeper);
+                    match ask(config, fd.into()) {
+                        Ok(keeper) => found.keepers.push(keeper),
+                        // It died meanwhile, and the launcher ends what it left.
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                        // It is stuck: everything ends, rather than that its program runs unseen.
+                        Err(_) => return Ok(None),
                     }
                 }
                 FromLauncher::Adopted { keep } => {
@@ -215,7 +218,8 @@ impl Launcher {
 
 impl Drop for Launcher {
     fn drop(&mut self) {
-        if !self.keep_running {
+        // A panic is like any other death of the agent: programs go on, and the next agent finds them.
+        if !self.keep_running && !std::thread::panicking() {
             // Nothing can be done about a launcher that cannot be waited for.
             best_effort(self.stop());
         }
@@ -251,10 +255,13 @@ fn answer<M: serde::de::DeserializeOwned>(socket: &mut Socket) -> io::Result<cra
 
 /// What a keeper holds. What it said to the agent before this one is said again by its answer.
 fn ask(config: KeeperConfig, mut socket: Socket) -> io::Result<FoundKeeper> {
-    socket.send(&ToKeeper::Tell, &[])?;
+    let number = crate::serve::boot_now().0;
+    socket.send(&ToKeeper::Tell { number }, &[])?;
     loop {
         let received = answer::<FromKeeper>(&mut socket)?;
-        if let FromKeeper::State(state) = received.message {
+        if let FromKeeper::State { number: answered, state } = received.message
+            && answered == number
+        {
             return Ok(FoundKeeper { config, socket, state, descriptors: received.descriptors });
         }
     }

@@ -201,7 +201,10 @@ pub enum ToKeeper {
         note: Vec<u8>,
     },
     /// Say what is the matter: for an agent that follows another. Answered by [`FromKeeper::State`].
-    Tell,
+    Tell {
+        /// Told again by the answer: the answer to an agent before this one may still be on its way.
+        number: u64,
+    },
 }
 
 /// What a keeper holds.
@@ -240,7 +243,12 @@ pub enum FromKeeper {
     /// The program could not be started.
     NotStarted(NotStarted),
     /// Answer to [`ToKeeper::Tell`].
-    State(KeeperState),
+    State {
+        /// That of the question.
+        number: u64,
+        /// What it holds.
+        state: KeeperState,
+    },
 }
 
 /// What was being done when a start failed.

@@ -154,6 +154,7 @@ impl Server {
                     ToLauncher::Listen { keep } => {
                         let mut descriptors = received.descriptors.into_iter();
                         self.keep = keep;
+                        best_effort(leave_pipe_of_errors());
                         self.listener = descriptors.next();
                         self.held = descriptors.next();
                     }
@@ -213,6 +214,10 @@ impl Server {
         let Some(agent) = &self.agent else { return };
         if protocol != PROTOCOL {
             return best_effort(agent.send(&FromLauncher::OtherProtocol { protocol: PROTOCOL }, &[]));
+        }
+        if self.lease_until.is_none() {
+            // It rang, or would have, for the agent before this one.
+            best_effort(self.timer.unset());
         }
         for keeper in self.keepers.values() {
             if let Some(end) = &keeper.agents_end {
@@ -362,6 +367,16 @@ fn take_standard_input() -> io::Result<Socket> {
     nix::unistd::dup2_stdin(null.as_fd())?;
     // SAFETY: F_DUPFD_CLOEXEC has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) }.into())
+}
+
+/// Whoever reads the agent's errors through a pipe must not wait for the launcher's end.
+fn leave_pipe_of_errors() -> io::Result<()> {
+    let is_pipe = nix::sys::stat::fstat(io::stderr().as_fd())?.st_mode & libc::S_IFMT == libc::S_IFIFO;
+    if is_pipe {
+        let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
+        nix::unistd::dup2_stderr(null.as_fd())?;
+    }
+    Ok(())
 }
 
 fn duplicate(socket: &Socket) -> io::Result<Socket> {

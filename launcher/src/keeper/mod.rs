@@ -59,7 +59,7 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: Pid) -> io::Result<Inf
                 let report = runner.run(*step, received.descriptors)?;
                 runner.report(report)?;
             }
-            ToKeeper::Tell => runner.tell()?,
+            ToKeeper::Tell { number } => runner.tell(number)?,
             // For a program that ended while the message was on its way.
             ToKeeper::Cancel { .. } | ToKeeper::Kill { .. } => {}
         }

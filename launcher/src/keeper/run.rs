@@ -116,15 +116,17 @@ impl Runner {
     }
 
     /// Tells what is the matter, with what an agent needs to go on.
-    pub(super) fn tell(&self) -> io::Result<()> {
-        let Some(last) = &self.last else { return self.send(&FromKeeper::State(KeeperState::Idle)) };
+    pub(super) fn tell(&self, number: u64) -> io::Result<()> {
+        let Some(last) = &self.last else {
+            return self.send(&FromKeeper::State { number, state: KeeperState::Idle });
+        };
         let (tag, note) = (last.tag.clone(), last.note.clone());
         let state = match &last.report {
             None => KeeperState::Running { tag, note },
             Some(report) => KeeperState::Ended { tag, note, report: Box::new(report.clone()) },
         };
         let descriptors: Vec<_> = last.descriptors.iter().map(AsFd::as_fd).collect();
-        self.socket.send(&FromKeeper::State(state), &descriptors)
+        self.socket.send(&FromKeeper::State { number, state }, &descriptors)
     }
 
     /// Runs one program. An error means that the agent or the launcher is gone; the tree is dead by then.
@@ -209,7 +211,7 @@ impl Runner {
             } else {
                 run.next_deadline(step).min(watch_at)
             };
-            self.wait(&mut run, until)?;
+            self.wait(step, &mut run, until)?;
         }
         if run.agent_gone {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -297,7 +299,7 @@ impl Runner {
     }
 
     /// Waits for the end of a child, a message, an event of the control group or `until`.
-    fn wait(&mut self, run: &mut Run, until: Instant) -> io::Result<()> {
+    fn wait(&mut self, step: &Step, run: &mut Run, until: Instant) -> io::Result<()> {
         let timeout = until.saturating_duration_since(Instant::now());
         let mut ready = Vec::with_capacity(3);
         if !run.agent_gone {
@@ -314,7 +316,8 @@ impl Runner {
             run.alarmed_until = Some(Instant::now() + ALARM_LASTS);
             self.files.hear_memory_alarm();
         }
-        if signals::take_lease_ended() {
+        // A lease only grows: one that has ended before this program began is of no account.
+        if signals::take_lease_ended() && step.lease_until.is_some_and(|until| boot_now().0 >= until) {
             run.end(Cause::LeaseEnded);
         }
         if run.agent_gone {
@@ -331,7 +334,7 @@ impl Runner {
                     self.note(note);
                     run.end(Cause::Ordered);
                 }
-                ToKeeper::Tell => self.tell()?,
+                ToKeeper::Tell { number } => self.tell(number)?,
                 // The agent never sends it before the last one ended.
                 ToKeeper::Run(_) => {}
             },

@@ -39,12 +39,17 @@ impl Executor {
                 self.slots.push(Slot::new(number, folder));
                 continue;
             };
+            let runs = matches!(found.state, KeeperState::Running { .. });
             let left = waiting(found.state, found.descriptors);
+            let is_foreign = runs && left.is_none();
             let folder = self.work.slot(number, left.as_ref().map(|left| left.tag.folder.as_str()))?;
             let data = EventData::new_u64(Source::Keeper.token(self.slots.len()));
             epoll::add(&self.epoll, found.socket.as_fd(), data, EventFlags::IN)?;
             let keeper = Keeper::Present(found.socket);
             self.slots.push(Slot { keeper, left, ..Slot::new(number, folder) });
+            if is_foreign {
+                self.end_unwanted(self.slots.len() - 1, true);
+            }
         }
         Ok(())
     }
@@ -89,12 +94,13 @@ impl Executor {
         let language = assignment.spec.language().and_then(|name| self.languages.get(&name.to_lowercase()));
         let slot = &mut self.slots[index];
         let Waiting { tag, stop, descriptors, report } = left;
+        let usage = tag.usage;
         let mut descriptors = descriptors.into_iter();
         let Some(folder) = descriptors.next() else { return Ok(false) };
         let folder = slot.folder.adopt(tag.folder, folder)?;
         let compiling = tag.phase == Phase::Compile;
         let stopped = stop.is_some();
-        let left = Left { phase: tag.phase, folder, pipes: descriptors.collect(), stop };
+        let left = Left { phase: tag.phase, folder, pipes: descriptors.collect(), stop, usage };
         let number = slot.number;
         let Some(attempt) = Attempt::adopt(assignment, language, number, left, &mut self.context, at)? else {
             self.end_unwanted(index, report.is_none());
@@ -124,6 +130,13 @@ impl Executor {
         {
             tracing::debug!(%error, "a keeper cannot be told to stop what nobody wants");
         }
+    }
+}
+
+impl Waiting {
+    /// It ended before it was taken over.
+    pub(super) fn ended(&mut self, report: FromKeeper) {
+        self.report = Some(report);
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     outcome::{self, Stop},
     outputs::Outputs,
     progress,
-    steps::{Phase, Steps, step},
+    steps::{Phase, Steps, Tag, step},
 };
 use crate::languages::Offered;
 use common::{
@@ -23,11 +23,12 @@ use launcher::{
     protocol::{FromKeeper, Step, ToKeeper},
 };
 use rustix::{
-    fd::{AsFd, BorrowedFd, OwnedFd},
+    event::epoll::{self, EventData, EventFlags},
+    fd::{AsFd, OwnedFd},
     fs::{MemfdFlags, Mode, OFlags},
     pipe::PipeFlags,
 };
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
 /// Reads of one pipe in one turn, so that no program takes the others' share.
 const READS_PER_TURN: usize = 4;
@@ -35,6 +36,7 @@ const READS_PER_TURN: usize = 4;
 /// What all attempts of an executor share.
 #[derive(Debug)]
 pub(super) struct Context {
+    pub(super) epoll: Arc<OwnedFd>,
     pub(super) outputs: Outputs,
     /// Until when programs may be started.
     pub(super) lease_until: Option<BootTime>,
@@ -87,6 +89,8 @@ pub(super) struct Attempt {
     progress: Option<Progress>,
     /// Its place, whose files its output goes to.
     slot: u32,
+    /// The executor's epoll descriptor has its pipes.
+    watched: bool,
     /// An agent before this one began the compile step, and what it printed is gone: it is done again.
     compile_again: bool,
 }
@@ -99,6 +103,8 @@ pub(super) struct Left {
     /// Reading ends.
     pub(super) pipes: Vec<OwnedFd>,
     pub(super) stop: Option<Stop>,
+    /// What the steps before this one used.
+    pub(super) usage: Usage,
 }
 
 impl Attempt {
@@ -140,6 +146,7 @@ impl Attempt {
             stop: None,
             progress: None,
             slot: number,
+            watched: false,
             compile_again: false,
         };
         match attempt.begin(keeper, context.lease_until) {
@@ -161,7 +168,7 @@ impl Attempt {
         started_at: Timestamp,
     ) -> io::Result<Option<Self>> {
         let Some(steps) = Steps::plan(&assignment, language) else { return Ok(None) };
-        let Left { phase, folder, pipes, stop } = left;
+        let Left { phase, folder, pipes, stop, usage } = left;
         let key = assignment.key;
         context.outputs.adopt(key, slot)?;
         let kept = context.outputs.end(key, Stream::Stdout) + context.outputs.end(key, Stream::Stderr);
@@ -176,13 +183,14 @@ impl Attempt {
             folder,
             pipes: [pipes.next(), pipes.next()],
             started_at,
-            usage: Usage::default(),
+            usage,
             kept,
-            truncated: false,
+            truncated: stop == Some(Stop::Output),
             compile_text: Vec::new(),
             stop,
             progress: None,
             slot,
+            watched: false,
             compile_again: phase == Phase::Compile,
         }))
     }
@@ -197,6 +205,10 @@ impl Attempt {
     /// Makes the pipes and tells the keeper to start the step.
     fn order(&mut self, keeper: &Socket, lease_until: Option<BootTime>) -> io::Result<()> {
         self.step.lease_until = lease_until.map(|until| until.0);
+        let folder = self.folder.name().to_owned();
+        let tag = Tag { key: self.key(), phase: self.phase, folder, usage: self.usage };
+        self.step.tag = common::frame::encode_record(&tag);
+        self.watched = false;
         let (output, output_end) = pipe()?;
         let second = match self.phase {
             Phase::Compile => None,
@@ -226,10 +238,6 @@ impl Attempt {
 
     pub(super) const fn key(&self) -> AttemptKey {
         self.assignment.key
-    }
-
-    pub(super) fn pipes(&self) -> impl Iterator<Item = Option<BorrowedFd<'_>>> {
-        self.pipes.iter().map(|pipe| pipe.as_ref().map(AsFd::as_fd))
     }
 
     /// The first reason to stop counts.
@@ -278,7 +286,7 @@ impl Attempt {
         };
         match result {
             Ok((0, _)) => {
-                self.pipes[index] = None;
+                self.close(index, context);
                 false
             }
             Ok((count, end)) => {
@@ -289,7 +297,7 @@ impl Attempt {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(error) => {
                 // What is in the pipe stays there: it is not output any more.
-                self.pipes[index] = None;
+                self.close(index, context);
                 self.truncated = true;
                 let stop = Stop::Failed(format!("The slave could not keep its output: {error}."));
                 self.stop_with(stop, keeper);
@@ -313,6 +321,27 @@ impl Attempt {
         }
     }
 
+    /// Closes a pipe. The keeper holds it open, so it must be taken out of what is watched by hand.
+    fn close(&mut self, index: usize, context: &Context) {
+        if let Some(pipe) = self.pipes[index].take()
+            && self.watched
+            && let Err(error) = epoll::delete(&context.epoll, &pipe)
+        {
+            tracing::debug!(%error, "a pipe was not watched");
+        }
+    }
+
+    /// The pipes are watched from now on, until they are closed.
+    pub(super) fn watch(&mut self, token: impl Fn(usize) -> u64, context: &Context) -> io::Result<()> {
+        self.watched = true;
+        for (index, pipe) in self.pipes.iter().enumerate() {
+            if let Some(pipe) = pipe {
+                epoll::add(&context.epoll, pipe, EventData::new_u64(token(index)), EventFlags::IN)?;
+            }
+        }
+        Ok(())
+    }
+
     fn stop_with(&mut self, stop: Stop, keeper: Option<&Socket>) {
         match keeper {
             Some(keeper) => self.stop(stop, keeper),
@@ -325,7 +354,7 @@ impl Attempt {
         for index in 0..self.pipes.len() {
             // Nobody writes any more, so this comes to an end.
             while self.read_once(index, None, context) {}
-            self.pipes[index] = None;
+            self.close(index, context);
         }
     }
 
@@ -337,7 +366,7 @@ impl Attempt {
         context: &mut Context,
         now: Timestamp,
     ) -> Turn {
-        if matches!(message, FromKeeper::Ready { .. } | FromKeeper::State(_)) {
+        if matches!(message, FromKeeper::Ready { .. } | FromKeeper::State { .. }) {
             return Turn::GoesOn;
         }
         self.drain(context);
@@ -353,7 +382,7 @@ impl Attempt {
             };
         }
         let outcome = match message {
-            FromKeeper::Ready { .. } | FromKeeper::State(_) => return Turn::GoesOn,
+            FromKeeper::Ready { .. } | FromKeeper::State { .. } => return Turn::GoesOn,
             FromKeeper::NotStarted(failure) => {
                 let outcome = outcome::of_not_started(&failure, &self.step, &context.program_path);
                 self.finish(outcome, context, now);
@@ -399,8 +428,15 @@ impl Attempt {
         if text.is_empty() || !(failed || self.steps.keeps_compile_output()) {
             return;
         }
-        let end = context.outputs.append(self.key(), Stream::Compile, &text);
-        context.events.push(ExecutorEvent::Output { key: self.key(), stream: Stream::Compile, end });
+        match context.outputs.append(self.key(), Stream::Compile, self.slot, &text) {
+            Ok(end) => {
+                context.events.push(ExecutorEvent::Output { key: self.key(), stream: Stream::Compile, end });
+            }
+            Err(error) => {
+                self.truncated = true;
+                tracing::error!(attempt = %self.key(), %error, "the compiler's output cannot be kept");
+            }
+        }
     }
 
     /// The keeper died, and by now the launcher has ended everything that it left.

@@ -39,6 +39,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -137,7 +138,7 @@ enum Keeper {
 /// Runs attempts.
 pub struct Executor {
     launcher: Launcher,
-    epoll: OwnedFd,
+    epoll: Arc<OwnedFd>,
     slots: Vec<Slot>,
     by_key: BTreeMap<AttemptKey, usize>,
     context: Context,
@@ -172,9 +173,10 @@ impl Executor {
     /// # Errors
     /// When the system has no descriptors or threads left.
     pub fn new(launcher: Launcher, setup: Setup, keepers: Vec<FoundKeeper>) -> io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
         epoll::add(&epoll, launcher.descriptor()?, EventData::new_u64(LAUNCHER_TOKEN), EventFlags::IN)?;
         let context = Context {
+            epoll: epoll.clone(),
             outputs: setup.outputs,
             lease_until: None,
             program_path: setup.program_path,
@@ -358,13 +360,8 @@ impl Executor {
     }
 
     fn watch_pipes(&mut self, index: usize) -> io::Result<()> {
-        let Some(attempt) = &self.slots[index].attempt else { return Ok(()) };
-        for (pipe, source) in attempt.pipes().zip([Source::Output, Source::Error]) {
-            if let Some(pipe) = pipe {
-                epoll::add(&self.epoll, pipe, EventData::new_u64(source.token(index)), EventFlags::IN)?;
-            }
-        }
-        Ok(())
+        let Some(attempt) = &mut self.slots[index].attempt else { return Ok(()) };
+        attempt.watch(|pipe| [Source::Output, Source::Error][pipe].token(index), &self.context)
     }
 
     fn read_pipe(&mut self, index: usize, source: Source) {
@@ -395,7 +392,11 @@ impl Executor {
             }
             return Ok(());
         }
-        if matches!(message, FromKeeper::State(_)) {
+        if matches!(message, FromKeeper::State { .. }) {
+            return Ok(());
+        }
+        if let Some(left) = &mut slot.left {
+            left.ended(message);
             return Ok(());
         }
         slot.ending = false;
@@ -423,6 +424,7 @@ impl Executor {
             slot.keeper = Keeper::None;
             slot.watch_at = None;
             slot.ending = false;
+            slot.left = None;
             if let Some(mut attempt) = slot.attempt.take() {
                 self.by_key.remove(&attempt.key());
                 attempt.keeper_lost(&reason, &mut self.context, now());

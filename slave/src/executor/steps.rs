@@ -7,6 +7,7 @@ use common::{
     limits,
     message::Assignment,
     program::{ResourceLimits, SourceText, Work},
+    view::Usage,
 };
 use launcher::protocol::{Step, StepLimits, Strings};
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,8 @@ pub(super) struct Tag {
     pub(super) phase: Phase,
     /// The name of its working folder.
     pub(super) folder: String,
+    /// What the steps before it used.
+    pub(super) usage: Usage,
 }
 
 /// Which step of an attempt.
@@ -144,9 +147,8 @@ pub(super) fn step(
     folder: &WorkFolder,
     program_path: &[PathBuf],
 ) -> Step {
-    let tag = Tag { key: assignment.key, phase, folder: folder.name().to_owned() };
     Step {
-        tag: common::frame::encode_record(&tag),
+        tag: Vec::new(),
         lease_until: None,
         candidates: candidates(command.first().map_or(&[], Vec::as_slice), program_path),
         arguments: command.iter().collect(),
