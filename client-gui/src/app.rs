@@ -10,10 +10,10 @@ use crate::{
     panels,
     state::AppState,
     theme::{self, tokens},
-    view_model::{Clock, pulse, slaves},
+    view_model::{Clock, Standing, pulse, slaves},
 };
 use client::{HistoryWindow, Link, Mirror};
-use common::{ProgramId, message::Request, program::State};
+use common::{ProgramId, message::Request, program::State, view::ProgramView};
 use egui::{Key, Modifiers, Panel, Rect, Ui, pos2};
 use jiff::tz::TimeZone;
 use std::{
@@ -165,9 +165,10 @@ impl App {
         if !refused && !self.state.specs.contains_key(&id) && !self.state.awaited.iter().any(asked) {
             self.state.awaited.push(Awaited::Spec(id, false, self.backend.request(Request::Spec { id })));
         }
-        let old = self.state.whys.get(&id).is_none_or(|(_, since)| since.elapsed() >= WHY_INTERVAL);
+        let Some(interval) = why_interval(program) else { return };
+        let old = self.state.whys.get(&id).is_none_or(|(_, since)| since.elapsed() >= interval);
         let asked = |awaited: &Awaited| matches!(awaited, Awaited::Why(other, _) if *other == id);
-        if program.state == State::Waiting && old && !self.state.awaited.iter().any(asked) {
+        if old && !self.state.awaited.iter().any(asked) {
             self.state.awaited.push(Awaited::Why(id, self.backend.request(Request::Why { id })));
         }
     }
@@ -338,11 +339,8 @@ impl App {
                 times.push(
                     self.window.as_ref().and_then(|window| panels::history::changes_in(&self.mirror, clock, window)),
                 );
-                let waits = self
-                    .looked_at()
-                    .and_then(|id| self.mirror.program(id))
-                    .is_some_and(|row| row.state == State::Waiting);
-                times.push(waits.then_some(WHY_INTERVAL));
+                let program = self.looked_at().and_then(|id| self.mirror.program(id));
+                times.push(program.and_then(|row| why_interval(row)));
             }
             Pane::Submit => {
                 let runs =
@@ -361,6 +359,16 @@ impl App {
         {
             ctx.request_repaint_after(next.max(Duration::from_millis(100)));
         }
+    }
+}
+
+/// How often the master is asked why it waits, or when it is decided what became of it; none when neither.
+fn why_interval(program: &ProgramView) -> Option<Duration> {
+    match Standing::of(program) {
+        Standing::Known(State::Waiting) => Some(WHY_INTERVAL),
+        // The answer counts seconds.
+        Standing::Unknown => Some(Duration::from_secs(1)),
+        Standing::Known(_) => None,
     }
 }
 

@@ -309,7 +309,7 @@ fn e6_a_program_on_a_lost_slave_is_not_shown_as_running() {
     harness.run_steps(6);
     harness.get_by_label("Not known collect_stats.py");
     harness.get_by_label_contains("Not known: since 14:08:40");
-    harness.get_by_label_contains("If the slave is back before its lease ends, it goes on; else it is lost.");
+    harness.get_by_label_contains("It counts as lost in 26 s unless the slave comes back with it.");
     harness.get_by_role_and_label(Role::Button, "11 running");
     harness.get_by_role_and_label(Role::Button, "2 not known").click();
     harness.run_steps(6);
@@ -329,7 +329,7 @@ fn e8_a_slave_is_set_aside_with_a_reason_and_taken_back() {
     harness.run_steps(4);
     keys(&mut harness, Modifiers::NONE, Key::Enter);
     harness.get_by_label("pc-02 is set aside");
-    harness.get_by_label_contains("pc-02, Set aside for a moment, 4 of 4 slots, a new disk");
+    harness.get_by_label_contains("pc-02, Set aside for a moment, 4 of 4 slots, set aside by `alice`: a new disk");
     harness.get_all_by_label("Take back").next().unwrap().click();
     harness.run_steps(4);
     harness.get_by_label("pc-02 is taken back");

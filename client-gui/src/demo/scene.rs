@@ -233,7 +233,7 @@ fn slave(now: Timestamp, number: u32, name: &str, slots: (u32, u32), languages: 
         machine: "Linux 6.1.0-18-amd64, 4 CPUs".to_owned(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         aside: (name == "pc-08")
-            .then(|| "5 programs in a row could not start there: no space left on device".to_owned()),
+            .then(|| "as 5 attempts in a row failed there, the last: no space left on device".to_owned()),
     }
 }
 
@@ -298,7 +298,7 @@ pub fn mirror(now: Timestamp) -> Mirror {
     mirror.set_events(
         [
             (CUT, "pc-06", "Connection lost; it held 2 programs."),
-            (340, "pc-08", "Set aside: 5 programs in a row could not start there."),
+            (340, "pc-08", "Set aside as 5 attempts in a row failed there, the last: no space left on device."),
             (420, "pc-05", "Connection lost; it held 2 programs."),
             (624, "pc-04", "Connected from 10.0.4.14:51220."),
             (628, "pc-04", "Connection lost; it held 3 programs."),

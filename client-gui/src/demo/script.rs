@@ -185,7 +185,7 @@ impl Script {
                 let results = ids.iter().map(|id| self.cancel(*id)).collect();
                 Ok(Reply::Cancelled { results })
             }
-            Request::Why { id } => self.find(*id).map(|row| Reply::Why(why(&row))).ok_or_else(unknown),
+            Request::Why { id } => self.find(*id).map(|row| Reply::Why(why(&row, self.now()))).ok_or_else(unknown),
             Request::Again { .. } if self.is_busy() => Err(busy()),
             Request::Again { id, .. } => match self.find(*id) {
                 Some(program) => {
@@ -283,17 +283,17 @@ impl Script {
     fn set_aside(&mut self, name: &str, reason: Option<&str>) {
         let found = self.mirror.slaves.values().find(|slave| slave.name == name).map(|slave| (**slave).clone());
         let Some(mut slave) = found else { return };
-        slave.aside = reason.map(str::to_owned);
+        slave.aside = reason.map(|reason| format!("by `alice`: {reason}"));
         if slave.state != SlaveState::Unreachable {
             slave.state = if reason.is_some() { SlaveState::Draining } else { SlaveState::Connected };
             slave.since = self.now();
         }
         self.mirror.apply(Change::Slave(Box::new(slave)));
         self.event(
-            "alice",
+            name,
             match reason {
-                Some(reason) => format!("Set `{name}` aside: {reason}."),
-                None => format!("Took `{name}` back."),
+                Some(reason) => format!("Set aside by `alice`: {reason}."),
+                None => "Taken back by `alice`; it takes programs again.".to_owned(),
             },
         );
     }
@@ -343,9 +343,16 @@ fn matches(row: &ProgramView, filter: &HistoryFilter) -> bool {
             || row.id.to_string().contains(&search))
 }
 
-fn why(program: &ProgramView) -> Explanation {
+fn why(program: &ProgramView, now: Timestamp) -> Explanation {
     if program.state != State::Waiting {
-        let sentence = program.outcome.as_ref().map_or_else(|| "It runs.".to_owned(), Outcome::sentence);
+        let sentence = match (&program.outcome, program.unknown_since) {
+            (Some(outcome), _) => outcome.sentence(),
+            (None, None) => "It runs.".to_owned(),
+            (None, Some(since)) => {
+                let left = LEASE_MASTER.0.saturating_sub(now.since(since).0).div_ceil(1_000_000);
+                format!("Nobody knows. It counts as lost in {left} s unless the slave comes back with it.")
+            }
+        };
         return Explanation { sentence, ahead: None, slaves: Vec::new() };
     }
     let reason = |slave: &str, able, reason: &str| SlaveReason { slave: slave.into(), able, reason: reason.into() };

@@ -57,7 +57,7 @@ impl Detail {
     #[must_use]
     pub fn new(program: &ProgramView, spec: Option<&ProgramSpec>, why: Option<&Explanation>, clock: &Clock) -> Self {
         let (verdict, evidence) = match history::unknown_since(program) {
-            Some(since) => not_known(program, spec, since, clock),
+            Some(since) => not_known(program, (spec, why), since, clock),
             None => verdict(program, why, clock),
         };
         Self {
@@ -80,16 +80,31 @@ impl Detail {
     }
 }
 
+/// What follows a loss while there are retries left.
+const AGAIN: &str = "it is tried again";
+
 /// What is not known, since when, and what will happen.
-fn not_known(program: &ProgramView, spec: Option<&ProgramSpec>, since: Timestamp, clock: &Clock) -> (String, String) {
+fn not_known(
+    program: &ProgramView,
+    (spec, why): (Option<&ProgramSpec>, Option<&Explanation>),
+    since: Timestamp,
+    clock: &Clock,
+) -> (String, String) {
     let slave = history::slave_or_its(program);
-    let verdict = format!("No contact with {slave} for {}: whether it still runs is not known.", clock.lasting(since));
+    let verdict =
+        format!("No word of it from {slave} for {}: whether it still runs is not known.", clock.lasting(since));
     let otherwise = match spec.map(|spec| spec.retry) {
-        Some(retry) if program.attempt <= retry && program.attempt < CRASHES_MAX => "it is tried again",
+        Some(retry) if program.attempt <= retry && program.attempt < CRASHES_MAX => AGAIN,
         Some(retry) if program.attempt > retry => "it is lost",
         Some(_) | None => "it is lost or tried again",
     };
-    (verdict, format!("If the slave is back before its lease ends, it goes on; else {otherwise}."))
+    // Only the master knows how long the lease still is: its second sentence says so.
+    let evidence = match why.and_then(|why| why.sentence.split_once(". ")) {
+        Some((_, left)) if otherwise == AGAIN => format!("{} Once lost, {otherwise}.", shown(left)),
+        Some((_, left)) => shown(left),
+        None => format!("If the slave is back with it before its lease ends, it goes on; else {otherwise}."),
+    };
+    (verdict, evidence)
 }
 
 fn verdict(program: &ProgramView, why: Option<&Explanation>, clock: &Clock) -> (String, String) {
@@ -247,16 +262,26 @@ mod tests {
         let mut spec = scene::spec(&program);
         let detail = Detail::new(&program, None, None, &clock);
         assert_eq!((detail.standing, detail.word), (Standing::Unknown, "Not known"));
-        assert_eq!(detail.verdict, "No contact with pc-07 for 24 s: whether it still runs is not known.");
+        assert_eq!(detail.verdict, "No word of it from pc-07 for 24 s: whether it still runs is not known.");
         let mut end = |retry, attempt, spec: &mut ProgramSpec| {
             (spec.retry, program.attempt) = (retry, attempt);
             Detail::new(&program, Some(spec), None, &clock).evidence
         };
-        let goes_on = "If the slave is back before its lease ends, it goes on; else";
+        let goes_on = "If the slave is back with it before its lease ends, it goes on; else";
         assert_eq!(detail.evidence, format!("{goes_on} it is lost or tried again."));
         assert_eq!(end(0, 1, &mut spec), format!("{goes_on} it is lost."));
         assert_eq!(end(2, 2, &mut spec), format!("{goes_on} it is tried again."));
         assert_eq!(end(9, 5, &mut spec), format!("{goes_on} it is lost or tried again."), "the limit of crashes");
+        let told = "It ran on `pc-07` when the connection was lost; whether it still runs is not known. It counts as \
+                    lost in 26 s unless the slave comes back with it.";
+        let why = Explanation { sentence: told.into(), ahead: None, slaves: Vec::new() };
+        (spec.retry, program.attempt) = (0, 1);
+        let detail = Detail::new(&program, Some(&spec), Some(&why), &clock);
+        let left = "It counts as lost in 26 s unless the slave comes back with it.";
+        assert_eq!((detail.evidence.as_str(), detail.reasons.as_slice()), (left, &[][..]));
+        spec.retry = 1;
+        let detail = Detail::new(&program, Some(&spec), Some(&why), &clock);
+        assert_eq!(detail.evidence, format!("{left} Once lost, it is tried again."));
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub fn short(length: Duration) -> String {
 
 fn last_line(program: &ProgramView, clock: &Clock) -> String {
     if let Some(since) = unknown_since(program) {
-        return format!("for {}: no contact with {}", clock.lasting(since), slave_or_its(program));
+        return format!("for {}: no word from {}", clock.lasting(since), slave_or_its(program));
     }
     let line = match (&program.progress, program.state) {
         (Some(progress), State::Running | State::Suspended) if !progress.text.is_empty() => progress.text.as_str(),
@@ -244,12 +244,12 @@ mod tests {
         program.unknown_since = Some(super::super::clock::tests::before(24));
         let row = HistoryRow::new(&program, &clock);
         assert_eq!((row.standing, row.standing.sign(), row.word), (Standing::Unknown, "?", "Not known"));
-        assert_eq!(row.last_line, "for 24 s: no contact with pc-07");
+        assert_eq!(row.last_line, "for 24 s: no word from pc-07");
         assert_eq!(row.time, "", "how long it has been running is not known either");
         assert_eq!(row.exact.lines().last(), Some("Not known since 14:08:40, today"));
-        assert!(row.spoken().ends_with("for 24 s: no contact with pc-07"), "{}", row.spoken());
+        assert!(row.spoken().ends_with("for 24 s: no word from pc-07"), "{}", row.spoken());
         program.slave_name = None;
-        assert_eq!(HistoryRow::new(&program, &clock).last_line, "for 24 s: no contact with its slave");
+        assert_eq!(HistoryRow::new(&program, &clock).last_line, "for 24 s: no word from its slave");
         program.state = State::Done;
         assert_eq!(HistoryRow::new(&program, &clock).word, "Done", "what has ended is known");
     }

@@ -83,7 +83,8 @@ impl SlaveRow {
             versions: versions.join("\n"),
             isolation: shown(&slave.isolation.summary),
             weak,
-            aside: slave.aside.as_deref().map(shown),
+            // The master's reason goes on from these words: `by alice: a new disk`.
+            aside: slave.aside.as_deref().map(|reason| shown(&format!("set aside {reason}"))),
             lease: lease(slave, clock),
             machine: shown(&format!("{} · {} · release {}", slave.machine, slave.address, slave.release)),
         }
@@ -277,7 +278,7 @@ mod tests {
         let leaving = row("pc-02", |slave| slave.state = SlaveState::Draining);
         assert_eq!((leaving.word, leaving.action()), ("Draining", None), "it stops by itself");
         let hostile = row("pc-08", |slave| slave.aside = Some("\x1b[2J".into()));
-        assert_eq!(hostile.aside.as_deref(), Some("\\x1b[2J"));
+        assert_eq!(hostile.aside.as_deref(), Some("set aside \\x1b[2J"));
     }
 
     #[test]
