@@ -7,7 +7,8 @@ use crate::{
     core::{
         Core,
         action::{Action, Then},
-        event::{Event, Joined, LinkId, Now},
+        event::{Event, Guard, Joined, LinkId, Now},
+        weight,
     },
     outputs::{Chunk, Outputs},
     store::{
@@ -19,11 +20,11 @@ use crate::{
 };
 use common::{
     ClientId, ErrorCode, SlaveId, UserError,
-    message::{Command, Message, Registration, Request},
+    message::{Command, Message, Registration, Reply, Report, Request, Status},
     units::Duration,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     path::PathBuf,
 };
 use tokio::{
@@ -45,6 +46,14 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(250);
 /// more programs through. Slaves have what they need meanwhile: the scheduler sends ahead twice what ended
 /// between two commits, which is 14 programs a slot when each takes 0.7 ms.
 const BUSY_COMMIT_INTERVAL: Duration = Duration::from_millis(5);
+/// Actions that wait for their batch while another one is being committed: with more, nothing is taken in, so that
+/// memory stays bounded and submits that wait are refused early. About a tenth of a second of writing.
+const PENDING_MAX: usize = 8_192;
+/// The same in bytes.
+const PENDING_BYTES_MAX: usize = 64 << 20;
+/// Bytes that wait to be written to a client that watches: one that is further behind is cut. It connects again
+/// and asks for what it shows.
+const CHANGES_QUEUED_BYTES_MAX: usize = 8 << 20;
 /// Pause before a batch that did not fit on the disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
@@ -56,9 +65,11 @@ pub(crate) enum Input {
     Client(Joined, Sender),
     /// A slave registered; what is for it goes there.
     Slave { link: LinkId, slave: SlaveId, address: String, registration: Box<Registration>, sender: Sender },
+    /// A slave reports; there is room for its bytes until that is handled.
+    Report { link: LinkId, report: Report, guard: Guard },
     /// Which slaves may lose their names.
     Replaceable(oneshot::Sender<Vec<SlaveId>>),
-    /// Writes the state to the log.
+    /// Writes the state to the log and the event log, and tells it to operators.
     Dump,
     /// Stops: takes nothing new, commits everything, says good-bye.
     Stop,
@@ -90,6 +101,9 @@ struct EventLoop {
     clients: HashMap<ClientId, Sender>,
     slaves: HashMap<LinkId, Sender>,
     pending: Vec<Action>,
+    pending_bytes: usize,
+    /// Inputs that were taken out of the inbox and not handled yet.
+    backlog: VecDeque<Input>,
     in_flight: Option<InFlight>,
     done: mpsc::Receiver<Committed>,
     done_to: mpsc::Sender<Committed>,
@@ -115,6 +129,8 @@ pub(crate) async fn run(parts: Parts) -> Result<(), UserError> {
         clients: HashMap::new(),
         slaves: HashMap::new(),
         pending: Vec::new(),
+        pending_bytes: 0,
+        backlog: VecDeque::new(),
         in_flight: None,
         done,
         done_to,
@@ -139,15 +155,25 @@ impl EventLoop {
         let mut inputs = Vec::with_capacity(EVENTS_AT_ONCE_MAX);
         loop {
             let deadline = self.deadline();
+            let room = self.has_room();
             tokio::select! {
                 biased;
                 Some((result, records)) = self.done.recv() => self.committed(result, records)?,
-                count = self.parts.inbox.recv_many(&mut inputs, EVENTS_AT_ONCE_MAX) => if count == 0 { return Ok(()) },
+                () = std::future::ready(()), if room && !self.backlog.is_empty() => {}
+                count = self.parts.inbox.recv_many(&mut inputs, EVENTS_AT_ONCE_MAX), if room => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                }
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.parts.core.handle(Event::Tick, now());
                 }
             }
-            for input in inputs.drain(..) {
+            self.backlog.extend(inputs.drain(..));
+            // A submit of many copies is many actions: the rest has its turn when these are gathered.
+            while self.parts.core.undone() < PENDING_MAX
+                && let Some(input) = self.backlog.pop_front()
+            {
                 self.take(input);
             }
             let actions = self.parts.core.settle(now());
@@ -159,16 +185,25 @@ impl EventLoop {
         }
     }
 
+    /// Whether more is taken in. While the disk is full everything is: submits are refused then, people may read,
+    /// and slaves start nothing new, so that what they report is bounded by what they hold.
+    fn has_room(&self) -> bool {
+        let little = self.pending.len() < PENDING_MAX && self.pending_bytes < PENDING_BYTES_MAX;
+        little || self.in_flight.is_none() || self.retry.is_some()
+    }
+
     /// Actions wait for their batch. While the disk is full, people may go on reading: what needs no record
     /// and changes nothing at a slave does not wait for room.
     fn gather(&mut self, actions: Vec<Action>) {
         let records = actions.iter().any(|action| matches!(action, Action::Record(_)));
         if self.retry.is_none() || records {
+            self.pending_bytes += actions.iter().map(bytes_of).sum::<usize>();
             return self.pending.extend(actions);
         }
         let reads = |action: &Action| matches!(action, Action::ToClient(..) | Action::Ask { .. });
-        let (now, later) = actions.into_iter().partition(reads);
-        self.pending.extend::<Vec<Action>>(later);
+        let (now, later): (Vec<Action>, Vec<Action>) = actions.into_iter().partition(reads);
+        self.pending_bytes += later.iter().map(bytes_of).sum::<usize>();
+        self.pending.extend(later);
         self.perform(now);
     }
 
@@ -199,15 +234,16 @@ impl EventLoop {
     }
 
     fn take(&mut self, input: Input) {
+        let now = now();
         let event = match input {
-            Input::Event(Event::Request { client, id, request, known: _, guard }) => {
+            Input::Event(Event::Request { client, id, request, known: _, received, guard }) => {
                 if self.refuses(&request) {
                     let status = common::message::Status::Reply { id, result: Err(full()) };
                     return self.send_client(client, status.into());
                 }
-                let ids = self.parts.core.ids_to_look_up(client, &request);
+                let ids = self.parts.core.ids_to_look_up(client, &request, received, now);
                 match self.known(ids) {
-                    Ok(known) => Event::Request { client, id, request, known, guard },
+                    Ok(known) => Event::Request { client, id, request, known, received, guard },
                     Err(error) => {
                         let status = common::message::Status::Reply { id, result: Err(error.into()) };
                         return self.send_client(client, status.into());
@@ -232,6 +268,10 @@ impl EventLoop {
                 Event::SlaveLeft(link)
             }
             Input::Event(event) => event,
+            Input::Report { link, report, guard } => {
+                self.parts.core.handle(Event::SlaveReported { link, report }, now);
+                return drop(guard);
+            }
             Input::Client(joined, sender) => {
                 self.clients.insert(joined.id, sender);
                 Event::ClientJoined(joined)
@@ -247,14 +287,14 @@ impl EventLoop {
             }
             Input::Dump => {
                 tracing::info!(state = self.parts.core.dump(), in_flight = self.in_flight.is_some(), "state");
-                return;
+                return self.parts.core.tell_state();
             }
             Input::Stop => {
                 self.stopping = true;
                 Event::Stopping
             }
         };
-        self.parts.core.handle(event, now());
+        self.parts.core.handle(event, now);
     }
 
     /// What the store knows of IDs that a client submits; also looks whether there is room.
@@ -307,6 +347,7 @@ impl EventLoop {
             self.commit_at = Some(earliest);
             return;
         }
+        self.pending_bytes = 0;
         let mut records = Vec::new();
         let mut actions = Vec::with_capacity(self.pending.len());
         for action in self.pending.drain(..) {
@@ -375,7 +416,9 @@ impl EventLoop {
         for action in actions {
             match action {
                 Action::Record(_) => {}
+                Action::ToClient(client, status @ Status::Changes(_)) => self.send_changes(client, status),
                 Action::ToClient(client, status) => self.send_client(client, status.into()),
+                Action::AlertSlave(link, alert) => to_slaves.entry(link).or_default().push(alert.into()),
                 Action::AlertClient(client, alert) => self.send_client(client, alert.into()),
                 Action::ToSlave(link, order) => to_slaves.entry(link).or_default().push(Command::Order(order).into()),
                 Action::CutClient(client, error) => {
@@ -435,6 +478,19 @@ impl EventLoop {
         }
     }
 
+    /// A watcher that reads too slowly is told so and cut, long before it costs much memory.
+    fn send_changes(&mut self, client: ClientId, changes: Status) {
+        let behind = |sender: &mut Sender| sender.queued_bytes() > CHANGES_QUEUED_BYTES_MAX;
+        if self.clients.get_mut(&client).is_some_and(behind)
+            && let Some(sender) = self.clients.remove(&client)
+        {
+            let error = UserError::new(ErrorCode::ConnectionLost, "this client reads changes too slowly");
+            tokio::spawn(async move { sender.refuse(error).await });
+            return;
+        }
+        self.send_client(client, changes.into());
+    }
+
     /// Flushes and closes every connection.
     async fn good_bye(&mut self) {
         let senders: Vec<Sender> = self
@@ -449,6 +505,30 @@ impl EventLoop {
         for sender in senders {
             sender.closed().await;
         }
+    }
+}
+
+/// About how much memory an action takes until it is done. Parts of outputs are counted by their guards.
+fn bytes_of(action: &Action) -> usize {
+    const LEAST: usize = 256;
+    match action {
+        Action::Record(Record::Spec { spec, .. }) => LEAST + weight(spec),
+        Action::Record(Record::Ended(ended)) => {
+            2 * LEAST + ended.tails.iter().map(|tail| tail.bytes.len()).sum::<usize>()
+        }
+        Action::ToClient(_, Status::Reply { result: Ok(Reply::Output { bytes, .. }), .. }) => LEAST + bytes.len(),
+        Action::ToClient(_, Status::Reply { result: Ok(Reply::Page { rows, .. }), .. }) => LEAST * (1 + rows.len()),
+        Action::ToClient(_, Status::Changes(changes)) => LEAST * (1 + changes.len()),
+        Action::Record(_)
+        | Action::ToClient(..)
+        | Action::AlertClient(..)
+        | Action::AlertSlave(..)
+        | Action::ToSlave(..)
+        | Action::CutClient(..)
+        | Action::CutSlave(..)
+        | Action::Ask { .. }
+        | Action::Append { .. }
+        | Action::RemoveOutput(_) => LEAST,
     }
 }
 

@@ -234,8 +234,10 @@ impl Master {
             }),
             Input::ClientLeft(client) => Event::ClientLeft(client),
             Input::Request { client, id, request } => {
-                let known = self.reader.known(self.core.ids_to_look_up(client, &request)).unwrap_or_default();
-                Event::Request { client, id, request, known, guard: Guard(None) }
+                let now: Now = now.into();
+                let ids = self.core.ids_to_look_up(client, &request, now.boot, now);
+                let known = self.reader.known(ids).unwrap_or_default();
+                Event::Request { client, id, request, known, received: now.boot, guard: Guard(None) }
             }
             Input::Answered(Answered { client, id, then, answer }) => {
                 let known = match &then {
@@ -263,7 +265,7 @@ impl Master {
 
     /// Decides what the inputs since the last call lead to together, and hands out all effects.
     pub fn settle(&mut self, now: Moment) -> Vec<Effect> {
-        self.core.settle(now.into()).into_iter().map(effect).collect()
+        self.core.settle(now.into()).into_iter().filter_map(effect).collect()
     }
 
     /// Asserts what must always hold.
@@ -338,8 +340,10 @@ impl Kept {
     }
 }
 
-fn effect(action: Action) -> Effect {
-    match action {
+fn effect(action: Action) -> Option<Effect> {
+    Some(match action {
+        // Slaves only log it.
+        Action::AlertSlave(..) => return None,
         Action::Record(record) => Effect::Keep(Box::new(Kept(record))),
         Action::ToClient(client, status) => Effect::ToClient(client, status),
         Action::AlertClient(client, alert) => Effect::AlertClient(client, alert),
@@ -349,11 +353,11 @@ fn effect(action: Action) -> Effect {
         Action::Ask { client, id, query, then } => Effect::Ask(Box::new(Question { client, id, query, then })),
         Action::Append { key, stream, offset, bytes, guard: _ } => Effect::Append { key, stream, offset, bytes },
         Action::RemoveOutput(key) => Effect::RemoveOutput(key),
-    }
+    })
 }
 
 fn stored_outputs(recovered: &Recovered, outputs: &Path) -> BTreeMap<AttemptKey, [u64; 3]> {
-    let running = recovered.alive.iter().filter(|row| row.state == State::Running);
+    let running = recovered.alive.iter().filter(|row| row.state == State::Running || row.slave.is_some());
     running
         .map(|row| {
             let key = AttemptKey { program: row.id, attempt: row.attempt };

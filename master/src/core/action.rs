@@ -18,6 +18,8 @@ pub(crate) enum Action {
     AlertClient(ClientId, Alert),
     /// Order a slave.
     ToSlave(LinkId, Order),
+    /// Warn a slave.
+    AlertSlave(LinkId, Alert),
     /// End a client's connection for this reason.
     CutClient(ClientId, UserError),
     /// End a slave's connection for this reason; none when another one took its place.

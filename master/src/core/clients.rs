@@ -3,6 +3,7 @@
 use super::{Core, action::Action, event::Joined};
 use common::{
     ClientId, Duration, ErrorCode, Timestamp, UserError,
+    escape::shorten,
     limits::{CLIENTS_MAX, CLIENTS_PER_USER_MAX},
     message::{Alert, Reply, RequestId, Status},
     session::Role,
@@ -12,6 +13,9 @@ use std::sync::Arc;
 
 /// When a client that finds the master full may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);
+
+/// Bytes of the state as it is told to people.
+const STATE_BYTES_MAX: usize = 4 << 10;
 
 /// A client that is logged in.
 #[derive(Debug)]
@@ -73,7 +77,19 @@ impl Core {
         for client in self.clients.keys() {
             self.actions.push(Action::AlertClient(*client, Alert::Stopping { grace }));
         }
+        for link in self.links.keys() {
+            self.actions.push(Action::AlertSlave(*link, Alert::Stopping { grace }));
+        }
         self.log("master", "The master stops; what runs goes on at the slaves.".to_owned());
+    }
+
+    /// The state in a few lines: in the event log, and to the operators who are there.
+    pub(crate) fn tell_state(&mut self) {
+        let text = shorten(&self.dump(), STATE_BYTES_MAX);
+        for (client, _) in self.clients.iter().filter(|(_, client)| client.role >= Role::Operator) {
+            self.actions.push(Action::AlertClient(*client, Alert::Notice { text: text.clone() }));
+        }
+        self.log("master", text);
     }
 
     pub(super) fn reply(&mut self, client: ClientId, id: RequestId, result: Result<Reply, UserError>) {

@@ -57,6 +57,8 @@ pub(crate) enum Event {
         request: Box<Request>,
         /// What the store knows of the IDs of a submit.
         known: Vec<KnownProgram>,
+        /// When its session read it.
+        received: BootTime,
         /// Room for its bytes until it is handled.
         guard: Guard,
     },

@@ -38,8 +38,8 @@ use common::{
     view::ProgramView,
 };
 use event::{Event, LinkId, Now};
-pub(crate) use program::weight;
 use program::{Program, ProgramState};
+pub(crate) use program::{report_bytes, request_bytes, weight};
 use scheduler::Scheduler;
 use slaves::Slave;
 use std::{
@@ -143,8 +143,8 @@ impl Core {
         match event {
             Event::ClientJoined(joined) => self.client_joined(joined),
             Event::ClientLeft(client) => self.client_left(client),
-            Event::Request { client, id, request, known, guard } => {
-                self.request(client, id, *request, &known);
+            Event::Request { client, id, request, known, received, guard } => {
+                self.request(client, id, *request, &known, received);
                 drop(guard);
             }
             Event::Answered { client, id, then, answer, known } => self.answered(client, id, then, answer, &known),
@@ -189,6 +189,11 @@ impl Core {
             self.actions.extend(orders.into_iter().map(|order| Action::ToSlave(link, order)));
         }
         std::mem::take(&mut self.actions)
+    }
+
+    /// Actions that were decided and not handed out yet.
+    pub(crate) const fn undone(&self) -> usize {
+        self.actions.len()
     }
 
     /// Whether programs wait in the queue: then what counts is how many get through, and batches may grow.

@@ -2,7 +2,8 @@
 
 use common::{
     AttemptKey, ClientId, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
-    message::{Finished, Tail},
+    limits::OUTPUT_CHUNK_BYTES_MAX,
+    message::{Finished, Report, Request, Tail},
     program::State,
     units::BootTime,
     view::{ProgramView, Progress},
@@ -28,6 +29,46 @@ pub(crate) fn weight(spec: &ProgramSpec) -> usize {
     let arguments: usize = spec.arguments.iter().map(|argument| argument.0.len() + 24).sum();
     let environment: usize = spec.environment.iter().map(|(name, value)| name.0.len() + value.0.len() + 48).sum();
     512 + work + spec.stdin.as_ref().map_or(0, |stdin| stdin.0.len()) + arguments + environment
+}
+
+/// Bytes that a request takes in memory until it is handled, and what follows from it until it is committed.
+pub(crate) fn request_bytes(request: &Request) -> usize {
+    match request {
+        Request::Submit { ids, spec, .. } => weight(spec) + 256 * ids.len(),
+        Request::Cancel { ids } | Request::Wait { ids } => 128 * ids.len(),
+        Request::List(query) => query.search.len(),
+        Request::SetMaxProcesses { slave, .. } => slave.as_ref().map_or(0, String::len),
+        Request::SetAside { slave, reason } => slave.len() + reason.len(),
+        Request::TakeBack { slave } => slave.len(),
+        Request::ReadOutput { bytes_max, .. } => (*bytes_max as usize).min(OUTPUT_CHUNK_BYTES_MAX),
+        Request::Show { .. }
+        | Request::Spec { .. }
+        | Request::Why { .. }
+        | Request::Slaves
+        | Request::Clients
+        | Request::Summary
+        | Request::SetPolicy(_)
+        | Request::Watch { .. }
+        | Request::Logout
+        | Request::Events { .. }
+        | Request::Again { .. } => 0,
+    }
+}
+
+/// The same of a slave's report.
+pub(crate) fn report_bytes(report: &Report) -> usize {
+    match report {
+        Report::Register(told) => 32 * (told.waiting.len() + told.running.len() + told.finished.len()),
+        Report::Started(started) => 64 * started.len(),
+        Report::Finished(finished) => finished.iter().map(finished_bytes).sum(),
+        Report::Withdrawn(keys) => 64 * keys.len(),
+        Report::Progress { progress, .. } => progress.text.len(),
+        Report::Draining => 0,
+    }
+}
+
+fn finished_bytes(finished: &Finished) -> usize {
+    512 + finished.last_line.len() + finished.tails.iter().map(|tail| tail.bytes.len()).sum::<usize>()
 }
 
 /// A program that waits or runs.
@@ -114,7 +155,10 @@ impl Run {
     /// The result as it is kept: a stream that was cut ends where it was cut.
     pub(super) fn trim(&self, finished: &mut Finished) {
         for (stream, tail) in finished.tails.iter_mut().enumerate() {
-            if self.cut[stream] && tail.offset > self.stored[stream] {
+            let stored = self.stored[stream];
+            let end = tail.offset.saturating_add(tail.bytes.len() as u64);
+            // What is stored is never given up, whatever the slave has forgotten.
+            if (self.cut[stream] && tail.offset > stored) || end < stored {
                 *tail = Tail { offset: self.stored[stream], bytes: Vec::new() };
                 finished.output_truncated = true;
             }

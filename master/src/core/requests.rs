@@ -4,7 +4,7 @@ use super::{
     Core,
     accept::Submit,
     action::{Action, Then},
-    event::LinkId,
+    event::{LinkId, Now},
     lookups::not_found,
     permission,
     program::ProgramState,
@@ -14,20 +14,32 @@ use super::{
 use crate::store::query::{KnownProgram, Query};
 use common::{
     AttemptKey, ClientId, ErrorCode, Outcome, ProgramId, UserError,
-    limits::{BATCH_MAX, COPIES_PER_REQUEST_MAX, PAGE_ROWS_MAX},
+    limits::{BATCH_MAX, BUSY_AFTER, BUSY_RETRY, COPIES_PER_REQUEST_MAX, PAGE_ROWS_MAX},
     message::{Order, Reply, Request, RequestId},
     program::State,
+    units::BootTime,
     view::{Explanation, ProgramView},
 };
 use scheduler::Requirement;
 use std::{collections::BTreeMap, sync::Arc};
 
 impl Core {
-    pub(super) fn request(&mut self, client: ClientId, id: RequestId, request: Request, known: &[KnownProgram]) {
+    pub(super) fn request(
+        &mut self,
+        client: ClientId,
+        id: RequestId,
+        request: Request,
+        known: &[KnownProgram],
+        received: BootTime,
+    ) {
         let Some(asker) = self.clients.get(&client) else { return };
         let (role, user) = (asker.role, asker.user.clone());
         if let Err(error) = permission::check(role, &request) {
             return self.reply(client, id, Err(error));
+        }
+        if self.is_late(&request, received, self.now.boot) {
+            let sentence = "the master is too busy to take programs now";
+            return self.reply(client, id, Err(UserError::new(ErrorCode::Busy, sentence).retry_after(BUSY_RETRY)));
         }
         let result = match request {
             Request::Submit { ids, first_index, copies, spec } => {
@@ -111,7 +123,13 @@ impl Core {
 
     /// The new IDs of a request that the store must be asked for: none when it will be refused anyway, so
     /// that nobody makes the master read much for nothing.
-    pub(crate) fn ids_to_look_up<'a>(&self, client: ClientId, request: &'a Request) -> &'a [ProgramId] {
+    pub(crate) fn ids_to_look_up<'a>(
+        &self,
+        client: ClientId,
+        request: &'a Request,
+        received: BootTime,
+        now: Now,
+    ) -> &'a [ProgramId] {
         let ids = if let Request::Submit { ids, .. } = request {
             ids.as_slice()
         } else if let Request::Again { new_id, .. } = request {
@@ -120,7 +138,14 @@ impl Core {
             &[]
         };
         let allowed = self.clients.get(&client).is_some_and(|asker| permission::check(asker.role, request).is_ok());
-        if allowed && ids.len() <= COPIES_PER_REQUEST_MAX { ids } else { &[] }
+        let refused = !allowed || self.is_late(request, received, self.now.boot.max(now.boot));
+        if !refused && ids.len() <= COPIES_PER_REQUEST_MAX { ids } else { &[] }
+    }
+
+    /// Whether a submit has waited so long that taking it would make everybody wait: refusing early keeps the
+    /// answers to the others fast. What looks or stops is never refused.
+    fn is_late(&self, request: &Request, received: BootTime, now: BootTime) -> bool {
+        matches!(request, Request::Submit { .. } | Request::Again { .. }) && now.since(received) > BUSY_AFTER
     }
 
     fn client_views(&self, asker: ClientId) -> Vec<common::view::ClientView> {
@@ -129,7 +154,7 @@ impl Core {
         seen.filter_map(|(id, _)| self.client_view(*id)).collect()
     }
 
-    fn ask(&mut self, client: ClientId, id: RequestId, query: Query, then: Then) {
+    pub(super) fn ask(&mut self, client: ClientId, id: RequestId, query: Query, then: Then) {
         self.actions.push(Action::Ask { client, id, query, then });
     }
 

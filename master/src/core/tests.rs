@@ -135,7 +135,14 @@ impl Bench {
         self.requests += 1;
         let id = RequestId(self.requests);
         let request = Box::new(request);
-        self.handle(Event::Request { client: CLIENT, id, request, known: vec![], guard: Guard(None) });
+        self.handle(Event::Request {
+            client: CLIENT,
+            id,
+            request,
+            known: vec![],
+            received: self.now.boot,
+            guard: Guard(None),
+        });
     }
 
     fn submit(&mut self, number: u128) -> ProgramId {
@@ -367,12 +374,17 @@ fn e9_only_ids_of_a_request_that_may_be_accepted_are_looked_up() {
         let ids = (0..count as u128).map(|number| ProgramId(Uuid::from_u128(number))).collect();
         Request::Submit { ids, first_index: 0, copies: 1, spec }
     };
-    assert_eq!(bench.core.ids_to_look_up(CLIENT, &submit(3)).len(), 3);
-    assert_eq!(bench.core.ids_to_look_up(viewer, &submit(3)), []);
-    assert_eq!(bench.core.ids_to_look_up(CLIENT, &submit(COPIES_PER_REQUEST_MAX + 1)), []);
+    let look =
+        |client, request: &Request| bench.core.ids_to_look_up(client, request, bench.now.boot, bench.now).to_vec();
+    assert_eq!(look(CLIENT, &submit(3)).len(), 3);
+    // What will be refused as late is not looked up.
+    let later = Now { boot: bench.now.boot.plus(Duration::from_secs(1)), ..bench.now };
+    assert_eq!(bench.core.ids_to_look_up(CLIENT, &submit(3), bench.now.boot, later), []);
+    assert_eq!(look(viewer, &submit(3)), []);
+    assert_eq!(look(CLIENT, &submit(COPIES_PER_REQUEST_MAX + 1)), []);
     let id = ProgramId(Uuid::nil());
-    assert_eq!(bench.core.ids_to_look_up(CLIENT, &Request::Again { id, new_id: id }), [id]);
-    assert_eq!(bench.core.ids_to_look_up(viewer, &Request::Again { id, new_id: id }), []);
+    assert_eq!(look(CLIENT, &Request::Again { id, new_id: id }), [id]);
+    assert_eq!(look(viewer, &Request::Again { id, new_id: id }), []);
 }
 
 #[test]
@@ -381,7 +393,14 @@ fn e10_a_submitter_who_watches_sees_no_other_people() {
     let (watcher, other) = (ClientId(Uuid::from_u128(20)), ClientId(Uuid::from_u128(21)));
     bench.join_as(watcher, "sue", Role::Submitter);
     let request = Box::new(Request::Watch { programs: false, slaves: false, clients: true });
-    bench.handle(Event::Request { client: watcher, id: RequestId(1), request, known: vec![], guard: Guard(None) });
+    bench.handle(Event::Request {
+        client: watcher,
+        id: RequestId(1),
+        request,
+        known: vec![],
+        received: bench.now.boot,
+        guard: Guard(None),
+    });
     bench.advance(Duration::from_secs(1));
     bench.told();
     bench.join_as(other, "bob", Role::Submitter);

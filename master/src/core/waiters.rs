@@ -135,6 +135,9 @@ impl Core {
         let Some((role, user)) = self.clients.get(&client).map(|client| (client.role, client.user.clone())) else {
             return;
         };
+        if self.waiters.waits.contains_key(&(client, id)) || self.waiters.all.contains_key(&(client, id)) {
+            return self.reply(client, id, Err(number_in_use()));
+        }
         let mut wait = Wait { ids, outcomes: BTreeMap::new(), open: BTreeSet::new() };
         for program in &wait.ids {
             let unknown = || self.unknown(*program);
@@ -153,6 +156,11 @@ impl Core {
                     Some((owner, Some(outcome))) if permission::sees(role, &user, &owner) => {
                         wait.outcomes.insert(*program, outcome);
                         Ok(())
+                    }
+                    // It was alive when the store was read and has ended since: the store knows its outcome now.
+                    Some((owner, None)) if permission::sees(role, &user, &owner) => {
+                        let query = Query::Outcomes(wait.ids.clone());
+                        return self.ask(client, id, query, Then::Wait(wait.ids));
                     }
                     Some(_) | None => Err(unknown()),
                 },
@@ -177,6 +185,9 @@ impl Core {
     /// `Wait` for everything that is alive and visible now.
     pub(super) fn wait_all(&mut self, client: ClientId, id: RequestId) {
         let Some(asker) = self.clients.get(&client) else { return };
+        if self.waiters.waits.contains_key(&(client, id)) || self.waiters.all.contains_key(&(client, id)) {
+            return self.reply(client, id, Err(number_in_use()));
+        }
         let only_of = (!permission::sees(asker.role, "", "-")).then(|| asker.user.clone());
         let open = match &only_of {
             None => self.programs.len() as u64,
@@ -231,6 +242,10 @@ impl Core {
             self.reply(asker.0, asker.1, Ok(Reply::Ended { programs: Vec::new(), count }));
         }
     }
+}
+
+fn number_in_use() -> UserError {
+    UserError::new(ErrorCode::RequestInvalid, "a request with this number is still open on this connection")
 }
 
 fn ended_reply(mut wait: Wait) -> Reply {

@@ -269,6 +269,7 @@ fn l10_more_output_than_the_limit_ends_as_truncated_and_not_never() {
                 | Action::ToSlave(..)
                 | Action::ToClient(..)
                 | Action::AlertClient(..)
+                | Action::AlertSlave(..)
                 | Action::CutClient(..)
                 | Action::CutSlave(..)
                 | Action::Ask { .. }

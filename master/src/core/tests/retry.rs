@@ -176,8 +176,102 @@ fn l05_a_user_may_have_so_many_programs_and_no_more() {
     let other = ClientId(Uuid::from_u128(20));
     bench.join_as(other, "bob", Role::Submitter);
     let request = Box::new(third(4));
-    bench.handle(Event::Request { client: other, id: RequestId(1), request, known: vec![], guard: Guard(None) });
+    bench.handle(Event::Request {
+        client: other,
+        id: RequestId(1),
+        request,
+        known: vec![],
+        received: bench.now.boot,
+        guard: Guard(None),
+    });
     assert_eq!(bench.core.programs.len(), 3);
     bench.finish(LINK, attempt(first, 1), Outcome::Exited { code: 0 });
     assert!(bench.reply(third(3)).is_ok());
+}
+
+#[test]
+fn l08_a_submit_that_waited_too_long_is_refused_as_busy_and_nothing_else_is() {
+    let mut bench = Bench::new();
+    let received = bench.now.boot;
+    bench.leap(Duration::from_millis(501));
+    let id = ProgramId(Uuid::from_u128(1));
+    let spec = Box::new(ProgramSpec::new("p", Work::Command { command: "true".into() }));
+    let ask = |bench: &mut Bench, request: Request| {
+        bench.told();
+        let request = Box::new(request);
+        let id = RequestId(1_000);
+        bench.handle(Event::Request { client: CLIENT, id, request, known: vec![], received, guard: Guard(None) });
+        let told = bench.told();
+        let [Action::ToClient(_, Status::Reply { result, .. })] = told.as_slice() else { panic!("{told:?}") };
+        result.clone()
+    };
+    let error = ask(&mut bench, Request::Submit { ids: vec![id], first_index: 0, copies: 1, spec }).unwrap_err();
+    assert!(error.is(common::ErrorCode::Busy) && error.retry_after == Some(Duration::from_secs(2)), "{error}");
+    assert!(bench.core.programs.is_empty());
+    assert!(ask(&mut bench, Request::Summary).is_ok());
+    assert!(ask(&mut bench, Request::Cancel { ids: vec![] }).is_ok());
+}
+
+#[test]
+fn p02_a_wait_for_what_ended_while_the_store_was_asked_asks_again() {
+    let mut bench = Bench::new();
+    bench.slave(1);
+    let id = bench.submit(1);
+    bench.finish(LINK, attempt(id, 1), Outcome::Exited { code: 0 });
+    let mark = bench.core.mark();
+    bench.handle(Event::Committed(mark));
+    bench.told();
+    let rows = BTreeMap::from([(id, ("ann".to_owned(), None))]);
+    let answer = crate::store::query::Answer::Outcomes(rows);
+    let then = super::super::action::Then::Wait(vec![id]);
+    bench.handle(Event::Answered { client: CLIENT, id: RequestId(9), then: then.clone(), answer, known: vec![] });
+    let told = bench.told();
+    assert!(matches!(told.as_slice(), [Action::Ask { then: again, .. }] if *again == then), "{told:?}");
+}
+
+#[test]
+fn b06_a_second_wait_under_an_open_number_is_refused() {
+    let mut bench = Bench::new();
+    let id = bench.submit(1);
+    bench.told();
+    for (round, request) in [Request::Wait { ids: vec![id] }, Request::Wait { ids: vec![] }].into_iter().enumerate() {
+        let (received, request) = (bench.now.boot, Box::new(request));
+        let id = RequestId(500);
+        bench.handle(Event::Request { client: CLIENT, id, request, known: vec![], received, guard: Guard(None) });
+        assert_eq!(bench.told().len(), round, "the first waits, the second is refused");
+    }
+}
+
+#[test]
+fn f24_a_stop_is_announced_to_all_and_takes_nothing_new() {
+    let mut bench = Bench::new();
+    bench.slave(1);
+    let id = bench.submit(1);
+    bench.told();
+    bench.handle(Event::Stopping);
+    let told = bench.told();
+    assert!(told.iter().any(|action| matches!(action, Action::AlertClient(CLIENT, _))), "{told:?}");
+    assert!(told.iter().any(|action| matches!(action, Action::AlertSlave(LINK, _))), "{told:?}");
+    // A result that arrives meanwhile is taken, and nothing new is sent.
+    bench.submit(2);
+    bench.records();
+    bench.finish(LINK, attempt(id, 1), Outcome::Exited { code: 0 });
+    assert_eq!(bench.outcomes(), [Outcome::Exited { code: 0 }]);
+    assert_eq!(bench.assigned(), []);
+}
+
+#[test]
+fn s3_the_state_is_told_to_operators_and_in_the_event_log() {
+    let mut bench = Bench::new();
+    let submitter = ClientId(Uuid::from_u128(20));
+    bench.join_as(submitter, "sue", Role::Submitter);
+    bench.told();
+    bench.core.tell_state();
+    bench.handle(Event::Tick);
+    assert!(bench.records().iter().any(|record| matches!(record, Record::Event(event) if event.subject == "master")));
+    let told = bench.told();
+    let [Action::AlertClient(CLIENT, common::message::Alert::Notice { text })] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert!(text.contains("queue 0"), "{text}");
 }
