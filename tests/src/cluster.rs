@@ -18,7 +18,6 @@ pub const PASSWORD: &str = "a long test password";
 
 /// Everything that one test needs.
 pub struct Cluster {
-    folder: tempfile::TempDir,
     /// The master, while it runs.
     pub master: Option<Master>,
     /// The slaves, in the order of their start.
@@ -28,6 +27,8 @@ pub struct Cluster {
     /// Name, slots and words before the command line of each slave, to start it again.
     slave_options: Vec<(String, u32, Vec<String>)>,
     surroundings: Surroundings,
+    /// The last one: removed when nothing runs in it any more.
+    folder: tempfile::TempDir,
 }
 
 /// Where a test's programs run, when not simply on this machine.

@@ -109,7 +109,7 @@ impl Process {
     pub fn line(&mut self, start: &str) -> String {
         let what = format!("a line `{start}…` is printed (log: {})", self.log.display());
         wait_until(&what, || {
-            let found = self.stdout.lock().unwrap().iter().find_map(|line| line.strip_prefix(start).map(str::to_owned));
+            let found = self.printed(start);
             if found.is_none()
                 && let Some(status) = self.child.try_wait().unwrap()
             {
@@ -117,6 +117,15 @@ impl Process {
             }
             found
         })
+    }
+
+    /// The rest of a line that begins with `start`, if it was printed already.
+    ///
+    /// # Panics
+    /// When the reader has.
+    #[must_use]
+    pub fn printed(&self, start: &str) -> Option<String> {
+        self.stdout.lock().unwrap().iter().find_map(|line| line.strip_prefix(start).map(str::to_owned))
     }
 
     /// How often a line that begins with `start` was printed.

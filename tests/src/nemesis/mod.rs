@@ -3,11 +3,14 @@
 
 #![expect(clippy::print_stdout, reason = "a run tells its seed, its schedule and what it found")]
 
+pub mod image;
 pub mod link;
 pub mod machine;
 pub mod network;
+pub mod power;
 pub mod proxy;
 pub mod reading;
+pub mod shim;
 pub mod single;
 pub mod workload;
 
