@@ -48,7 +48,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// A number that no other test of this machine uses at the same time.
-fn unique() -> u32 {
+pub(crate) fn unique() -> u32 {
     std::process::id() % 30_000 * 64 + NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
@@ -185,7 +185,7 @@ impl Ran {
     }
 }
 
-fn offered(language: &Language) -> Option<Offered> {
+pub(crate) fn offered(language: &Language) -> Option<Offered> {
     let tool = language.find.iter().map(|name| Path::new("/usr/bin").join(name)).find(|path| path.exists())?;
     Some(Offered { language: language.clone(), tool, version: String::new() })
 }
@@ -217,10 +217,16 @@ pub(crate) fn is_running(marker: &str) -> bool {
 /// Waits until `marker` runs.
 #[track_caller]
 pub(crate) fn wait_until_running(marker: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_running(marker) {
-        assert!(Instant::now() < deadline, "{marker} does not run");
-        std::thread::yield_now();
+    wait_until(&format!("the start of {marker}"), || is_running(marker));
+}
+
+/// Waits until `done` says so.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

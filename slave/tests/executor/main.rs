@@ -5,9 +5,12 @@
     reason = "a test fails by panic and names the one case that it expects"
 )]
 
+mod adoption;
+mod agent;
 mod ends;
 mod examples;
 mod kit;
+mod lease;
 mod limits;
 mod link;
 mod surroundings;
