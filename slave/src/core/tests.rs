@@ -1,4 +1,5 @@
 mod lease;
+mod restart;
 
 use super::*;
 use common::{

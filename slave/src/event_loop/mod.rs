@@ -251,7 +251,9 @@ impl<A: Announce, R: Run> Slave<A, R> {
             };
             let events: Vec<Event> = turn.into_iter().map(event).collect();
             self.keep_ends(&events);
-            self.handle(events);
+            // What could not be kept is where the next attempt would write: none may start before the core knows.
+            let unfit = self.changed_fitness();
+            self.handle(unfit.into_iter().chain(events));
         }
         Ok(true)
     }

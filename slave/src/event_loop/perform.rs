@@ -52,19 +52,23 @@ impl<A: Announce, R: Run> Slave<A, R> {
 
     /// Keeps the ends among these events, before anybody hears of them.
     pub(super) fn keep_ends(&mut self, events: &[Event]) {
-        let Some(journal) = &mut self.journal else { return };
         let mut kept = Vec::new();
         for event in events {
             let Event::Ended(end) = event else { continue };
-            if !journal.knows(end.key) {
+            if self.journal.as_ref().is_some_and(|journal| !journal.knows(end.key)) {
                 continue;
             }
-            match self.executor.seal(end.key) {
-                Ok((output, files)) => kept.push((KeptEnd::new(end, output), files)),
-                Err(error) => journal.cannot_keep(end.key, &error),
+            // Also without a journal: the next attempt of its slot writes where its output was.
+            match (self.executor.seal(end.key), &mut self.journal) {
+                (Ok((output, files)), Some(_)) => kept.push((KeptEnd::new(end, output), files)),
+                (Ok(_), None) => {}
+                (Err(error), Some(journal)) => journal.cannot_keep(end.key, &error),
+                (Err(error), None) => tracing::error!(attempt = %end.key, %error, "its output cannot be kept"),
             }
         }
-        journal.end(kept);
+        if let Some(journal) = &mut self.journal {
+            journal.end(kept);
+        }
     }
 
     /// Notes what is about to be started. What cannot be noted is taken out of the actions, its report too.
