@@ -21,7 +21,7 @@ use std::{
 pub(super) const SECOND: u64 = 1_000_000;
 /// Microseconds in a millisecond.
 pub(super) const MILLI: u64 = 1_000;
-/// Lines of the trace that a failure prints.
+/// Lines of the trace that a failure prints, unless `RUCHE_SIMULATION_LINES` says otherwise.
 const TRACE_LINES: usize = 160;
 
 /// What happens to the master's process.
@@ -146,6 +146,7 @@ pub(super) struct Context {
     hash: u64,
     /// Lines are written only when a failed seed is run again.
     trace: Option<VecDeque<String>>,
+    trace_lines: usize,
 }
 
 impl Context {
@@ -162,6 +163,10 @@ impl Context {
             order: 0,
             hash: seed,
             trace: tell.then(VecDeque::new),
+            trace_lines: std::env::var("RUCHE_SIMULATION_LINES")
+                .ok()
+                .and_then(|lines| lines.parse().ok())
+                .unwrap_or(TRACE_LINES),
         }
     }
 
@@ -190,7 +195,7 @@ impl Context {
     pub(super) fn note(&mut self, kind: u64, number: u64, line: impl FnOnce() -> String) {
         self.hash = mix(&[self.hash, self.now, kind, number]);
         if let Some(trace) = &mut self.trace {
-            if trace.len() >= TRACE_LINES {
+            if trace.len() >= self.trace_lines {
                 trace.pop_front();
             }
             trace.push_back(format!("{:>14.6} s  {}", self.now as f64 / SECOND as f64, line()));

@@ -184,7 +184,7 @@ impl MasterNode {
         }
     }
 
-    fn plan_turn(&mut self, ctx: &mut Context, after: u64) {
+    pub(super) fn plan_turn(&mut self, ctx: &mut Context, after: u64) {
         let at = ctx.now + after;
         if let Some(process) = &mut self.process
             && process.turn_at.is_none_or(|planned| at < planned)
@@ -535,6 +535,7 @@ impl MasterNode {
     pub(super) fn is_idle(&self) -> bool {
         self.process.as_ref().is_some_and(|process| {
             process.inbox.is_empty()
+                && process.pending.is_empty()
                 && process.in_flight.is_none()
                 && process.jobs.is_empty()
                 && process.unsynced.is_empty()

@@ -12,7 +12,10 @@ use super::{
     rng::{Rng, mix},
     slave::SlaveNode,
 };
-use common::message::{Data, Message, Reply, Report, Request, Status};
+use common::{
+    AttemptKey,
+    message::{Data, Message, Reply, Report, Request, Status},
+};
 use std::{collections::BTreeMap, path::Path};
 
 /// After the faults have stopped, everything that can end has ended by then.
@@ -380,8 +383,8 @@ impl World {
         }
     }
 
-    /// Frames of a slave come again: on their own connection, which is old, and, as far as they tell what has
-    /// happened and not what is, on the one of now.
+    /// Frames of a slave come again: on their own connection, which is old, and, as far as they are of what is
+    /// over or tell an end, on the one of now. TLS keeps everything else of a connection in its order.
     fn replay(&mut self, slave: usize) {
         let remembered = self.slaves[slave].remembered.clone();
         let current = self.ctx.net.of(Peer::Slave(slave)).pop();
@@ -402,12 +405,14 @@ impl World {
     }
 
     fn is_past(&self, message: &Message) -> bool {
-        let ended = |program| self.ctx.history.submits.get(program).is_some_and(|one| one.ended.is_some());
+        let over = |key: &AttemptKey| {
+            let ended = self.ctx.history.submits.get(&key.program).is_some_and(|one| one.ended.is_some());
+            ended || self.ctx.witness.attempts(key.program).any(|(attempt, _)| attempt > key.attempt)
+        };
         match message {
-            Message::Data(Data::Output { .. }) | Message::Status(Status::Report(Report::Finished(_))) => true,
-            Message::Status(Status::Report(Report::Started(started))) => {
-                started.iter().all(|(key, _)| ended(&key.program))
-            }
+            Message::Status(Status::Report(Report::Finished(_))) => true,
+            Message::Data(Data::Output { key, .. }) => over(key),
+            Message::Status(Status::Report(Report::Started(started))) => started.iter().all(|(key, _)| over(key)),
             Message::Status(_) | Message::Ping(_) | Message::Pong(_) | Message::Command(_) | Message::Alert(_) => false,
         }
     }
@@ -466,11 +471,12 @@ impl World {
     fn look(&mut self) {
         let quiet = self.clients.iter().all(ClientNode::is_done)
             && self.slaves.iter().all(SlaveNode::is_idle)
-            && self.master.is_idle()
             && match self.master.audit(Request::Summary, self.ctx.now) {
                 Ok(Reply::Summary(summary)) => summary.waiting + summary.running == 0,
                 Ok(_) | Err(_) => false,
-            };
+            }
+            // Asking may be what ends a lease.
+            && self.master.is_idle();
         if quiet {
             self.over = true;
             return;
@@ -486,6 +492,7 @@ impl World {
                 self.master.is_idle(),
             ));
         }
+        self.master.plan_turn(&mut self.ctx, 0);
         self.ctx.after(SECOND, Wake::Look);
     }
 }
