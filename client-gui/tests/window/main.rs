@@ -1,0 +1,8 @@
+//! The whole window without a screen: by accessible names, with and without a mouse.
+
+mod history;
+mod kit;
+mod session;
+mod slaves;
+mod submit;
+mod whole;
