@@ -66,9 +66,10 @@ pub(crate) enum Command {
     /// Tell why a program waits, slave by slave, or why it ended as it did
     #[command(after_help = "Example:\n  ruche why ID")]
     Why(One),
-    /// Show who executes programs
-    #[command(after_help = "Examples:\n  ruche slaves\n  ruche slaves --json")]
-    Slaves(Listing),
+    /// Show who executes programs; set a slave aside or take it back
+    #[command(after_help = "Examples:\n  ruche slaves\n  ruche slaves --json\n  \
+        ruche slaves set-aside s1 --reason 'new disk'\n  ruche slaves take-back s1")]
+    Slaves(Slaves),
     /// Show who is logged in
     #[command(after_help = "Examples:\n  ruche clients\n  ruche clients --json")]
     Clients(Listing),
@@ -262,6 +263,36 @@ pub(crate) struct Listing {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Slaves {
+    #[command(subcommand)]
+    pub(crate) change: Option<ChangeSlave>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChangeSlave {
+    /// Give a slave nothing new; what runs there goes on
+    #[command(after_help = "Example:\n  ruche slaves set-aside s1 --reason 'new disk'\n\n\
+        What it has not started goes to others. It stays aside over restarts until `ruche slaves take-back`.")]
+    SetAside {
+        /// The slave's name
+        name: String,
+        /// Why, for people
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Give a slave programs again, whoever set it aside
+    #[command(after_help = "Example:\n  ruche slaves take-back s1")]
+    TakeBack {
+        /// The slave's name
+        name: String,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Set {
     /// How many programs may run at once on each slave, or on one
@@ -348,6 +379,9 @@ mod tests {
             ("ruche list --state asleep", ErrorKind::ValueValidation),
             ("ruche wait", ErrorKind::MissingRequiredArgument),
             ("ruche wait --all x", ErrorKind::ArgumentConflict),
+            ("ruche slaves frobnicate", ErrorKind::InvalidSubcommand),
+            ("ruche slaves set-aside", ErrorKind::MissingRequiredArgument),
+            ("ruche slaves --json take-back s1", ErrorKind::ArgumentConflict),
             ("ruche set policy chaos", ErrorKind::InvalidValue),
             ("ruche set max-processes -1", ErrorKind::UnknownArgument),
             ("ruche frobnicate", ErrorKind::InvalidSubcommand),

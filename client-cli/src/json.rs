@@ -43,6 +43,7 @@ pub(crate) fn program(row: &ProgramView) -> Value {
         "output_truncated": row.output_truncated,
         "index": row.index,
         "copies": row.copies,
+        "unknown_since": row.unknown_since.map(time),
     })
 }
 
@@ -93,6 +94,7 @@ pub(crate) fn slave(row: &SlaveView) -> Value {
         "slots": row.slots,
         "languages": languages,
         "connected_since": time(row.connected_since),
+        "aside": row.aside,
     })
 }
 

@@ -25,6 +25,18 @@ const SHORT_LIFE: Duration = Duration::from_secs(5);
 /// Connections in a row that may end so soon: then it is no accident, and trying on would never end.
 const SHORT_LIVES_MAX: u32 = 5;
 
+/// How long a command asks a busy master again: longer than a rush lasts, not for ever.
+const BUSY_PATIENCE: Duration = Duration::from_secs(600);
+/// Wait when a busy master names none.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+
+/// A wait of up to half as much again, so that those who were put off together do not come back together.
+fn spread(wait: Duration) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let part = RandomState::new().hash_one(wait) % 512;
+    wait + wait.mul_f64(part as f64 / 1_024.0)
+}
+
 /// A command's connection.
 pub(crate) struct Session {
     folder: PathBuf,
@@ -32,6 +44,8 @@ pub(crate) struct Session {
     client: Client,
     since: Instant,
     short_lives: u32,
+    /// Since when the master puts off what is asked, and when it did so the last time.
+    busy: Option<(Instant, Instant)>,
 }
 
 impl Session {
@@ -43,7 +57,7 @@ impl Session {
         let folder = context::folder()?;
         let context = Context::load(&folder)?.ok_or_else(context::login_needed)?;
         let client = connect(&folder, &context).await?;
-        Ok(Self { folder, context, client, since: Instant::now(), short_lives: 0 })
+        Ok(Self { folder, context, client, since: Instant::now(), short_lives: 0, busy: None })
     }
 
     /// The connection.
@@ -105,16 +119,28 @@ impl Session {
         }
     }
 
-    /// Makes it worth asking again: waits out a busy master, and connects again after `E-CONNECTION-LOST`.
+    /// Makes it worth asking again: waits out a busy or stopping master, and connects again after
+    /// `E-CONNECTION-LOST`.
     ///
     /// # Errors
-    /// As [`Session::reconnect`].
+    /// `reason` itself when the master has been busy for too long; else as [`Session::reconnect`].
     pub(crate) async fn recover(&mut self, reason: UserError) -> Result<(), UserError> {
-        if reason.is(ErrorCode::Busy) {
-            tokio::time::sleep(reason.retry_after.unwrap_or(common::Duration::from_secs(1)).to_std()).await;
-            return Ok(());
+        if !reason.is(ErrorCode::Busy) && !reason.is(ErrorCode::Stopping) {
+            return self.reconnect(reason).await;
         }
-        self.reconnect(reason).await
+        let now = Instant::now();
+        // Another rush, when it took something since.
+        let since = self.busy.filter(|(_, last)| last.elapsed() < BUSY_PATIENCE / 10).map_or(now, |(since, _)| since);
+        if since.elapsed() > BUSY_PATIENCE {
+            return Err(reason);
+        }
+        let wait = spread(reason.retry_after.map_or(BUSY_WAIT, common::Duration::to_std));
+        if std::io::stderr().is_terminal() {
+            crate::failure::say(&format!("ruche: {}; trying again in {:.1} s…\n", reason.sentence, wait.as_secs_f32()));
+        }
+        tokio::time::sleep(wait).await;
+        self.busy = Some((since, Instant::now()));
+        Ok(())
     }
 
     /// The program that `text` names: a whole ID, or the beginning or end of just one.

@@ -11,6 +11,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 const NARROW: usize = 8;
 const GAP: &str = "  ";
 
+/// What a running program is called while its slave is cut off.
+pub(crate) const NOT_KNOWN: &str = "not known";
+
 /// A cell: what it shows, already safe, and its colour.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cell {
@@ -59,6 +62,15 @@ impl Cell {
             State::Waiting | State::Suspended | State::Cancelled => Colour::Quiet,
         };
         Self::new(&format!("{} {}", state.sign(), state.word())).coloured(colour)
+    }
+
+    /// Where a program stands: its state, or that it is not known.
+    pub(crate) fn standing(state: State, unknown: bool) -> Self {
+        if unknown {
+            Self::new(&format!("{} {NOT_KNOWN}", State::Lost.sign())).coloured(Colour::Bad)
+        } else {
+            Self::state(state)
+        }
     }
 
     /// The same cell in this colour.

@@ -329,6 +329,21 @@ fn e8_slaves_clients_and_languages_are_listed() {
 }
 
 #[test]
+fn f18_a_slave_is_set_aside_and_taken_back() {
+    let fake = Fake::logged_in();
+    assert_eq!(fake.ruche(&["slaves", "set-aside", "s1", "--reason", "new disk"]).status.code(), Some(0));
+    let slaves = json(&fake.ruche(&["slaves", "--json"]));
+    assert_eq!((&slaves[0]["state"], &slaves[0]["aside"]), (&Value::from("draining"), &Value::from("new disk")));
+    let shown = fake.ruche(&["slaves"]);
+    assert!(text(&shown.stdout).contains("SET ASIDE") && text(&shown.stdout).contains("new disk"), "{shown:?}");
+    assert_eq!(fake.ruche(&["slaves", "take-back", "s1"]).status.code(), Some(0));
+    assert_eq!(json(&fake.ruche(&["slaves", "--json"]))[0]["aside"], Value::Null);
+    let unknown = fake.ruche(&["slaves", "take-back", "s9"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).starts_with("E-SLAVE-UNKNOWN"), "{unknown:?}");
+}
+
+#[test]
 fn s12_completions_and_the_manual_page_are_printed() {
     let fake = Fake::start();
     for shell in ["bash", "zsh", "fish"] {

@@ -6,7 +6,7 @@ use crate::{
     json,
     output::{print, print_json},
     session::Session,
-    table::{Cell, Colour, Table, ago, instant},
+    table::{Cell, Colour, NOT_KNOWN, Table, ago, instant},
     terminal,
 };
 use client::reply;
@@ -77,7 +77,7 @@ pub(super) fn programs_table(rows: &[ProgramView], columns: Option<usize>) -> Ta
         let id = if whole_ids { id } else { format!("…{}", &id[id.len().saturating_sub(SHORT_ID)..]) };
         let name = if row.copies > 1 { format!("{} [{}]", row.name, row.index) } else { row.name.clone() };
         table.row(vec![
-            Cell::state(row.state),
+            Cell::standing(row.state, row.unknown_since.is_some()),
             Cell::new(&name),
             Cell::new(row.language.as_deref().unwrap_or("-")),
             Cell::new(row.slave_name.as_deref().unwrap_or("-")),
@@ -102,6 +102,9 @@ fn took(row: &ProgramView, now: Timestamp) -> String {
 
 /// What there is to say: how it ended, how far it is, or its last line.
 fn story(row: &ProgramView) -> String {
+    if row.unknown_since.is_some() {
+        return "the connection to its slave is lost; whether it still runs is not known".to_owned();
+    }
     match (&row.outcome, &row.progress) {
         (Some(outcome), _) if row.state != State::Done => outcome.sentence(),
         (None, Some(progress)) => format!("{:.0} % {}", progress.percent, progress.text).trim_end().to_owned(),
@@ -129,7 +132,14 @@ fn description(row: &ProgramView, now: Timestamp) -> String {
     };
     line("Program", &row.name);
     line("ID", &row.id.to_string());
-    line("State", &format!("{} {}", row.state.sign(), row.state.word()));
+    match row.unknown_since {
+        None => line("State", &format!("{} {}", row.state.sign(), row.state.word())),
+        Some(since) => {
+            let since = instant(since, now);
+            let sign = State::Lost.sign();
+            line("State", &format!("{sign} {NOT_KNOWN}: running when the connection to its slave was lost, {since}"));
+        }
+    }
     match &row.outcome {
         Some(outcome) => line("Outcome", &outcome.sentence()),
         None if row.state == State::Waiting && !row.last_line.is_empty() => line("Waits", &row.last_line),

@@ -11,7 +11,7 @@ mod settle;
 mod submit;
 
 use crate::{
-    arguments::{Command, Set},
+    arguments::{ChangeSlave, Command, Set, Slaves},
     failure::{Failure, Outcome},
 };
 use common::{ErrorCode, UserError};
@@ -77,7 +77,11 @@ async fn over_the_network(command: Command, arguments: &[OsString]) -> Outcome {
         Command::Wait(wait) => settle::wait(&wait).await,
         Command::Cancel(ids) => settle::cancel(&ids.ids).await,
         Command::Again(ids) => settle::again(&ids.ids).await,
-        Command::Slaves(listing) => peers::slaves(listing.json).await,
+        Command::Slaves(Slaves { change: None, json }) => peers::slaves(json).await,
+        Command::Slaves(Slaves { change: Some(ChangeSlave::SetAside { name, reason }), .. }) => {
+            peers::set_aside(name, reason).await
+        }
+        Command::Slaves(Slaves { change: Some(ChangeSlave::TakeBack { name }), .. }) => peers::take_back(name).await,
         Command::Clients(listing) => peers::clients(listing.json).await,
         Command::Languages(listing) => peers::languages(listing.json).await,
         Command::Set(Set::MaxProcesses { slots, slave }) => settle::set_max_processes(slots, slave).await,

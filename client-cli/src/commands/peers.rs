@@ -27,14 +27,16 @@ pub(super) async fn slaves(as_json: bool) -> Outcome {
         return Ok(0);
     }
     let now = transport::clock::now();
-    let mut table = Table::new(&["NAME", "STATE", "RUNNING", "SLOTS", "SINCE", "ADDRESS", "ID", "LANGUAGES"], &[0, 7]);
+    let head = ["NAME", "STATE", "RUNNING", "SLOTS", "SINCE", "ADDRESS", "ID", "LANGUAGES", "SET ASIDE"];
+    let aside = slaves.iter().any(|row| row.aside.is_some());
+    let mut table = if aside { Table::new(&head, &[0, 7, 8]) } else { Table::new(&head[..8], &[0, 7]) };
     for row in &slaves {
         let (sign, colour) = match row.state {
             SlaveState::Connected => ("✓", Colour::Good),
             SlaveState::Unreachable => ("✗", Colour::Bad),
             SlaveState::Draining => ("–", Colour::Quiet),
         };
-        table.row(vec![
+        let mut cells = vec![
             Cell::new(&row.name),
             Cell::new(&format!("{sign} {}", row.state.word())).coloured(colour),
             Cell::number(row.running),
@@ -43,9 +45,23 @@ pub(super) async fn slaves(as_json: bool) -> Outcome {
             Cell::new(&row.address),
             Cell::new(&row.id.to_string()).coloured(Colour::Quiet),
             Cell::new(&languages_line(row)),
-        ]);
+        ];
+        if aside {
+            cells.push(Cell::new(row.aside.as_deref().unwrap_or("-")));
+        }
+        table.row(cells);
     }
     print(&table.render(terminal::columns(), terminal::colours()))?;
+    Ok(0)
+}
+
+pub(super) async fn set_aside(slave: String, reason: String) -> Outcome {
+    reply::done(Session::open().await?.ask(Request::SetAside { slave, reason }).await?)?;
+    Ok(0)
+}
+
+pub(super) async fn take_back(slave: String) -> Outcome {
+    reply::done(Session::open().await?.ask(Request::TakeBack { slave }).await?)?;
     Ok(0)
 }
 

@@ -68,7 +68,7 @@ fn e6_a_program_has_exactly_the_promised_fields() {
         "output_truncated",
     ];
     assert_eq!(fields[..promised.len()], promised);
-    assert_eq!(fields[promised.len()..], ["index", "copies"], "added later");
+    assert_eq!(fields[promised.len()..], ["index", "copies", "unknown_since"], "added later");
     assert_eq!(value["id"], "0197a3c4-0000-7000-8000-000000000001");
     assert_eq!(value["state"], "running");
     assert_eq!(value["outcome"], Value::Null);
@@ -145,6 +145,7 @@ fn e8_slaves_and_clients_have_exactly_the_promised_fields() {
             "state": "draining", "running": 1, "slots": 4,
             "languages": [{ "name": "C", "version": "12.2" }],
             "connected_since": "1970-01-01T00:00:00.000Z",
+            "aside": null,
         })
     );
     let client = client(&ClientView {

@@ -28,6 +28,8 @@ struct Known {
     cuts: u32,
     /// See `renew_at_wait`.
     renew: bool,
+    /// Why the slave is set aside.
+    aside: Option<String>,
     /// Waits and reads that are refused as busy.
     busy: u32,
 }
@@ -257,7 +259,7 @@ impl Known {
                 Reply::Why(Explanation { sentence: "It waits.".into(), ahead: Some(2), slaves: vec![reason] })
             }),
             Request::List(query) => Ok(self.list(&query)),
-            Request::Slaves => Ok(Reply::Slaves(vec![slave()])),
+            Request::Slaves => Ok(Reply::Slaves(vec![slave(self.aside.clone())])),
             Request::Clients => Ok(Reply::Clients(vec![client()])),
             Request::Again { id, new_id } => match self.known(id).map(|program| program.spec.clone()) {
                 Ok(spec) => {
@@ -270,6 +272,17 @@ impl Known {
             },
             Request::SetPolicy(policy) if policy != common::view::Policy::Fifo => {
                 Err(UserError::new(ErrorCode::PolicyUnavailable, "not here"))
+            }
+            Request::SetAside { slave, .. } | Request::TakeBack { slave } if slave != "s1" => {
+                Err(UserError::new(ErrorCode::SlaveUnknown, format!("no slave is called `{slave}`")))
+            }
+            Request::SetAside { reason, .. } => {
+                self.aside = Some(reason);
+                Ok(Reply::Ok)
+            }
+            Request::TakeBack { .. } => {
+                self.aside = None;
+                Ok(Reply::Ok)
             }
             Request::SetMaxProcesses { slave: Some(slave), .. } if slave != "s1" => {
                 Err(UserError::new(ErrorCode::SlaveUnknown, format!("no slave is called `{slave}`")))
@@ -374,7 +387,7 @@ fn row(id: ProgramId, sequence: u64, index: u32, copies: u32, spec: &ProgramSpec
     }
 }
 
-fn slave() -> SlaveView {
+fn slave(aside: Option<String>) -> SlaveView {
     let offer = |name: &str, extension: &str| LanguageOffer {
         name: name.into(),
         version: "1.2".into(),
@@ -384,7 +397,7 @@ fn slave() -> SlaveView {
         id: SlaveId(uuid::Uuid::from_u128(2)),
         name: "s1".into(),
         address: "10.0.0.1:5".into(),
-        state: SlaveState::Connected,
+        state: if aside.is_some() { SlaveState::Draining } else { SlaveState::Connected },
         since: Timestamp(0),
         connected_since: Timestamp(0),
         running: 1,
@@ -394,7 +407,7 @@ fn slave() -> SlaveView {
         isolation: common::view::Isolation::default(),
         machine: String::new(),
         release: String::new(),
-        aside: None,
+        aside,
     }
 }
 
