@@ -171,13 +171,13 @@ impl Writer {
 mod tests {
     use super::*;
     use common::ProgramId;
-    use std::sync::{Arc, mpsc::channel};
+    use std::sync::Arc;
 
     #[test]
     fn f04_output_that_cannot_be_stored_is_never_told_as_stored_and_ends_the_service() {
         let folder = tempfile::tempdir().unwrap();
-        let (stored, was_stored) = channel();
-        let (failed, failures) = channel();
+        let (stored, was_stored) = sync_channel(8);
+        let (failed, failures) = sync_channel(8);
         let outputs = Outputs::start(
             folder.path(),
             Arc::new(move |_, _, offset| stored.send(offset).unwrap()),

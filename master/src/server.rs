@@ -22,7 +22,10 @@ use crate::{
 };
 use common::{AttemptKey, ErrorCode, UserError, message::Stream, program::State};
 use std::{collections::BTreeMap, io, net::SocketAddr, path::Path, sync::Arc, thread, time::Duration};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
 use transport::{Authority, Listener, clock};
 
 /// The store's name for the epoch, and the epoch of a history that was never restored.
@@ -132,9 +135,16 @@ impl Server {
         let accepting = shared.clone();
         let others = vec![
             tokio::spawn(async move {
+                // All sessions end with this task, whatever they wait for.
+                let mut sessions = JoinSet::new();
                 loop {
                     let pending = listener.accept().await;
-                    tokio::spawn(session::serve(accepting.clone(), pending));
+                    sessions.spawn(session::serve(accepting.clone(), pending));
+                    while let Some(ended) = sessions.try_join_next() {
+                        if let Err(error) = ended {
+                            tracing::error!(%error, "a session failed; the others go on");
+                        }
+                    }
                 }
             }),
             tokio::spawn(chores::renew_server(shared.clone())),

@@ -109,9 +109,12 @@ impl<R: Read> Reader<R> {
     }
 
     fn exactly(&mut self, bytes: &mut [u8]) -> Result<(), ReadError> {
-        self.from.read_exact(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => ReadError::Damaged("its end is missing"),
-            _ => ReadError::Io(error),
+        self.from.read_exact(bytes).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                ReadError::Damaged("its end is missing")
+            } else {
+                ReadError::Io(error)
+            }
         })
     }
 

@@ -91,16 +91,15 @@ pub(super) fn restore(data: &Path, from: &Path, keep_queue: bool) -> Result<(), 
 /// # Errors
 /// What is damaged.
 pub(super) fn check(data: &Path) -> Result<(), UserError> {
-    match ask(data, AdminRequest::Check)? {
-        AdminAnswer::Checked(problems) if problems.is_empty() => print("database, outputs and audit are sound"),
-        AdminAnswer::Checked(problems) => {
-            let sentence = format!("the data folder is damaged: {}", problems.join("; "));
-            Err(UserError::new(ErrorCode::StorageFailed, sentence).with_hint(
-                "stop the master, keep a copy of the folder, and restore the last backup with `ruche-master restore`",
-            ))
-        }
-        other => Err(unexpected(&other)),
+    let answer = ask(data, AdminRequest::Check)?;
+    let AdminAnswer::Checked(problems) = &answer else { return Err(unexpected(&answer)) };
+    if problems.is_empty() {
+        return print("database, outputs and audit are sound");
     }
+    let sentence = format!("the data folder is damaged: {}", problems.join("; "));
+    Err(UserError::new(ErrorCode::StorageFailed, sentence).with_hint(
+        "stop the master, keep a copy of the folder, and restore the last backup with `ruche-master restore`",
+    ))
 }
 
 /// `audit`
@@ -108,10 +107,8 @@ pub(super) fn check(data: &Path) -> Result<(), UserError> {
 /// # Errors
 /// When an entry was changed or removed.
 pub(super) fn audit(data: &Path, verify: bool, json: bool) -> Result<(), UserError> {
-    let (entries, problem) = match ask(data, AdminRequest::Audit)? {
-        AdminAnswer::Audit { entries, problem } => (entries, problem),
-        other => return Err(unexpected(&other)),
-    };
+    let answer = ask(data, AdminRequest::Audit)?;
+    let AdminAnswer::Audit { entries, problem } = &answer else { return Err(unexpected(&answer)) };
     if json {
         let shown: Vec<_> = entries
             .iter()
@@ -122,7 +119,7 @@ pub(super) fn audit(data: &Path, verify: bool, json: bool) -> Result<(), UserErr
             .collect();
         print(&serde_json::Value::from(shown).to_string())?;
     } else if !verify {
-        for entry in &entries {
+        for entry in entries {
             let (who, what) = (RawText::from(entry.who.as_str()), RawText::from(entry.what.as_str()));
             print(&format!("{}  {}  {who}: {what}", entry.sequence, rfc3339(entry.at)))?;
         }

@@ -253,10 +253,11 @@ pub fn execute(cli: Cli) -> Result<(), UserError> {
         }
         Command::User(user) => people::execute(user),
         Command::JoinString { data, role: _, ttl, uses, host } => people::join_string(&data.path, ttl, uses, host),
-        Command::Pin { data } => match ask(&data.path, AdminRequest::Pin)? {
-            AdminAnswer::Pin(pin) => print(&pin),
-            other => Err(unexpected(&other)),
-        },
+        Command::Pin { data } => {
+            let answer = ask(&data.path, AdminRequest::Pin)?;
+            let AdminAnswer::Pin(pin) = &answer else { return Err(unexpected(&answer)) };
+            print(pin)
+        }
         Command::Revoke(revoke) => people::revoke(revoke),
         Command::Backup { data, to, force } => data::backup(&data.path, &to, force),
         Command::Restore { data, from, keep_queue } => data::restore(&data, &from, keep_queue),

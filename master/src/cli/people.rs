@@ -42,20 +42,7 @@ pub(super) fn execute(user: UserCommand) -> Result<(), UserError> {
             ask(&data.path, request)?;
             print(&format!("added {name} as {role}"))
         }
-        UserCommand::List { data, json } => match ask(&data.path, AdminRequest::UserList)? {
-            AdminAnswer::Users(users) if json => {
-                let users: Vec<_> = users
-                    .iter()
-                    .map(|user| serde_json::json!({"name": user.name, "role": user.role, "added_at": rfc3339(Timestamp(user.added_at))}))
-                    .collect();
-                print(&serde_json::Value::from(users).to_string())
-            }
-            AdminAnswer::Users(users) => {
-                let widest = users.iter().map(|user| user.name.len()).max().unwrap_or(0);
-                users.iter().try_for_each(|user| print(&format!("{:widest$}  {}", user.name, user.role)))
-            }
-            other => Err(unexpected(&other)),
-        },
+        UserCommand::List { data, json } => list(&data.path, json),
         UserCommand::Passwd { name, password: _, data } => {
             let hash = secrets::hash_password(&read_password()?)?;
             ask(&data.path, AdminRequest::UserPasswd { name: name.clone(), hash })?;
@@ -70,6 +57,23 @@ pub(super) fn execute(user: UserCommand) -> Result<(), UserError> {
             print(&format!("{name} is {role} now; the user's logins have ended"))
         }
     }
+}
+
+fn list(data: &Path, json: bool) -> Result<(), UserError> {
+    let answer = ask(data, AdminRequest::UserList)?;
+    let AdminAnswer::Users(users) = &answer else { return Err(unexpected(&answer)) };
+    if json {
+        let users: Vec<_> = users
+            .iter()
+            .map(|user| {
+                let added_at = rfc3339(Timestamp(user.added_at));
+                serde_json::json!({"name": user.name, "role": user.role, "added_at": added_at})
+            })
+            .collect();
+        return print(&serde_json::Value::from(users).to_string());
+    }
+    let widest = users.iter().map(|user| user.name.len()).max().unwrap_or(0);
+    users.iter().try_for_each(|user| print(&format!("{:widest$}  {}", user.name, user.role)))
 }
 
 /// `revoke …`

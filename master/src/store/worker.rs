@@ -55,7 +55,7 @@ pub(crate) struct Writer(SyncSender<Job>);
 
 impl Writer {
     /// Starts the thread. It ends after all that was given, when it is told to or the last `Writer` is dropped; or
-    /// when the store fails, which whoever gave the work and `failed` are told.
+    /// when the store fails. Of a commit that failed its `done` is told, of anything else `failed`.
     ///
     /// # Errors
     /// When the system has no thread left.
@@ -120,14 +120,11 @@ fn write(mut store: Box<dyn Storage>, inbox: &Receiver<Job>) -> Result<(), UserE
         match job {
             Job::Commit(records, done) => {
                 let result = store.commit(&records);
-                // A full disk undid the transaction; the loop tries again.
-                let fatal = match &result {
-                    Ok(()) | Err(StoreError::Full(_)) => None,
-                    Err(error) => Some(UserError::new(ErrorCode::StorageFailed, error.to_string())),
-                };
+                // A full disk undid the transaction; the loop tries again. After any other error it ends.
+                let ends = !matches!(&result, Ok(()) | Err(StoreError::Full(_)));
                 done(result, records);
-                if let Some(error) = fatal {
-                    return Err(error);
+                if ends {
+                    return Ok(());
                 }
             }
             Job::Operate(operation) => {
@@ -183,13 +180,12 @@ impl Readers {
 mod tests {
     use super::*;
     use crate::store::SqliteStore;
-    use std::sync::mpsc::channel;
 
     #[tokio::test]
     async fn f04_after_a_failed_write_of_an_account_nothing_more_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path()).unwrap();
-        let (told, failures) = channel();
+        let (told, failures) = sync_channel(8);
         let (writer, thread) =
             Writer::start(Box::new(store), Arc::new(move |error| told.send(error).unwrap())).unwrap();
         // A refusal is no failure.
@@ -203,7 +199,7 @@ mod tests {
         assert!(failures.recv().unwrap().is(ErrorCode::StorageFailed));
         let later = writer.operate(|store| store.accounts().users()).await.unwrap_err();
         assert!(later.is(ErrorCode::Stopping), "{later}");
-        let (done, was_done) = channel();
+        let (done, was_done) = sync_channel(8);
         writer.commit(Vec::new(), Box::new(move |_, _| done.send(()).unwrap()));
         assert!(was_done.recv().is_err(), "it is never reported as committed");
     }
@@ -212,7 +208,7 @@ mod tests {
     async fn f04_a_thread_that_panics_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path()).unwrap();
-        let (told, failures) = channel();
+        let (told, failures) = sync_channel(8);
         let (writer, thread) =
             Writer::start(Box::new(store), Arc::new(move |error| told.send(error).unwrap())).unwrap();
         let answer = writer.operate::<()>(|_| panic!("a bug")).await;
