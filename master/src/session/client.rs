@@ -17,7 +17,7 @@ use common::{
     session::Role,
     view::ClientKind,
 };
-use transport::Connection;
+use transport::{Connection, clock};
 use uuid::Uuid;
 
 /// Who asks, as far as the session knows.
@@ -139,13 +139,11 @@ async fn requests(
                 shared.audit.denied(asker.who.clone(), format!("a {} asked for: {}", asker.role, act_of(&request)))
             }
         }
-        let bytes = if let Request::Submit { ids, spec, .. } = &request {
-            crate::core::weight(spec) + 16 * ids.len()
-        } else {
-            0
-        };
-        let guard = shared.room(bytes).await;
-        let event = Event::Request { client: asker.id, id, request: Box::new(request), known: Vec::new(), guard };
+        // Before it waits for room: a busy master refuses what waited too long.
+        let received = clock::boot_now();
+        let guard = shared.room(crate::core::request_bytes(&request)).await;
+        let request = Box::new(request);
+        let event = Event::Request { client: asker.id, id, request, known: Vec::new(), received, guard };
         if !shared.give(Input::Event(event)).await {
             return Ok(());
         }

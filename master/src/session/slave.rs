@@ -76,7 +76,13 @@ async fn reports(shared: &Shared, connection: &mut Connection, link: LinkId, sla
         };
         let Some(message) = message else { return Ok(()) };
         let event = match message {
-            Message::Status(Status::Report(report)) => Event::SlaveReported { link, report },
+            Message::Status(Status::Report(report)) => {
+                let guard = shared.room(crate::core::report_bytes(&report)).await;
+                if !shared.give(Input::Report { link, report, guard }).await {
+                    return Ok(());
+                }
+                continue;
+            }
             Message::Data(Data::Output { key, stream, offset, bytes }) => {
                 let guard = shared.room(bytes.len()).await;
                 Event::SlaveOutput { link, key, stream, offset, bytes, guard }
