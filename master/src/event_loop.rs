@@ -54,6 +54,9 @@ const PENDING_BYTES_MAX: usize = 64 << 20;
 /// Bytes that wait to be written to a client that watches: one that is further behind is cut. It connects again
 /// and asks for what it shows.
 const CHANGES_QUEUED_BYTES_MAX: usize = 8 << 20;
+/// Bytes of answers from the history that one client may have under way, asked for or not read by it: beyond that
+/// it is told to read first. Sixty-four pieces of output, or some thousand rows.
+const ANSWERS_BYTES_MAX: usize = 4 << 20;
 /// Pause before a batch that did not fit on the disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
@@ -67,6 +70,8 @@ pub(crate) enum Input {
     Slave { link: LinkId, slave: SlaveId, address: String, registration: Box<Registration>, sender: Sender },
     /// A slave reports; there is room for its bytes until that is handled.
     Report { link: LinkId, report: Report, guard: Guard },
+    /// The history's answer to a client, which was counted as so many bytes.
+    Answer { client: ClientId, bytes: usize, event: Event },
     /// Which slaves may lose their names.
     Replaceable(oneshot::Sender<Vec<SlaveId>>),
     /// Writes the state to the log and the event log, and tells it to operators.
@@ -99,6 +104,8 @@ struct InFlight {
 struct EventLoop {
     parts: Parts,
     clients: HashMap<ClientId, Sender>,
+    /// Bytes of answers that clients have asked the history for.
+    asked: HashMap<ClientId, usize>,
     slaves: HashMap<LinkId, Sender>,
     pending: Vec<Action>,
     pending_bytes: usize,
@@ -127,6 +134,7 @@ pub(crate) async fn run(parts: Parts) -> Result<(), UserError> {
     let mut event_loop = EventLoop {
         parts,
         clients: HashMap::new(),
+        asked: HashMap::new(),
         slaves: HashMap::new(),
         pending: Vec::new(),
         pending_bytes: 0,
@@ -259,8 +267,15 @@ impl EventLoop {
                     }
                 }
             }
+            Input::Answer { client, bytes, event } => {
+                if let Some(asked) = self.asked.get_mut(&client) {
+                    *asked = asked.saturating_sub(bytes);
+                }
+                return self.take(Input::Event(event));
+            }
             Input::Event(Event::ClientLeft(client)) => {
                 self.clients.remove(&client);
+                self.asked.remove(&client);
                 Event::ClientLeft(client)
             }
             Input::Event(Event::SlaveLeft(link)) => {
@@ -450,23 +465,33 @@ impl EventLoop {
         }
     }
 
+    /// Asks the history, as far as the client reads what it asks for.
     fn ask(
-        &self,
+        &mut self,
         client: ClientId,
         id: common::message::RequestId,
         query: crate::store::query::Query,
         then: crate::core::action::Then,
     ) {
-        let inputs = self.parts.inputs.clone();
-        let answered = Box::new(move |answer| {
-            // The loop may have ended.
-            drop(inputs.blocking_send(Input::Event(Event::Answered { client, id, then, answer, known: Vec::new() })));
-        });
-        if self.parts.readers.ask(query, answered).is_err() {
-            let error = UserError::new(ErrorCode::Busy, "too many questions about the history wait");
-            let result = Err(error.retry_after(Duration::from_secs(1)));
-            self.send_client(client, common::message::Status::Reply { id, result }.into());
-        }
+        let Some(sender) = self.clients.get(&client) else { return };
+        let (bytes, asked) = (query.answer_bytes(), self.asked.entry(client).or_default());
+        let refused = if *asked + sender.queued_bytes() + bytes > ANSWERS_BYTES_MAX {
+            "this connection asks for more than it reads"
+        } else {
+            let inputs = self.parts.inputs.clone();
+            let answered = Box::new(move |answer| {
+                let event = Event::Answered { client, id, then, answer, known: Vec::new() };
+                // The loop may have ended.
+                drop(inputs.blocking_send(Input::Answer { client, bytes, event }));
+            });
+            if self.parts.readers.ask(query, answered).is_ok() {
+                *asked += bytes;
+                return;
+            }
+            "too many questions about the history wait"
+        };
+        let result = Err(UserError::new(ErrorCode::Busy, refused).retry_after(Duration::from_secs(1)));
+        self.send_client(client, common::message::Status::Reply { id, result }.into());
     }
 
     /// Never waits: a client that reads too slowly is cut by its connection.

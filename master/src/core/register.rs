@@ -35,6 +35,7 @@ struct Before {
     same_instance: bool,
     attempts: BTreeMap<AttemptKey, u64>,
     failures: Failures,
+    instance_kept: Option<u64>,
     /// When the lease that it came back within would have been over.
     lease: Option<BootTime>,
 }
@@ -46,6 +47,7 @@ impl Before {
             same_instance: slave.instance == instance,
             attempts: std::mem::take(&mut slave.attempts),
             failures: std::mem::take(&mut slave.failures),
+            instance_kept: Some(slave.instance_kept),
             lease: slave.lease.filter(|_| !slave.lease_over),
         }
     }
@@ -77,6 +79,7 @@ impl Core {
         let until = before.lease.unwrap_or(self.now.boot.plus(self.settings.lease));
         slave.attempts = before.attempts;
         slave.failures = before.failures;
+        slave.instance_kept = before.instance_kept.unwrap_or(slave.instance);
         slave.brought = told.finished.iter().filter(|key| slave.attempts.contains_key(key)).copied().collect();
         for sequence in slave.attempts.values() {
             if let Some(program) = self.programs.get_mut(sequence)
@@ -85,13 +88,6 @@ impl Core {
                 run.cut_off();
             }
         }
-        self.record(Record::SlaveSeen(Box::new(SlaveSeen {
-            id,
-            instance: told.instance,
-            languages: slave.languages.clone(),
-            slots: slave.offered,
-            at: self.now.wall,
-        })));
         self.log(&slave.name.clone(), format!("Connected from {}.", slave.address));
         self.add_slave(id, slave);
         self.links.insert(link, id);
@@ -99,7 +95,25 @@ impl Core {
         let slots = self.scheduler.slave(id).map_or(0, |slave| slave.slots);
         self.order(link, Order::Registered { slots, lease: self.settings.slave_lease(), epoch: self.settings.epoch });
         self.compare(id, link, &told, before.same_instance, until);
+        self.record_seen(id);
         self.fail_impossible();
+    }
+
+    /// What a master that starts again must know of this slave. As long as attempts of an earlier instance stray,
+    /// that instance stays the one that is remembered: what the present one does not know proves nothing of them.
+    pub(super) fn record_seen(&mut self, id: SlaveId) {
+        let Some(slave) = self.slaves.get_mut(&id) else { return };
+        if !slave.attempts.keys().any(|key| self.strays.since(*key).is_some()) {
+            slave.instance_kept = slave.instance;
+        }
+        let seen = SlaveSeen {
+            id,
+            instance: slave.instance_kept,
+            languages: slave.languages.clone(),
+            slots: slave.offered,
+            at: self.now.wall,
+        };
+        self.record(Record::SlaveSeen(Box::new(seen)));
     }
 
     /// Compares what the slave holds with what is believed of it, and acts on each difference. What it may still
@@ -147,6 +161,8 @@ impl Core {
                         stored.extend(self.stored_of(sequence));
                     }
                 }
+                // An earlier instance had it, and nothing is known of it still.
+                Verdict::NeverArrived(key) | Verdict::Lost(key) if self.strays.since(key).is_some() => {}
                 Verdict::NeverArrived(key) => {
                     if let Some(sequence) = sequence(&key) {
                         match self.programs.get(&sequence).and_then(|program| program.cancel_by.clone()) {
@@ -225,6 +241,7 @@ fn registered(name: Arc<str>, address: String, link: LinkId, told: &Registration
         address,
         link: Some(link),
         instance: told.instance,
+        instance_kept: told.instance,
         draining: false,
         since: now,
         connected_since: now,

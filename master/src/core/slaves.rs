@@ -22,6 +22,8 @@ pub(super) struct Slave {
     /// The same as long as its journal is whole and its machine was not restarted: then what it does not know, it
     /// never started or has reported.
     pub(super) instance: u64,
+    /// The instance that the store remembers: an earlier one while attempts of that one stray.
+    pub(super) instance_kept: u64,
     pub(super) draining: bool,
     pub(super) since: Timestamp,
     pub(super) connected_since: Timestamp,
@@ -70,6 +72,7 @@ impl Slave {
             address: String::new(),
             link: None,
             instance: row.instance,
+            instance_kept: row.instance,
             draining: false,
             since: row.seen_at,
             connected_since: row.seen_at,

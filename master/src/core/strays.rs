@@ -88,7 +88,11 @@ impl Core {
             if let Some(sequence) =
                 sequence.filter(|sequence| self.programs.get(sequence).is_some_and(|program| program.key() == key))
             {
+                let slave = self.programs.get(&sequence).and_then(super::program::Program::slave);
                 self.lose(sequence, "came back without it");
+                if let Some(slave) = slave {
+                    self.record_seen(slave);
+                }
             }
         }
     }

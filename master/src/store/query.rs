@@ -2,6 +2,7 @@
 
 use common::{
     AttemptKey, Outcome, ProgramId, ProgramSpec, Timestamp, UserError,
+    limits::{OUTPUT_CHUNK_BYTES_MAX, PAGE_ROWS_MAX},
     message::{HistoryQuery, Stream, status::Event},
     view::ProgramView,
 };
@@ -60,6 +61,21 @@ impl Query {
     /// Whether it may take long: such questions have a thread of their own.
     pub(crate) const fn is_long(&self) -> bool {
         matches!(self, Self::Page { .. } | Self::Events { .. })
+    }
+
+    /// About how many bytes the answer takes.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        match self {
+            Self::Page { query, .. } => 512 * query.limit.min(PAGE_ROWS_MAX) as usize,
+            Self::Events { limit, .. } => 256 * (*limit).min(PAGE_ROWS_MAX) as usize,
+            Self::Programs(ids) => 512 * ids.len(),
+            Self::Outcomes(ids) => 16 * ids.len(),
+            // Most are small, and some far larger.
+            Self::Spec(_) => 4 << 10,
+            Self::Output { bytes_max, .. } | Self::LiveOutput { bytes_max, .. } => {
+                (*bytes_max as usize).min(OUTPUT_CHUNK_BYTES_MAX)
+            }
+        }
     }
 }
 

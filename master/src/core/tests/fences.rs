@@ -313,3 +313,32 @@ fn f11_a_program_of_a_slave_that_is_away_is_shown_as_not_known() {
     bench.register(LinkId(3), SLAVE, told);
     assert_eq!(shown(&mut bench), [(id, None)]);
 }
+
+#[test]
+fn f10_what_strays_goes_on_straying_over_connections_and_a_restart_of_the_master() {
+    let (mut bench, id) = Bench::two_slaves();
+    let sent = bench.submit_with(2, |spec| {
+        spec.retry = 1;
+        spec.slave = Some("s1".into());
+    });
+    let keys = [attempt(id, 1), attempt(sent, 1)];
+    bench.handle(Event::SlaveLeft(LINK));
+    bench.records();
+    bench.told();
+    let other = || Registration { instance: 2, ..registration(1) };
+    bench.register(LinkId(3), SLAVE, other());
+    let seen = |records: Vec<Record>| {
+        let instance = |record| if let Record::SlaveSeen(seen) = record { Some(seen.instance) } else { None };
+        records.into_iter().filter_map(instance).next_back()
+    };
+    // A master that starts again meets another instance again.
+    assert_eq!(seen(bench.records()), Some(1));
+    bench.handle(Event::SlaveLeft(LinkId(3)));
+    bench.register(LinkId(4), SLAVE, other());
+    assert_eq!(seen(bench.records()), Some(1));
+    assert!(bench.assigned().iter().all(|(_, key)| !keys.contains(key) && key.attempt == 1));
+    bench.advance(Duration::from_secs(50));
+    assert_eq!(seen(bench.records()), Some(2));
+    let assigned: Vec<AttemptKey> = bench.assigned().into_iter().map(|(_, key)| key).collect();
+    assert!(assigned.contains(&attempt(id, 2)) && assigned.contains(&attempt(sent, 2)), "{assigned:?}");
+}
