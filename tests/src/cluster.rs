@@ -27,6 +27,7 @@ pub struct Cluster {
     /// Name, slots and words before the command line of each slave, to start it again.
     slave_options: Vec<(String, u32, Vec<String>)>,
     surroundings: Surroundings,
+    data: PathBuf,
     /// The last one: removed when nothing runs in it any more.
     folder: tempfile::TempDir,
 }
@@ -104,13 +105,14 @@ impl Cluster {
         }
         let address = if surroundings.listen.is_empty() { "127.0.0.1:0".into() } else { surroundings.listen.clone() };
         let mut cluster = Self {
-            folder,
             master: None,
             slaves: Vec::new(),
             address,
             config: config_path,
             slave_options: Vec::new(),
             surroundings,
+            data: folder.path().join("master"),
+            folder,
         };
         cluster.start_master();
         cluster.user("admin", "admin");
@@ -126,7 +128,12 @@ impl Cluster {
     /// The master's data folder.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.path().join("master")
+        self.data.clone()
+    }
+
+    /// From now on the master works on another folder, such as a restored one.
+    pub fn set_data(&mut self, data: PathBuf) {
+        self.data = data;
     }
 
     /// Where the master listens.
@@ -191,6 +198,16 @@ impl Cluster {
     pub fn user(&self, name: &str, role: &str) -> Cli {
         let password = format!("{PASSWORD}\n");
         self.administer(&["user", "add", name, "--role", role, "--password-stdin"], &password).expect(0);
+        self.log_in(name)
+    }
+
+    /// Logs a user in again.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[must_use]
+    pub fn log_in(&self, name: &str) -> Cli {
+        let password = format!("{PASSWORD}\n");
         let cli = self.cli(name);
         let pin = self.pin();
         cli.run_with_input(

@@ -17,7 +17,7 @@ fn f07_kill_9_of_an_agent_keeps_its_programs_and_the_next_agent_takes_them_over(
     cluster.slave("pc-01", 2);
     cluster.slave("pc-02", 2);
     let witness = Witness::new(cluster.path());
-    let plan = Plan { programs: 10_000, run_ms: 50..2_000, ..Plan::default() };
+    let plan = Plan { programs: 10_000, pause_ms: 20..200, run_ms: 50..1_500, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
     for kill in 1..=if soak() { 100 } else { 4 } {
         let more = nemesis.random.count(2..12);

@@ -66,6 +66,16 @@ pub struct Told {
     ended: BTreeMap<ProgramId, State>,
 }
 
+impl Told {
+    /// A program that was submitted by other means, and the bytes that it prints.
+    ///
+    /// # Panics
+    /// When it is no ID.
+    pub fn also(&mut self, id: &str, bytes: usize) {
+        self.asked.insert(id.parse().unwrap(), bytes);
+    }
+}
+
 /// What clients had been told before this instant of the boot-time clock.
 #[must_use]
 pub fn told(calls: &[Call], until: u64) -> Told {
@@ -90,19 +100,27 @@ pub fn check_image(cluster: &Cluster, files: &Files, told: &Told, what: &str) {
     let data = folder.path().join("data");
     write_files(&data, files);
     let revived = revive(cluster, &data).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let rows: BTreeMap<_, _> = revived.reader.rows().unwrap().into_iter().map(|row| (row.id, row)).collect();
+    check_told(&revived.reader, told, told, what);
+}
+
+/// Looks for everything that clients had been told, and for nothing that none of them has asked by the time of `later`.
+///
+/// # Panics
+/// When something is missing or invented; says what.
+pub fn check_told(reader: &Reader, told: &Told, later: &Told, what: &str) {
+    let rows: BTreeMap<_, _> = reader.rows().unwrap().into_iter().map(|row| (row.id, row)).collect();
     for id in told.accepted.keys() {
         assert!(rows.contains_key(id), "{what}: {id} was acknowledged and is lost");
     }
     for id in rows.keys() {
-        assert!(told.asked.contains_key(id), "{what}: {id} was never submitted");
+        assert!(later.asked.contains_key(id), "{what}: {id} was never submitted");
     }
     for (id, state) in &told.ended {
         let row = &rows[id];
         assert_eq!(row.state, *state, "{what}: {id} was shown as {state}");
         if *state == State::Done {
-            let output = revived.reader.output(*id).unwrap();
-            assert!(output == output_of(*id, row.attempt, told.asked[id]), "{what}: the output of {id} is not whole");
+            let output = reader.output(*id).unwrap();
+            assert!(output == output_of(*id, row.attempt, later.asked[id]), "{what}: the output of {id} is not whole");
         }
     }
 }
