@@ -13,8 +13,10 @@ use transport::{EnrolmentKey, SlaveIdentity, clock};
 
 /// The wall clock, by which certificates end, may be set: it is looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
-/// Between two requests, when the master does not answer the first.
-const AGAIN_AFTER: Duration = Duration::from_secs(600);
+/// Between two requests, when the first brought nothing: at most this long.
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(600);
+/// And often enough for several requests in what is left of the certificate's life.
+const REQUESTS_IN_REST: u32 = 8;
 
 /// The care for the certificate.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ pub(super) struct Renewal {
     /// What was used before, while the new one has not worked yet.
     previous: Option<Arc<SlaveIdentity>>,
     look_at: Option<Instant>,
+    /// The identity in use is not on disk.
+    unsaved: bool,
 }
 
 impl Renewal {
@@ -47,13 +51,21 @@ impl<A: Announce, R: Run> Slave<A, R> {
             return;
         }
         let Link::Connected(connection) = &self.link else { return };
+        if self.renewal.unsaved
+            && let Some(data) = &self.renewal.data
+        {
+            self.renewal.unsaved = self.identity.save(data).is_err();
+        }
         let wall = clock::now();
         if !self.identity.renewal_due(wall) {
             let until = self.identity.renewal_at().map_or(LOOK_INTERVAL, |at| at.since(wall).to_std());
-            self.renewal.look_at = Some(now + until.min(LOOK_INTERVAL).max(Duration::from_secs(1)));
+            let interval = if self.renewal.unsaved { AGAIN_AFTER_MAX } else { LOOK_INTERVAL };
+            self.renewal.look_at = Some(now + until.min(interval).max(Duration::from_secs(1)));
             return;
         }
-        self.renewal.look_at = Some(now + AGAIN_AFTER);
+        let rest = self.identity.valid_until().map_or(Duration::ZERO, |end| end.since(wall).to_std());
+        let again = (rest / REQUESTS_IN_REST).clamp(Duration::from_secs(1), AGAIN_AFTER_MAX);
+        self.renewal.look_at = Some(now + again);
         match EnrolmentKey::generate() {
             Ok(key) => {
                 let request = Command::Renew { certificate_request: key.request_der() };
@@ -70,20 +82,25 @@ impl<A: Announce, R: Run> Slave<A, R> {
     pub(super) fn renewed(&mut self, certificates: Vec<serde_bytes::ByteBuf>) {
         let (Some(key), Some(data)) = (self.renewal.requested.take(), self.renewal.data.clone()) else { return };
         let chain = certificates.into_iter().map(serde_bytes::ByteBuf::into_vec).collect();
-        let saved = self.identity.renewed(key, chain).and_then(|new| {
-            // The present one first: whatever happens, one that works is on disk.
-            self.identity.save(&data.join(PREVIOUS_IDENTITY))?;
-            new.save(&data)?;
-            Ok(new)
-        });
-        match saved {
-            Ok(new) => {
+        let new = match self.identity.renewed(key, chain) {
+            Ok(new) => new,
+            Err(error) => {
+                return tracing::error!(%error, "the new certificate cannot be used; the present one stays");
+            }
+        };
+        // The present one first: whatever happens, one that works is on disk.
+        match self.identity.save(&data.join(PREVIOUS_IDENTITY)).and_then(|()| new.save(&data)) {
+            Ok(()) => {
                 tracing::info!("the certificate is renewed");
-                self.renewal.previous = Some(std::mem::replace(&mut self.identity, Arc::new(new)));
                 self.renewal.look_at = None;
             }
-            Err(error) => tracing::error!(%error, "the new certificate cannot be used; the present one stays"),
+            // It serves as long as this process lives, and is asked for again in a while.
+            Err(error) => {
+                tracing::error!(%error, "the renewed certificate cannot be saved; trying again");
+                self.renewal.unsaved = true;
+            }
         }
+        self.renewal.previous = Some(std::mem::replace(&mut self.identity, Arc::new(new)));
     }
 
     /// The master has taken the certificate of this connection.
@@ -103,12 +120,14 @@ impl<A: Announce, R: Run> Slave<A, R> {
         if !error.is(ErrorCode::IdentityRefused) {
             return Err(error);
         }
-        if let Some(previous) = self.renewal.previous.take() {
+        let now = clock::now();
+        let previous = self.renewal.previous.take();
+        if let Some(previous) = previous.filter(|previous| previous.valid_until().is_none_or(|end| end > now)) {
             tracing::warn!("the master refuses the renewed certificate; the one before is used");
             self.identity = previous;
             return Ok(());
         }
-        let ended = self.identity.valid_until().is_some_and(|end| end <= clock::now());
+        let ended = self.identity.valid_until().is_some_and(|end| end <= now);
         let sentence = if ended {
             format!("the certificate of this slave has ended: it was away for too long ({})", error.sentence)
         } else {
