@@ -227,3 +227,49 @@ async fn e8_watchers_see_programs_slaves_and_clients_change() {
         })
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l09_a_newcomer_starts_at_the_next_free_slot() {
+    let master = Master::start().await;
+    let (mut many, mut few) = (master.client("submitter").await, master.client("operator").await);
+    let mut slave = master.slave("s1", 1).await;
+    let ids: Vec<_> = (0..500).map(|_| new_id()).collect();
+    let spec = Box::new(command("many"));
+    many.ask(Request::Submit { ids, first_index: 0, copies: 500, spec }).await.unwrap();
+    let running = slave.assignment().await.key;
+    slave.started(running);
+    let newcomer = few.submit(command("few")).await;
+    // What was sent ahead is asked back, so that the slot is his next.
+    loop {
+        match slave.other_order().await {
+            Order::Withdraw(keys) => {
+                slave.assigned.retain(|assignment| !keys.contains(&assignment.key));
+                slave.report(Report::Withdrawn(keys));
+                break;
+            }
+            Order::Acknowledge(_) | Order::Stored(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(slave.assignment().await.key.program, newcomer);
+    slave.finish(running, GOOD, b"");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f18_a_slave_set_aside_stays_aside_over_a_restart() {
+    let mut master = Master::start().await;
+    let slave = master.slave("s1", 1).await;
+    let mut operator = master.client("operator").await;
+    let aside = Request::SetAside { slave: "s1".into(), reason: "new disk".into() };
+    operator.ask(aside).await.unwrap();
+    let identity = slave.leave().await;
+    master.restart().await;
+    let _slave = Slave::connect(&master, identity, registration(1)).await;
+    let mut operator = master.client("operator").await;
+    let Reply::Slaves(rows) = operator.ask(Request::Slaves).await.unwrap() else { panic!() };
+    assert_eq!(rows[0].aside.as_deref(), Some("by `operator`: new disk"));
+    let id = operator.submit(command("a")).await;
+    assert_eq!(operator.show(id).await.attempt, 0);
+    operator.ask(Request::TakeBack { slave: "s1".into() }).await.unwrap();
+    operator.until(id, "it is sent", |view| view.attempt == 1).await;
+}
