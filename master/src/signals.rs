@@ -46,8 +46,10 @@ impl Signals {
                 _ = self.interrupt.recv() => true,
                 _ = self.reload.recv() => { handle.reload().await; false }
                 _ = self.dump.recv() => { handle.dump().await; false }
-                // Logs go to standard error; whoever keeps them rotates them.
-                _ = self.rotate.recv() => false,
+                _ = self.rotate.recv() => {
+                    tracing::info!("logs go to standard error; whoever keeps them rotates them");
+                    false
+                }
                 read = stdin.read(&mut buffer), if watch_stdin => {
                     let closed = !matches!(read, Ok(1..));
                     watch_stdin = !closed;

@@ -242,6 +242,7 @@ async fn a12_a_slave_that_reports_for_another_changes_nothing() {
     })
     .await;
     assert_eq!(client.show(id).await.state, State::Waiting);
+    audited(&master, "which another slave holds").await;
     holder.started(key);
     holder.finish(key, GOOD, b"true");
     assert_eq!(client.ended(id).await, GOOD);
@@ -267,4 +268,34 @@ async fn a13_of_two_agents_with_one_identity_only_the_first_gets_work() {
         let key = first.assignment().await.key;
         assert!(ids.contains(&key.program));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l14_a_storm_of_logins_does_not_touch_those_who_are_in() {
+    let master = std::sync::Arc::new(Master::start().await);
+    let mut client = master.client("submitter").await;
+    let mut slave = master.slave("s1", 1).await;
+    let storm: Vec<_> = (0..120)
+        .map(|number| {
+            let master = master.clone();
+            tokio::spawn(async move {
+                let (user, password) = if number % 2 == 0 { ("viewer", PASSWORD) } else { ("nobody", "wrong horse") };
+                master.try_login(user, password).await.map(|_| ())
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        let id = client.submit(command("p")).await;
+        let key = slave.assignment().await.key;
+        slave.started(key);
+        slave.finish(key, GOOD, b"");
+        assert_eq!(client.ended(id).await, GOOD);
+    }
+    for (number, login) in storm.into_iter().enumerate() {
+        match within("an answer", login).await.unwrap() {
+            Ok(()) => assert_eq!(number % 2, 0),
+            Err(error) => assert!(error.is(ErrorCode::LoginWrong) || error.is(ErrorCode::LoginSlowed), "{error}"),
+        }
+    }
+    client.ask(Request::Summary).await.unwrap();
 }

@@ -13,7 +13,7 @@ use common::{
 use rustls::ServerConfig;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
     sync::Notify,
     time::{Instant, sleep, timeout_at},
 };
@@ -21,6 +21,9 @@ use tokio_rustls::TlsAcceptor;
 
 /// How long accepting pauses when the system has no descriptor or memory for a socket.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that the system holds until they are accepted; it may cut this to its own limit.
+const BACKLOG: u32 = 4_096;
 
 /// Why nothing listens at the address.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +101,7 @@ impl Listener {
     pub async fn bind(address: &str, authority: &Authority) -> Result<Self, ListenError> {
         let failed = |source| ListenError::Address { address: address.to_owned(), source };
         let config = server_config(authority)?;
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let socket = listen(address).await.map_err(failed)?;
         let local_address = socket.local_addr().map_err(failed)?;
         let gate = Gate::new(CONNECTIONS_BEFORE_LOGIN_MAX, CONNECTIONS_BEFORE_LOGIN_PER_ADDRESS_MAX);
         Ok(Self { socket, local_address, config, gate })
@@ -137,6 +140,20 @@ impl Listener {
             }
         }
     }
+}
+
+/// As `TcpListener::bind`, with a longer queue: thousands of slaves come back at once when a master starts again.
+async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for candidate in lookup_host(address).await? {
+        let socket = if candidate.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        match socket.bind(candidate).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 impl Pending {

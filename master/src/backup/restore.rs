@@ -23,6 +23,9 @@ use std::{
 
 /// Records of one transaction.
 const BATCH_MAX: usize = 4_096;
+/// 1 January 2026, in seconds since the epoch of Unix: epochs of restored histories are not smaller than the seconds
+/// since then, which fit for 136 years.
+const EPOCHS_BEGIN_S: u64 = 1_767_225_600;
 /// Bytes of a part that is held in memory.
 const SMALL_PART_BYTES_MAX: u64 = 256 << 10;
 
@@ -193,7 +196,7 @@ fn settle(work: &Path, about: &About, keep_queue: bool) -> Result<Restored, User
         epoch: epoch_of(&recovered),
     };
     if !keep_queue {
-        restored.epoch += 1;
+        restored.epoch = next_epoch(restored.epoch);
         restored.waiting = 0;
         let mut records =
             vec![Record::Setting { name: EPOCH_SETTING.to_owned(), value: Some(restored.epoch.to_string()) }];
@@ -223,6 +226,13 @@ fn settle(work: &Path, about: &About, keep_queue: bool) -> Result<Restored, User
 
 fn epoch_of(recovered: &Recovered) -> u32 {
     recovered.settings.get(EPOCH_SETTING).and_then(|epoch| epoch.parse().ok()).unwrap_or(EPOCH_FIRST)
+}
+
+/// An epoch that no history of this master had before. The same backup may be restored twice, so counting on from it
+/// is not enough: the time keeps the two apart.
+fn next_epoch(epoch: u32) -> u32 {
+    let seconds = (transport::clock::now().0 / 1_000_000).saturating_sub(EPOCHS_BEGIN_S);
+    epoch.saturating_add(1).max(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
 /// The number of the attempt that may have been made since the backup: of one that waited, the next.

@@ -298,8 +298,19 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     builder.worker_threads(workers).enable_all().build()
 }
 
+/// As many descriptors as this process may have: each connection takes one.
+fn raise_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+}
+
 fn serve(config: Config, until_stdin_closes: bool) -> Result<(), UserError> {
     let runtime = runtime().map_err(|error| UserError::new(ErrorCode::Internal, format!("no runtime: {error}")))?;
+    raise_descriptors();
     let result = runtime.block_on(async {
         let signals = Signals::listen()?;
         let server = Server::start(config).await?;

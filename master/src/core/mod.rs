@@ -78,9 +78,10 @@ impl Settings {
         Duration(self.lease.0 / 16).min(Duration::from_secs(1))
     }
 
-    /// A longer time between two calls means that the master was stopped: with the default lease 6 s.
+    /// A longer time between two calls means that the master was stopped: with the default lease 6 s. A busy
+    /// machine may let it wait for a second.
     fn gap_max(&self) -> Duration {
-        Duration(self.lease.0 / 8)
+        Duration(self.lease.0 / 8).max(Duration::from_secs(1))
     }
 }
 
@@ -106,6 +107,8 @@ pub(crate) struct Core {
     /// Names of all enrolled slaves, listed or not.
     enrolled: BTreeMap<String, SlaveId>,
     links: BTreeMap<LinkId, SlaveId>,
+    /// Slaves that reported for another one since this master started.
+    impostors: BTreeSet<SlaveId>,
     leases: BTreeSet<(BootTime, SlaveId)>,
     clients: BTreeMap<ClientId, Client>,
     waiters: waiters::Waiters,

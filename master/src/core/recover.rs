@@ -39,6 +39,7 @@ impl Core {
             slaves: BTreeMap::new(),
             enrolled: BTreeMap::new(),
             links: BTreeMap::new(),
+            impostors: BTreeSet::new(),
             leases: BTreeSet::new(),
             clients: BTreeMap::new(),
             waiters: super::waiters::Waiters::default(),

@@ -22,6 +22,8 @@ impl Core {
                     if let Some(sequence) = self.current(id, key) {
                         self.strays.remove(key);
                         self.runs(sequence, at);
+                    } else {
+                        self.suspect(id, key);
                     }
                 }
             }
@@ -88,6 +90,7 @@ impl Core {
         let key = finished.key;
         let Some(sequence) = self.current(slave, key) else {
             // Repeated, or of an attempt that another one replaced: the final record stays as it is.
+            self.suspect(slave, key);
             return self.order(link, Order::Acknowledge(vec![key]));
         };
         trim(&mut finished);

@@ -28,7 +28,7 @@ fn hash_of(previous: &[u8; 32], row: &AuditRow) -> [u8; 32] {
 }
 
 /// Adds a row in the transaction that is open, or in one of its own.
-fn add(connection: &Connection, at: Timestamp, who: &str, what: &str) -> Result<(), rusqlite::Error> {
+pub(super) fn add(connection: &Connection, at: Timestamp, who: &str, what: &str) -> Result<(), rusqlite::Error> {
     let last = connection
         .prepare_cached("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1")?
         .query_row([], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?)))

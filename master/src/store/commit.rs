@@ -51,7 +51,8 @@ impl SqliteStore {
                 | Record::SlaveSeen(_)
                 | Record::SlaveAside { .. }
                 | Record::Setting { .. }
-                | Record::Event(_) => None,
+                | Record::Event(_)
+                | Record::Denied { .. } => None,
             })
             .collect();
         let transaction = self.connection.transaction()?;
@@ -150,6 +151,7 @@ fn write_all(
                 }
             },
             Record::Event(event) => write_event(transaction, event)?,
+            Record::Denied { who, what, at } => super::audit::add(transaction, *at, who, what)?,
         }
     }
     for ((owner, state), change) in totals.into_iter().filter(|(_, change)| *change != 0) {

@@ -44,6 +44,15 @@ pub(crate) enum Record {
     },
     /// Something for people to read.
     Event(Event),
+    /// Something that was denied, for the audit.
+    Denied {
+        /// Who tried.
+        who: String,
+        /// What.
+        what: String,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// A program as it is acknowledged.
