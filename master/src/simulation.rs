@@ -240,10 +240,8 @@ impl Master {
                 Event::Request { client, id, request, known, received: now.boot, guard: Guard(None) }
             }
             Input::Answered(Answered { client, id, then, answer }) => {
-                let known = match &then {
-                    Then::Again(new_id) => self.reader.known(&[*new_id]).unwrap_or_default(),
-                    _ => Vec::new(),
-                };
+                let new_ids = if let Then::Again(new_id) = &then { vec![*new_id] } else { Vec::new() };
+                let known = self.reader.known(&new_ids).unwrap_or_default();
                 Event::Answered { client, id, then, answer, known }
             }
             Input::SlaveRegistered { link, slave, registration } => {

@@ -15,7 +15,8 @@ const SEEDS_FOR_A_BUG: u64 = 150;
 fn known_seeds() -> Vec<u64> {
     let text = include_str!("../data/simulation/seeds.txt");
     let numbers = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    numbers.filter(|number| !number.is_empty()).map(|number| number.parse().unwrap()).collect()
+    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("`{text}` is not a seed"));
+    numbers.filter(|number| !number.is_empty()).map(number).collect()
 }
 
 fn must_be_right(seed: u64) -> Told {

@@ -163,7 +163,11 @@ fn check(world: &World, id: ProgramId, submitted: &Submitted, read: &Read, slave
             return Err("it is cancelled and nobody asked for that".to_owned());
         }
         Outcome::Cancelled { .. } => false,
-        other => return Err(format!("nothing here ends as {other:?}")),
+        Outcome::Signalled { .. }
+        | Outcome::CompileError { .. }
+        | Outcome::Limit { .. }
+        | Outcome::NotSupported { .. }
+        | Outcome::NotFound { .. } => return Err(format!("nothing here ends as {outcome:?}")),
     };
     let key = AttemptKey { program: id, attempt: view.attempt };
     for (stream, bytes) in Stream::ALL.into_iter().zip(&read.outputs) {

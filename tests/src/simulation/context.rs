@@ -48,8 +48,6 @@ pub(super) enum AgentWake {
     Turn,
     /// It tries to connect.
     Dial,
-    /// It sends a heartbeat.
-    Heartbeat,
 }
 
 /// What happens on a slave's machine, whether or not its agent lives.

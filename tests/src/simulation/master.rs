@@ -6,24 +6,18 @@ use super::{
     clock::Clock,
     context::{Context, MILLI, MasterWake, SECOND, Wake},
     network::{Peer, Side},
+    process::{InFlight, Job, Running, Session, full, needs_record, short},
 };
 use common::{
-    AttemptKey, ClientId, Duration, ErrorCode, ProgramId, SlaveId, UserError,
+    ClientId, Duration, SlaveId,
     limits::LEASE_MASTER,
-    message::{
-        Alert, Command, Data, Message, Order, Reply, Report, Request, RequestId, Status, Stream, command::Secret,
-    },
+    message::{Alert, Command, Data, Message, Order, Reply, Report, Request, RequestId, Status, command::Secret},
     session::Role,
 };
-use master::simulation::{Effect, Input, Kept, Master, Moment, Question};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    path::PathBuf,
-};
+use master::simulation::{Effect, Input, Master, Moment};
+use std::path::PathBuf;
 use uuid::Uuid;
 
-/// Inputs that one turn of the loop takes.
-const INPUTS_AT_ONCE_MAX: usize = 64;
 /// Pause before a batch that did not fit is tried again.
 const FULL_PAUSE: u64 = 500 * MILLI;
 
@@ -36,42 +30,6 @@ pub(super) struct Disk {
     pub(super) fails: bool,
     /// The process is killed while the next batch is out.
     pub(super) kill_in_commit: bool,
-}
-
-#[derive(Debug)]
-enum Session {
-    Slave { registered: bool, slave: usize },
-    Client(ClientId),
-}
-
-enum Job {
-    Append { key: AttemptKey, stream: Stream, offset: u64, bytes: Vec<u8> },
-    Remove(AttemptKey),
-}
-
-struct InFlight {
-    batch: Vec<Kept>,
-    effects: Vec<Effect>,
-    mark: u64,
-}
-
-struct Running {
-    master: Master,
-    inbox: VecDeque<Input>,
-    turn_at: Option<u64>,
-    pending: Vec<Effect>,
-    in_flight: Option<InFlight>,
-    /// Batches that were called synced and are not; only with a planted bug.
-    unsynced: VecDeque<Vec<Kept>>,
-    retry: bool,
-    refuses: bool,
-    sessions: BTreeMap<u64, Session>,
-    clients: BTreeMap<ClientId, u64>,
-    questions: VecDeque<Question>,
-    jobs: VecDeque<Job>,
-    stopping: bool,
-    /// The newest attempt of each program; only for a planted bug.
-    newest: BTreeMap<ProgramId, u32>,
 }
 
 /// How a master's process ended.
@@ -137,22 +95,7 @@ impl MasterNode {
             Err(error) => return ctx.wrong(format!("the master does not start: {error}")),
         };
         ctx.note(10, self.generation, || "the master starts".to_owned());
-        self.process = Some(Running {
-            master,
-            inbox: VecDeque::new(),
-            turn_at: None,
-            pending: Vec::new(),
-            in_flight: None,
-            unsynced: VecDeque::new(),
-            retry: false,
-            refuses: false,
-            sessions: BTreeMap::new(),
-            clients: BTreeMap::new(),
-            questions: VecDeque::new(),
-            jobs: VecDeque::new(),
-            stopping: false,
-            newest: BTreeMap::new(),
-        });
+        self.process = Some(Running::new(master));
         self.plan_turn(ctx, 0);
     }
 
@@ -515,14 +458,25 @@ impl MasterNode {
         master.handle(Input::Request { client: AUDITOR, id, request: Box::new(request) }, moment);
         for _ in 0..10 {
             let mut answers = Vec::new();
+            let mut reply = None;
             for effect in master.settle(moment) {
                 match effect {
                     Effect::ToClient(AUDITOR, Status::Reply { result, .. }) => {
-                        return result.map_err(|error| error.to_string());
+                        reply = Some(result.map_err(|error| error.to_string()));
                     }
                     Effect::Ask(question) => answers.push(master.answer(*question)),
-                    other => process.pending.push(other),
+                    effect @ (Effect::Keep(_)
+                    | Effect::ToClient(..)
+                    | Effect::AlertClient(..)
+                    | Effect::ToSlave(..)
+                    | Effect::CutClient(..)
+                    | Effect::CutSlave(..)
+                    | Effect::Append { .. }
+                    | Effect::RemoveOutput(_)) => process.pending.push(effect),
                 }
+            }
+            if let Some(reply) = reply {
+                return reply;
             }
             for answered in answers {
                 master.handle(Input::Answered(answered), moment);
@@ -550,70 +504,4 @@ impl MasterNode {
             Err(error) => Err(format!("the store cannot be checked: {error}")),
         }
     }
-}
-
-impl Running {
-    /// Takes what has arrived and lets the core decide.
-    fn turn(&mut self, moment: Moment) {
-        let count = self.inbox.len().min(INPUTS_AT_ONCE_MAX);
-        if count == 0 {
-            self.master.handle(Input::Tick, moment);
-            self.master.check_invariants();
-        }
-        for input in self.inbox.drain(..count) {
-            self.master.handle(input, moment);
-            self.master.check_invariants();
-        }
-        self.pending.extend(self.master.settle(moment));
-        self.master.check_invariants();
-    }
-
-    fn set_storage(&mut self, refuses: bool, moment: Moment) {
-        if std::mem::replace(&mut self.refuses, refuses) != refuses {
-            self.master.handle(Input::Storage(refuses.then(full)), moment);
-        }
-    }
-
-    fn to_client(&self, client: ClientId, message: Message, ctx: &mut Context) {
-        if let Some(connection) = self.clients.get(&client) {
-            ctx.send(*connection, Side::Master, message);
-        }
-    }
-
-    /// A planted bug presents a report of an old attempt as one of the newest.
-    fn present(&self, mut report: Report, bug: Option<Bug>) -> Report {
-        if let (Some(Bug::StaleFence), Report::Finished(finished)) = (bug, &mut report) {
-            for finished in finished {
-                if let Some(newest) = self.newest.get(&finished.key.program) {
-                    finished.key.attempt = *newest;
-                }
-            }
-        }
-        report
-    }
-}
-
-fn short(order: &Order) -> String {
-    match order {
-        Order::Assign(assignments) => format!("assign {}", assignments.len()),
-        other => format!("{other:?}"),
-    }
-}
-
-fn full() -> UserError {
-    UserError::new(ErrorCode::StorageFull, "the master's disk is full; nothing was accepted")
-}
-
-/// Whether a request needs a record, as the event loop decides while the disk is full.
-const fn needs_record(request: &Request) -> bool {
-    matches!(
-        request,
-        Request::Submit { .. }
-            | Request::Cancel { .. }
-            | Request::SetMaxProcesses { .. }
-            | Request::SetPolicy(_)
-            | Request::Again { .. }
-            | Request::SetAside { .. }
-            | Request::TakeBack { .. }
-    )
 }

@@ -15,6 +15,7 @@ mod journal;
 mod machine;
 mod master;
 mod network;
+mod process;
 mod program;
 mod rng;
 mod slave;

@@ -230,10 +230,6 @@ impl Network {
         }
     }
 
-    pub(super) fn is_open(&self, id: u64, side: Side) -> bool {
-        self.connections.get(&id).is_some_and(|connection| connection.ends[side as usize].open)
-    }
-
     /// Nothing comes through in this direction any more, and nobody is told.
     pub(super) fn kill_pipe(&mut self, id: u64, to: Side) {
         if let Some(connection) = self.connections.get_mut(&id) {

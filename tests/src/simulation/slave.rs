@@ -177,7 +177,6 @@ impl SlaveNode {
                 ctx.after(way, Wake::DialArrives { peer, dial });
                 ctx.after(DIAL_MAX, Wake::DialFails { peer, dial });
             }
-            AgentWake::Heartbeat => {}
         }
     }
 
@@ -324,13 +323,12 @@ impl SlaveNode {
             self.machine.plan_repair(ctx);
         }
         let is_refused = |key: AttemptKey| refused.iter().any(|assignment| assignment.key == key);
-        actions.retain_mut(|action| match action {
-            Action::Report(Report::Started(started)) => {
+        actions.retain_mut(|action| {
+            if let Action::Report(Report::Started(started)) = action {
                 started.retain(|(key, _)| !is_refused(*key));
-                !started.is_empty()
+                return !started.is_empty();
             }
-            Action::Start(assignment) => !is_refused(assignment.key),
-            _ => true,
+            !matches!(action, Action::Start(assignment) if is_refused(assignment.key))
         });
         refused
     }

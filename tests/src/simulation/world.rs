@@ -14,7 +14,8 @@ use super::{
 };
 use common::{
     AttemptKey,
-    message::{Data, Message, Reply, Report, Request, Status},
+    message::{Data, HistoryQuery, Message, Reply, Report, Request, Status},
+    program::State,
 };
 use std::{collections::BTreeMap, path::Path};
 
@@ -482,17 +483,31 @@ impl World {
             return;
         }
         if self.ctx.now > self.calm_at + QUIET_AFTER_MAX {
-            let summary = self.master.audit(Request::Summary, self.ctx.now);
-            let slaves: Vec<bool> = self.slaves.iter().map(SlaveNode::is_idle).collect();
-            let clients: Vec<bool> = self.clients.iter().map(ClientNode::is_done).collect();
-            return self.ctx.wrong(format!(
-                "not everything has ended {} s after the last fault: {summary:?}; slaves idle {slaves:?}, up {:?}; clients done {clients:?}; master idle {}",
-                QUIET_AFTER_MAX / SECOND,
-                self.slaves.iter().map(SlaveNode::is_up).collect::<Vec<_>>(),
-                self.master.is_idle(),
-            ));
+            let wrong = self.what_is_missing();
+            return self.ctx.wrong(wrong);
         }
         self.master.plan_turn(&mut self.ctx, 0);
         self.ctx.after(SECOND, Wake::Look);
+    }
+
+    fn what_is_missing(&mut self) -> String {
+        let now = self.ctx.now;
+        let summary = self.master.audit(Request::Summary, now);
+        let query = HistoryQuery { states: vec![State::Waiting, State::Running], limit: 5, ..HistoryQuery::default() };
+        let mut alive = Vec::new();
+        if let Ok(Reply::Page { rows, .. }) = self.master.audit(Request::List(query), now) {
+            for row in rows {
+                let why = self.master.audit(Request::Why { id: row.id }, now);
+                alive.push(format!("{} #{} {}: {why:?}", row.id, row.attempt, row.state));
+            }
+        }
+        format!(
+            "not everything has ended {} s after the last fault: {summary:?}; alive: {alive:?}; slaves idle {:?}, up {:?}; clients done {:?}; master idle {}",
+            QUIET_AFTER_MAX / SECOND,
+            self.slaves.iter().map(SlaveNode::is_idle).collect::<Vec<_>>(),
+            self.slaves.iter().map(SlaveNode::is_up).collect::<Vec<_>>(),
+            self.clients.iter().map(ClientNode::is_done).collect::<Vec<_>>(),
+            self.master.is_idle(),
+        )
     }
 }
