@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{audit, bench, check, errors, man, requirements, screenshots, soak, tidy};
+use xtask::{audit, bench, check, errors, man, mutants, requirements, screenshots, soak, tidy};
 
 /// The project's own commands. `make help` lists the ones of every day.
 #[derive(Parser)]
@@ -34,12 +34,14 @@ enum Command {
     Screenshots,
     /// Measure throughput and latency
     Bench,
-    /// Repeat the whole-system tests to find what fails seldom
+    /// The tests of faults with full counts, to find what fails seldom, and the mutation gate
     Soak {
         /// For how long
         #[arg(long, default_value_t = 30)]
         minutes: u64,
     },
+    /// Plant each bug of tests/mutations in a copy: the tests must find it
+    Mutants,
     /// Licences, banned crates and sources of all dependencies
     Audit,
 }
@@ -64,6 +66,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Screenshots => screenshots::run(),
         Command::Bench => bench::run(),
         Command::Soak { minutes } => soak::run(minutes),
+        Command::Mutants => mutants::run(),
         Command::Audit => audit::run(),
     }
 }
