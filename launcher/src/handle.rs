@@ -11,10 +11,11 @@ use nix::{
     sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket},
 };
 use std::{
+    cell::OnceCell,
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -30,6 +31,8 @@ pub struct Launcher {
     /// None when an earlier agent started it.
     process: Option<Child>,
     keep_running: bool,
+    /// Where it listens, to be removed when it ends.
+    listens: OnceCell<PathBuf>,
 }
 
 /// What an earlier agent left with its launcher.
@@ -64,7 +67,8 @@ impl Launcher {
     /// When the folder cannot be used.
     pub fn find(data: &Path) -> io::Result<Option<(Self, Found)>> {
         let Some(fd) = call(data)? else { return Ok(None) };
-        let mut launcher = Self { socket: Some(fd.into()), process: None, keep_running: false };
+        let listens = OnceCell::from(data.join(SOCKET));
+        let mut launcher = Self { socket: Some(fd.into()), process: None, keep_running: false, listens };
         match launcher.adopt() {
             Ok(Some(found)) => Ok(Some((launcher, found))),
             Ok(None) => {
@@ -125,7 +129,7 @@ impl Launcher {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .spawn()?;
-        Ok(Self { socket: Some(ours), process: Some(process), keep_running: false })
+        Ok(Self { socket: Some(ours), process: Some(process), keep_running: false, listens: OnceCell::new() })
     }
 
     /// From now on the launcher outlives this process, until the lease ends: the next agent of this data folder finds
@@ -143,6 +147,7 @@ impl Launcher {
         bind(listener.as_raw_fd(), &address(&folder)?)?;
         // Programs may enter the data folder; nobody but this user may call.
         std::fs::set_permissions(data.join(SOCKET), std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        best_effort(self.listens.set(data.join(SOCKET)));
         listen(&listener, Backlog::new(4)?)?;
         let descriptors: Vec<_> = std::iter::once(listener.as_fd()).chain(held).collect();
         self.socket()?.send(&ToLauncher::Listen { keep }, &descriptors)
@@ -194,14 +199,18 @@ impl Launcher {
     pub fn stop(&mut self) -> io::Result<()> {
         let Some(mut socket) = self.socket.take() else { return Ok(()) };
         best_effort(socket.send(&ToLauncher::Stop, &[]));
-        match &mut self.process {
+        let ended = match &mut self.process {
             Some(process) => process.wait().map(drop),
             // It closes its end when it ends.
             None => {
                 while socket.receive::<FromLauncher>(Wait::Yes).is_ok() {}
                 Ok(())
             }
+        };
+        if let Some(path) = self.listens.get() {
+            best_effort(std::fs::remove_file(path));
         }
+        ended
     }
 
     /// Leaves the launcher to the next agent: nothing ends.

@@ -21,5 +21,10 @@ pub use socket::{Received, Socket, Wait};
 /// The hidden subcommand that makes a process a launcher.
 pub const SUBCOMMAND: &str = "launcher";
 
+/// Kills everything that runs as this user, which must be one of programs alone.
+pub fn end_all_of(user: protocol::ProgramUser) {
+    spawn::kill_all_of(user);
+}
+
 /// Forgets the result of something that may fail without harm.
 fn best_effort<T, E>(_: Result<T, E>) {}

@@ -8,6 +8,9 @@ use nix::{
 };
 use std::{collections::BTreeSet, fs};
 
+/// Passes over what an earlier run left, before it is given up: five seconds.
+const MARKED_PASSES_MAX: usize = 1_000;
+const MARKED_INTERVAL: std::time::Duration = std::time::Duration::from_millis(5);
 /// Passes over a tree that keeps growing before it is killed as far as it is known.
 const STOP_PASSES_MAX: usize = 20;
 
@@ -78,7 +81,7 @@ pub fn descendants(pid: i32) -> BTreeSet<i32> {
 /// Kills every process of this machine that was started with a variable that begins like this: the last resort for
 /// programs whose keeper was killed. What it forked has it as well, unless it took it out of its environment.
 pub fn kill_marked(variable: &[u8]) {
-    for _ in 0..STOP_PASSES_MAX {
+    for _ in 0..MARKED_PASSES_MAX {
         let Ok(entries) = fs::read_dir("/proc") else { return };
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let marked = |pid: &i32| {
@@ -92,6 +95,8 @@ pub fn kill_marked(variable: &[u8]) {
         for pid in found {
             best_effort(kill(Pid::from_raw(pid), Signal::SIGKILL));
         }
+        // A process that was killed takes its time to go.
+        std::thread::sleep(MARKED_INTERVAL);
     }
 }
 

@@ -62,6 +62,9 @@ pub fn prepare(config: &Config, data: &DataFolder) -> Result<Ready, UserError> {
     if is_first {
         // Agent, launcher and keepers may have been killed together: no program of theirs goes on unwatched.
         launcher::tree::kill_marked(&work.mark());
+        for user in work.users() {
+            launcher::end_all_of(user);
+        }
     }
     let isolation = isolation(&groups, base);
     let uid = work.probe_uid();

@@ -67,12 +67,13 @@ impl Executor {
             match started.remove(&left.tag.key) {
                 Some((assignment, at)) => {
                     let key = assignment.key;
+                    let runs = left.report.is_none();
                     match self.take_over(index, left, assignment, at, &now) {
                         Ok(true) => taken.push(key),
                         Ok(false) => {}
                         Err(error) => {
                             tracing::error!(attempt = %key, %error, "an attempt cannot be taken over");
-                            self.end_unwanted(index, true);
+                            self.end_unwanted(index, runs);
                         }
                     }
                 }

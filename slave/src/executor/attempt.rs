@@ -158,7 +158,8 @@ impl Attempt {
         }
     }
 
-    /// Takes over what an agent before this one began. None when its language is not offered any more.
+    /// Takes over what an agent before this one began. None when it is to be compiled and its language is not offered
+    /// any more.
     pub(super) fn adopt(
         assignment: Assignment,
         language: Option<&Offered>,
@@ -167,8 +168,13 @@ impl Attempt {
         context: &mut Context,
         started_at: Timestamp,
     ) -> io::Result<Option<Self>> {
-        let Some(steps) = Steps::plan(&assignment, language) else { return Ok(None) };
         let Left { phase, folder, pipes, stop, usage } = left;
+        let steps = match Steps::plan(&assignment, language) {
+            Some(steps) => steps,
+            // What runs needs its language no more.
+            None if phase == Phase::Run => Steps::unknown(),
+            None => return Ok(None),
+        };
         let key = assignment.key;
         context.outputs.adopt(key, slot)?;
         let kept = context.outputs.end(key, Stream::Stdout) + context.outputs.end(key, Stream::Stderr);

@@ -87,6 +87,14 @@ impl WorkRoot {
         [b"RUCHE_PROGRESS=", self.path.as_os_str().as_bytes(), b"/"].concat()
     }
 
+    /// The users of the slots that there are folders of.
+    #[must_use]
+    pub fn users(&self) -> Vec<ProgramUser> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let slots = entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("slot-")?.parse().ok());
+        slots.filter_map(|slot| self.user(slot)).collect()
+    }
+
     /// The user of a slot.
     #[must_use]
     pub fn user(&self, slot: u32) -> Option<ProgramUser> {

@@ -461,6 +461,7 @@ impl Executor {
             slot.folder.remove_spare();
         }
         self.groups.remove();
+        self.context.outputs.remove_spool();
         // After the background has removed what it was given.
         drop(self.context);
         self.work.remove();

@@ -155,19 +155,16 @@ impl Outputs {
     /// When its files cannot be read.
     pub(super) fn adopt(&mut self, key: AttemptKey, slot: u32) -> io::Result<()> {
         for stream in Stream::ALL {
-            // It may have been sealed and not written down as ended.
-            let name = file_name(key, stream);
-            let held = match std::fs::metadata(self.outbox.join(&name)) {
-                Ok(found) => Held { begin: 0, end: found.len(), place: Place::File(name) },
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let known = self.slot_file(slot, stream)?;
-                    known.dirty = true;
-                    known.owner = Some(key);
-                    let end = known.file.metadata()?.len();
-                    Held { begin: 0, end, place: Place::Slot(slot, known.file.clone()) }
-                }
-                Err(error) => return Err(error),
-            };
+            // It may have been sealed and not written down as ended: then the file goes back.
+            match std::fs::rename(self.outbox.join(file_name(key, stream)), self.slot_path(slot, stream)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            let known = self.slot_file(slot, stream)?;
+            known.dirty = true;
+            known.owner = Some(key);
+            let end = known.file.metadata()?.len();
+            let held = Held { begin: 0, end, place: Place::Slot(slot, known.file.clone()) };
             self.streams.insert((key, stream), held);
         }
         Ok(())
@@ -380,6 +377,13 @@ impl Outputs {
             if entry.file_name().to_str().is_none_or(|name| !known.contains(name)) {
                 remove_file(&entry.path());
             }
+        }
+    }
+
+    /// Removes the files of slots: without keepers they are of no use, and they hold what programs wrote.
+    pub(super) fn remove_spool(&self) {
+        for entry in std::fs::read_dir(&self.spool).into_iter().flatten().flatten() {
+            remove_file(&entry.path());
         }
     }
 

@@ -77,6 +77,11 @@ impl Steps {
         }
     }
 
+    /// Those of a program whose language this slave had once.
+    pub(super) const fn unknown() -> Self {
+        Self { source: None, compile: None, run: Vec::new(), program: None, variables: Vec::new() }
+    }
+
     /// Whether what the compile step prints is kept when it succeeds: warnings of a compiler are, the
     /// "syntax OK" of a check is not.
     pub(super) fn keeps_compile_output(&self) -> bool {

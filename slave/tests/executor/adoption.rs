@@ -4,7 +4,7 @@ use crate::{
     agent::{House, is_gone},
     kit::{Kit, command, is_running, marker, shell, source, wait_until, wait_until_running},
 };
-use std::{fs, io::Write, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, io::Write, path::Path, time::Duration};
 
 /// What `seq` prints.
 fn numbers(range: std::ops::Range<u32>) -> Vec<u8> {
@@ -80,12 +80,16 @@ fn f07_an_agent_that_is_killed_while_a_program_is_compiled() {
         witness.display()
     );
     let mut agent = house.agent();
-    agent.start(&house, source("C", "main.c", &text), "compiled");
-    wait_until("the compiler", || is_waited_for(&header));
+    let name = format!("{}.c", marker("adopted"));
+    agent.start(&house, source("C", &name, &text), "compiled");
+    // The driver and the compiler proper, which waits for the header.
+    wait_until("the compiler", || pids_with(&name).len() >= 2);
     agent.kill();
+    let first = pids_with(&name);
     let agent = house.start_unready();
     agent.wait_for("adopted compiled");
-    wait_until("the second compiler", || is_waited_for(&header));
+    // It begins when nothing is left of the first.
+    wait_until("the second compiler", || pids_with(&name).difference(&first).next().is_some());
     let mut writer = fs::OpenOptions::new().write(true).open(&header).unwrap();
     // Only one that is not being ended can still be heard.
     writer.write_all(b"#define TEXT \"compiled\"\n").unwrap();
@@ -361,8 +365,13 @@ fn open_to_all(path: &Path) {
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
 }
 
-/// Whether somebody waits to read from this pipe.
-fn is_waited_for(fifo: &Path) -> bool {
-    use nix::fcntl::OFlag;
-    nix::fcntl::open(fifo, OFlag::O_WRONLY | OFlag::O_NONBLOCK, nix::sys::stat::Mode::empty()).is_ok()
+/// The processes that have this among their arguments.
+fn pids_with(argument: &str) -> BTreeSet<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|found| found.ends_with(argument.as_bytes()))
+    })
+    .collect()
 }
