@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn p05_the_next_agent_finds_every_byte() {
+    fn p5_the_next_agent_finds_every_byte() {
         let folder = tempfile::tempdir().unwrap();
         let bytes = pattern(100_000);
         let (mut sealed, mut small) = (Sealed::default(), Sealed::default());
