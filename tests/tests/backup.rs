@@ -50,12 +50,12 @@ fn f22_a_backup_made_under_load_holds_what_was_acknowledged_and_its_restore_reus
     let lines = witness.lines_of(&long);
     let first: Vec<_> = lines.iter().filter(|line| line.attempt == 1).collect();
     assert!(first.iter().all(|line| line.fence < again.fence && line.at < again.at), "{lines:?}");
-    assert_eq!(again.fence >> 32, 2, "the second history");
+    assert!(again.fence >> 32 > 1, "another history");
     admin.run(["cancel", &long]).expect(0);
     let fresh = single::submit(&cluster, &witness, 10, &[]);
     admin.run(["wait", &fresh]).expect(0);
     let end = single::wait_for_line(&witness, &fresh, "a new one ends", |line| line.mark == Mark::End);
-    assert!(end.fence >> 32 == 2 && end.at > last_before);
+    assert!(end.fence >> 32 == again.fence >> 32 && end.at > last_before);
     wait_until("everything has ended", || admin.list(&[]).iter().all(|row| !row["ended_at"].is_null()).then_some(()));
     let checked = cluster.administer(&["check"], "");
     assert_eq!(checked.code, 0, "{checked:?}");
