@@ -1,7 +1,7 @@
 //! Agents that are killed and followed by another: programs go on, no byte is lost, nothing runs twice.
 
 use crate::{
-    agent::{House, is_gone},
+    agent::{Dies, House, is_gone},
     kit::{Kit, command, is_running, marker, shell, source, wait_until, wait_until_running},
 };
 use std::{collections::BTreeSet, fs, io::Write, path::Path, time::Duration};
@@ -120,6 +120,7 @@ fn f07_a_program_that_ends_while_there_is_no_agent() {
     let told = house.told("ends-alone");
     assert_eq!(told.outcome, "Exited { code: 7 }");
     assert_same(&told.output, &numbers(1..3_001));
+    assert!(told.error.is_empty());
     // The slot is of use again, and what is told now is not what was told then.
     for name in ["one", "two", "three"] {
         agent.start(&house, command("echo", &[name]), name);
@@ -132,21 +133,49 @@ fn f07_a_program_that_ends_while_there_is_no_agent() {
 /// The agent dies after it took the report and before it wrote it down.
 #[test]
 fn e13_an_end_that_was_heard_and_not_written_down_is_told_again() {
-    for (script, length) in [("echo short; exit 5", None), ("seq 1 60000; exit 5", Some(60_001))] {
-        let house = House::new();
-        let mut agent = house.agent_that_dies_of_an_end();
-        agent.start(&house, shell(script), "heard");
-        agent.dies();
-        let expected = length.map_or_else(|| b"short\n".to_vec(), |end| numbers(1..end));
-        // Twice, to see that telling does not use it up.
-        house.agent_that_dies_of_an_end().dies();
-        let agent = house.agent();
-        let told = house.told("heard");
-        assert_eq!(told.outcome, "Exited { code: 5 }");
-        assert_same(&told.output, &expected);
-        agent.stop();
-        house.assert_all_gone();
+    for dies in [Dies::Hearing, Dies::Sealed] {
+        for (script, expected) in [
+            ("exit 5", Vec::new()),
+            ("echo short; exit 5", b"short\n".to_vec()),
+            ("sleep 0.1; seq 1 60000; sleep 0.1; exit 5", numbers(1..60_001)),
+            ("seq 1 2000 >&2; seq 1 9000; exit 5", numbers(1..9_001)),
+        ] {
+            let house = House::new();
+            let mut agent = house.agent_that_dies(dies);
+            agent.start(&house, shell(script), "heard");
+            agent.dies();
+            // Twice, to see that telling does not use it up.
+            house.agent_that_dies(dies).dies();
+            let mut agent = house.agent();
+            let told = house.told("heard");
+            assert_eq!(told.outcome, "Exited { code: 5 }", "{dies:?}, {script}");
+            assert_same(&told.output, &expected);
+            assert_eq!(told.error.is_empty(), !script.contains(">&2"));
+            assert!(!told.truncated);
+            agent.start(&house, shell("echo next"), "next");
+            assert_eq!(house.told("next").output, b"next\n");
+            agent.stop();
+            house.assert_all_gone();
+        }
     }
+}
+
+/// What the disk took is exact, and the program ends with a reason.
+#[test]
+fn f04_output_that_the_disk_does_not_take_ends_its_program() {
+    let house = House::new();
+    let mut agent = house.agent();
+    agent.limit_files(300_000);
+    agent.start(&house, shell("echo before; sleep 0.05; yes 0123456789abcde"), "much");
+    let told = house.told("much");
+    assert!(told.outcome.starts_with("Lost") && told.outcome.contains("could not keep its output"), "{}", told.outcome);
+    assert!(told.truncated);
+    let expected = [b"before\n".to_vec(), b"0123456789abcde\n".repeat(20_000)].concat();
+    assert_same(&told.output, &expected[..told.output.len()]);
+    agent.start(&house, shell("echo short"), "short");
+    assert_eq!(house.told("short").output, b"short\n");
+    agent.stop();
+    house.assert_all_gone();
 }
 
 #[test]
@@ -284,7 +313,10 @@ fn f07_nothing_goes_on_when_all_that_watch_are_killed() {
     let house = House::new();
     let mut agent = house.agent();
     let left = marker("304");
-    agent.start(&house, shell(&format!("setsid sleep {left} & sleep {left} & wait")), "watched");
+    // Without a user of its own and without a group, one that takes its mark off cannot be told from others.
+    let hides = if crate::kit::is_root() { "env -i" } else { "" };
+    let script = format!("{hides} setsid sleep {left} & sleep {left} & wait");
+    agent.start(&house, shell(&script), "watched");
     wait_until_running(&left);
     let launcher = house.launcher();
     let keepers = launcher::tree::children(launcher);
@@ -306,6 +338,28 @@ fn f07_nothing_goes_on_when_all_that_watch_are_killed() {
     fs::remove_file(house.data().join("journal/started/watched")).unwrap();
     agent.start(&house, shell("ls; echo clean"), "next");
     assert_eq!(house.told("next").output, b"clean\n");
+    agent.stop();
+    house.assert_all_gone();
+}
+
+/// What its keeper held is gone with it; what its program left is ended before anybody is told.
+#[test]
+fn f07_a_keeper_that_dies_while_there_is_no_agent() {
+    let house = House::new();
+    let mut agent = house.agent();
+    let left = marker("305");
+    agent.start(&house, shell(&format!("setsid sleep {left} & sleep {left} & wait")), "kept");
+    wait_until_running(&left);
+    let launcher = house.launcher();
+    let [keeper] = <[i32; 1]>::try_from(launcher::tree::children(launcher)).unwrap();
+    agent.kill();
+    send(keeper, nix::sys::signal::Signal::SIGKILL);
+    let mut agent = house.start_unready();
+    assert_eq!(agent.wait_for_either("adopted", "ready"), "ready", "nothing is left to be taken over");
+    assert!(!is_running(&left));
+    fs::remove_file(house.data().join("journal/started/kept")).unwrap();
+    agent.start(&house, shell("ls; echo next"), "next");
+    assert_eq!(house.told("next").output, b"next\n");
     agent.stop();
     house.assert_all_gone();
 }

@@ -34,7 +34,8 @@ use std::{
 const DATA: &str = "RUCHE_TEST_AGENT";
 /// The number that its users and groups follow from.
 const NUMBER: &str = "RUCHE_TEST_NUMBER";
-/// Set for an agent that dies when it hears of the first end, before anything of it is written down.
+/// Set for an agent that dies of the first end: when it hears of it, or when its output is sealed, before anything is
+/// written down.
 const DIES: &str = "RUCHE_TEST_DIES";
 /// For what takes milliseconds when all is well.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,6 +51,13 @@ pub(crate) struct Agent {
     process: Child,
     orders: ChildStdin,
     lines: Receiver<String>,
+}
+
+/// When an agent dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dies {
+    Hearing,
+    Sealed,
 }
 
 /// How a program ended, as the agent's journal has it.
@@ -94,21 +102,21 @@ impl House {
 
     /// One that is still to say what it takes over.
     pub(crate) fn start_unready(&self) -> Agent {
-        self.start(false)
+        self.start(None)
     }
 
-    /// One that dies when it hears of an end; it may take over what there is or not come to that.
-    pub(crate) fn agent_that_dies_of_an_end(&self) -> Agent {
-        self.start(true)
+    /// One that dies of the first end that it meets.
+    pub(crate) fn agent_that_dies(&self, dies: Dies) -> Agent {
+        self.start(Some(dies))
     }
 
-    fn start(&self, dies: bool) -> Agent {
+    fn start(&self, dies: Option<Dies>) -> Agent {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.data().join("log")).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "agent::plays_the_agent", "--nocapture", "--test-threads", "1"]);
         command.env(DATA, self.data()).env(NUMBER, self.number.to_string());
-        if dies {
-            command.env(DIES, "1");
+        if let Some(dies) = dies {
+            command.env(DIES, format!("{dies:?}"));
         }
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::from(log)).spawn().unwrap();
@@ -157,9 +165,11 @@ impl House {
         self.assert_nothing_left();
     }
 
-    /// No process of a program's user, no control group.
+    /// No process of a program's user, no control group, no file but what the journal holds.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) {
+        let files = |name: &str| fs::read_dir(self.data().join(name)).map_or(0, Iterator::count);
+        assert_eq!(files("outbox"), 0, "files of results that were taken");
         if is_root() {
             let users = user_base(self.number)..user_base(self.number) + 16;
             kit::wait_until("the end of every process of the programs' users", || {
@@ -208,6 +218,17 @@ impl Agent {
         }
     }
 
+    /// Waits for a line that begins with one of these and answers which.
+    #[track_caller]
+    pub(crate) fn wait_for_either<'a>(&self, one: &'a str, other: &'a str) -> &'a str {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).expect("the agent says something");
+            if let Some(found) = [one, other].into_iter().find(|what| line.starts_with(what)) {
+                return found;
+            }
+        }
+    }
+
     fn order(&mut self, line: &str) {
         writeln!(self.orders, "{line}").unwrap();
         self.orders.flush().unwrap();
@@ -229,6 +250,13 @@ impl Agent {
     pub(crate) fn lease(&mut self, length: Span) {
         self.order(&format!("lease {}", transport::clock::boot_now().plus(length).0));
         self.wait_for("leased");
+    }
+
+    /// Its files cannot grow beyond this from now on.
+    #[track_caller]
+    pub(crate) fn limit_files(&mut self, bytes: u64) {
+        self.order(&format!("limit {bytes}"));
+        self.wait_for("limited");
     }
 
     #[track_caller]
@@ -313,6 +341,7 @@ impl Player {
         let work = WorkRoot::prepare(&data, is_root().then(|| user_base(number)), &format!("test-{number}")).unwrap();
         if is_first {
             launcher::tree::kill_marked(&work.mark());
+            work.users().into_iter().for_each(launcher::end_all_of);
         }
         let setup = Setup {
             program_path: ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from).to_vec(),
@@ -396,6 +425,18 @@ impl Player {
                 self.executor.set_lease(BootTime(until.parse().unwrap()));
                 println!("leased");
             }
+            ["limit", bytes] => {
+                use nix::sys::{
+                    resource::{Resource, setrlimit},
+                    signal::{SigSet, Signal},
+                };
+                let mut signal = SigSet::empty();
+                signal.add(Signal::SIGXFSZ);
+                // Then the call fails, as on a disk that is full.
+                signal.thread_block().unwrap();
+                setrlimit(Resource::RLIMIT_FSIZE, bytes.parse().unwrap(), nix::libc::RLIM_INFINITY).unwrap();
+                println!("limited");
+            }
             ["cancel", name, by] => {
                 let key = self.names.iter().find(|(_, known)| known.as_str() == *name).map(|(key, _)| *key);
                 self.executor.stop(key.unwrap(), Stop::Cancelled { by: (*by).to_owned() });
@@ -407,12 +448,16 @@ impl Player {
 
     /// Writes an end down as a journal would: what stands there is whole, and then the start is forgotten.
     fn ended(&mut self, end: &slave::executor::AttemptEnd) {
-        if std::env::var_os(DIES).is_some() {
-            nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
-        }
+        let dies = |when| {
+            if std::env::var(DIES).is_ok_and(|text| text == format!("{when:?}")) {
+                nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
+            }
+        };
+        dies(Dies::Hearing);
         let name = self.names[&end.key].clone();
         let outputs = self.executor.outputs();
         let (sealed, files) = outputs.seal(end.key).unwrap();
+        dies(Dies::Sealed);
         for file in files {
             file.sync_all().unwrap();
         }
