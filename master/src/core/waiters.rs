@@ -191,7 +191,7 @@ impl Core {
         let only_of = (!permission::sees(asker.role, "", "-")).then(|| asker.user.clone());
         let open = match &only_of {
             None => self.programs.len() as u64,
-            Some(user) => self.programs.values().filter(|program| program.user == *user).count() as u64,
+            Some(user) => self.of_users.get(user).copied().unwrap_or(0) as u64,
         };
         if open == 0 {
             return self.reply(client, id, Ok(Reply::Ended { programs: Vec::new(), count: 0 }));

@@ -342,3 +342,57 @@ fn f10_what_strays_goes_on_straying_over_connections_and_a_restart_of_the_master
     let assigned: Vec<AttemptKey> = bench.assigned().into_iter().map(|(_, key)| key).collect();
     assert!(assigned.contains(&attempt(id, 2)) && assigned.contains(&attempt(sent, 2)), "{assigned:?}");
 }
+
+#[test]
+fn f16_duplicates_and_any_order_of_reports_give_one_record() {
+    let stream = common::message::Stream::Stdout;
+    let end = |record| if let Record::Ended(ended) = record { Some((ended.outcome, ended.bytes)) } else { None };
+    // Each order of: started, output, its end, given back, output again.
+    let mut orders: Vec<Vec<usize>> = vec![vec![]];
+    for _ in 0..5 {
+        let longer = |order: &Vec<usize>| {
+            let rest = (0..5).filter(|step| !order.contains(step)).collect::<Vec<_>>();
+            rest.into_iter().map(|step| [order.as_slice(), &[step]].concat()).collect::<Vec<_>>()
+        };
+        orders = orders.iter().flat_map(longer).collect();
+    }
+    assert_eq!(orders.len(), 120);
+    for order in orders {
+        let mut bench = Bench::new();
+        bench.slave(1);
+        let id = bench.submit(1);
+        let key = attempt(id, 1);
+        bench.told();
+        let mut ended = Vec::new();
+        // Twice each, and what the slave would not send again after its acknowledgement.
+        for step in order.iter().chain(&order) {
+            match step {
+                0 => bench.report(LINK, Report::Started(vec![(key, Timestamp(5))])),
+                2 => {
+                    let mut result = finished(key, Outcome::Exited { code: 0 });
+                    result.tails[0].offset = 2;
+                    bench.report(LINK, Report::Finished(vec![result]));
+                }
+                3 => {
+                    // It says that it never started: what was told before is not taken back.
+                    if bench.core.by_id.contains_key(&id) && bench.view(id).state == State::Running {
+                        bench.report(LINK, Report::Withdrawn(vec![key]));
+                        assert_eq!(bench.view(id).state, State::Running, "{order:?}");
+                    }
+                }
+                _ => {
+                    let (bytes, guard) = (vec![1, 2], Guard(None));
+                    bench.handle(Event::SlaveOutput { link: LINK, key, stream, offset: 0, bytes, guard });
+                }
+            }
+            let appended = bench.actions.iter().any(|action| matches!(action, Action::Append { .. }));
+            ended.extend(bench.records().into_iter().filter_map(end));
+            bench.told();
+            if appended {
+                bench.handle(Event::OutputStored { key, stream, offset: 2 });
+                ended.extend(bench.records().into_iter().filter_map(end));
+            }
+        }
+        assert_eq!(ended, [(Outcome::Exited { code: 0 }, [2, 0, 0])], "{order:?}");
+    }
+}

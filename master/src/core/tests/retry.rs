@@ -8,7 +8,7 @@ fn failed() -> Outcome {
 }
 
 #[test]
-fn p04_attempts_follow_after_growing_pauses_that_hold_up_nobody() {
+fn p4_attempts_follow_after_growing_pauses_that_hold_up_nobody() {
     let mut bench = Bench::new();
     bench.slave(1);
     let id = bench.submit_with(1, |spec| spec.retry = 4);
@@ -36,7 +36,7 @@ fn p04_attempts_follow_after_growing_pauses_that_hold_up_nobody() {
 }
 
 #[test]
-fn p04_a_cancel_in_the_pause_ends_it() {
+fn p4_a_cancel_in_the_pause_ends_it() {
     let mut bench = Bench::new();
     bench.slave(1);
     let id = bench.submit_with(1, |spec| spec.retry = 9);
@@ -213,7 +213,7 @@ fn l08_a_submit_that_waited_too_long_is_refused_as_busy_and_nothing_else_is() {
 }
 
 #[test]
-fn p02_a_wait_for_what_ended_while_the_store_was_asked_asks_again() {
+fn p2_a_wait_for_what_ended_while_the_store_was_asked_asks_again() {
     let mut bench = Bench::new();
     bench.slave(1);
     let id = bench.submit(1);
