@@ -138,7 +138,9 @@ impl ClientNode {
                 if let Link::Connected { connection, welcome: true } = self.link {
                     self.act(connection, ctx);
                 }
-                let after = ctx.rng.between(20 * MILLI, 700 * MILLI);
+                // Whoever waits for the end of its programs looks now and then.
+                let most = if ctx.calm && self.is_done() { 8 * SECOND } else { 700 * MILLI };
+                let after = ctx.rng.between(20 * MILLI, most);
                 self.plan(ctx, ClientWake::Act, after);
             }
         }

@@ -137,6 +137,8 @@ pub(super) struct Context {
     pub(super) witness: Witness,
     pub(super) history: History,
     pub(super) bug: Option<Bug>,
+    /// The faults are over.
+    pub(super) calm: bool,
     /// The first thing that broke the contract.
     pub(super) violation: Option<String>,
     queue: BinaryHeap<Reverse<Planned>>,
@@ -156,6 +158,7 @@ impl Context {
             witness: Witness::default(),
             history: History::default(),
             bug,
+            calm: false,
             violation: None,
             queue: BinaryHeap::new(),
             order: 0,

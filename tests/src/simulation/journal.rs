@@ -2,15 +2,21 @@
 
 use common::{AttemptKey, Timestamp, message::Assignment};
 use slave::executor::AttemptEnd;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 /// What is kept of a stream of an ended attempt.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Sealed {
     /// Bytes before this one are forgotten.
     pub(super) begin: u64,
     /// All bytes from the first of the stream on.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Rc<[u8]>,
+}
+
+impl Default for Sealed {
+    fn default() -> Self {
+        Self { begin: 0, bytes: Rc::from([]) }
+    }
 }
 
 /// What the journal knows of an attempt.

@@ -135,7 +135,7 @@ impl Machine {
                     let places = [0, 1, 2].map(|place: usize| (output[place].begin, output[place].bytes.len() as u64));
                     left.ended.push((end.clone(), places));
                     for (stream, sealed) in Stream::ALL.into_iter().zip(output) {
-                        let held = Held { begin: sealed.begin, bytes: sealed.bytes.clone() };
+                        let held = Held { begin: sealed.begin, bytes: sealed.bytes.to_vec() };
                         self.outputs.insert((end.key, stream), held);
                     }
                 }
@@ -182,7 +182,7 @@ impl Machine {
         }
         let output = Stream::ALL.map(|stream| {
             let held = self.outputs.get(&(end.key, stream)).cloned().unwrap_or_default();
-            Sealed { begin: held.begin, bytes: held.bytes }
+            Sealed { begin: held.begin, bytes: held.bytes.into() }
         });
         self.journal.end(end.clone(), output);
         let number = self.journal.order_sync();

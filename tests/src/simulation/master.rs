@@ -237,6 +237,8 @@ impl MasterNode {
         let moment = self.moment(ctx.now);
         let Some(process) = &mut self.process else { return };
         match what {
+            // An earlier turn may have taken its place.
+            MasterWake::Turn if process.turn_at.is_none_or(|at| at > ctx.now) => return,
             MasterWake::Turn => {
                 process.turn_at = None;
                 process.turn(moment);

@@ -162,6 +162,10 @@ impl SlaveNode {
         let Some(agent) = &mut self.agent else { return };
         match what {
             AgentWake::Turn => {
+                // An earlier turn may have taken its place.
+                if self.machine.events.is_empty() && agent.turn_at.is_none_or(|at| at > ctx.now) {
+                    return;
+                }
                 agent.turn_at = None;
                 while let Some(event) = self.machine.events.pop_front() {
                     self.handle(event, ctx);

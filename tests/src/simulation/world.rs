@@ -451,6 +451,7 @@ impl World {
     fn calm(&mut self) {
         self.ctx.note(93, 0, || "everything is mended".to_owned());
         self.calm = true;
+        self.ctx.calm = true;
         for place in 0..self.faults.len() {
             self.mend(place);
         }
