@@ -21,7 +21,7 @@ fn f01_kill_9_of_the_master_under_load_loses_nothing_and_runs_nothing_twice() {
     cluster.slave("pc-02", 2);
     let witness = Witness::new(cluster.path());
     let kills = if soak() { 200 } else { 4 };
-    let plan = Plan { programs: 10_000, ..Plan::default() };
+    let plan = Plan { programs: 10_000, run_ms: 50..500, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
     for kill in 1..=kills {
         let more = nemesis.random.count(2..15);

@@ -25,7 +25,7 @@ const PARTS: [Part; 24] = [
     part("F2, F3 loss of power, 1,000 prefixes", "storage", "f02"),
     part("F4 failing syncs and writes, 60 times", "damage", "f04"),
     part("F5 full disk, 10 times", "storage", "f05"),
-    part("F6 damaged files, 1,000 cases", "damage", "f06"),
+    part("F6 damaged files, 1,000 cases", "flips", "f06"),
     part("F7 agent killed 100 times", "agents", "f07"),
     part("F8 agent stopped for longer than the lease", "agents", "f08"),
     part("F9 master stopped for longer than the lease, 30 times", "nemesis", "f09"),

@@ -55,19 +55,23 @@ impl Reader {
         self.with(|link| async move { rows(&link).await })
     }
 
-    /// Whether every program has ended; waits for it as long as [`PATIENCE`].
+    /// Whether every program has ended; waits for it as long as one ends within [`PATIENCE`].
     ///
     /// # Errors
     /// When the master does not answer.
     pub fn wait_for_quiet(&self) -> Result<bool, String> {
         self.with(|link| async move {
-            let begun = Instant::now();
+            let (mut since, mut least) = (Instant::now(), u64::MAX);
             loop {
                 let Reply::Summary(summary) = ask(&link, Request::Summary).await? else {
                     return Err("no summary".to_owned());
                 };
-                if summary.waiting + summary.running == 0 || begun.elapsed() > PATIENCE {
-                    return Ok(summary.waiting + summary.running == 0);
+                let alive = summary.waiting + summary.running;
+                if alive < least {
+                    (since, least) = (Instant::now(), alive);
+                }
+                if alive == 0 || since.elapsed() > PATIENCE {
+                    return Ok(alive == 0);
                 }
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
