@@ -6,6 +6,7 @@ pub mod binaries;
 pub mod checker;
 pub mod cli;
 pub mod cluster;
+pub mod load;
 pub mod nemesis;
 pub mod process;
 pub mod seed;
