@@ -253,4 +253,12 @@ mod tests {
         assert!(ago(Timestamp(now.0 - 2 * 86_400_000_000), now).starts_with("2001-09-"));
         assert_eq!(ago(Timestamp(now.0 + 5_000_000), now), "now");
     }
+
+    #[test]
+    fn f11_what_is_not_known_is_said_and_not_guessed() {
+        let mut table = Table::new(&["STATE"], &[]);
+        table.row(vec![Cell::standing(State::Running, true)]);
+        table.row(vec![Cell::standing(State::Running, false)]);
+        assert_eq!(table.render(None, false), "STATE\n? not known\n∑ running\n");
+    }
 }
