@@ -7,7 +7,7 @@ use tests::{
 };
 
 /// Seeds of `make test`.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 /// Seeds within which each planted bug must be found.
 const SEEDS_FOR_A_BUG: u64 = 150;
 

@@ -46,6 +46,9 @@ pub(super) fn audit(world: &mut World) -> Result<(), String> {
     if world.ctx.witness.alive_count() > 0 {
         return Err("something runs though everything has ended".to_owned());
     }
+    let unanswered =
+        |id: &ProgramId| world.ctx.history.submits.get(id).is_some_and(|submitted| submitted.acknowledged.is_none());
+    world.ctx.history.recovered = first.keys().filter(|id| unanswered(id)).count() as u64;
     let slaves: Vec<SlaveId> = world.slaves.iter().map(|slave| slave.id).collect();
     for (id, submitted) in world.ctx.history.acknowledged() {
         let Some(read) = first.get(&id) else { return Err(format!("{id} was acknowledged and is lost")) };

@@ -263,6 +263,8 @@ impl ClientNode {
         let retry = match ctx.rng.between(0, 3) {
             0 | 1 => 0,
             2 => 1,
+            // More often than a program may bring down its machine.
+            _ if kind == Kind::Poison => 8,
             _ => 3,
         };
         let ids: Vec<ProgramId> = (0..count)

@@ -38,6 +38,8 @@ pub(super) struct History {
     pub(super) answered: u64,
     pub(super) refused: u64,
     pub(super) unanswered: u64,
+    /// Programs in the history whose submit was never answered.
+    pub(super) recovered: u64,
 }
 
 impl History {

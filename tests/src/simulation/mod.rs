@@ -152,8 +152,7 @@ fn run_once(seed: u64, bug: Option<Bug>, tell: bool) -> Run {
         hash: world.ctx.hash(),
         submitted: history.submits.len() as u64,
         acknowledged: history.acknowledged().count() as u64,
-        recovered: history.submits.values().filter(|one| one.acknowledged.is_none() && one.ended.is_some()).count()
-            as u64,
+        recovered: history.recovered,
         starts: world.ctx.witness.starts,
         reruns: world.ctx.witness.reruns,
         answered: history.answered,
