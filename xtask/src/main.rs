@@ -41,7 +41,10 @@ enum Command {
         minutes: u64,
     },
     /// Plant each bug of tests/mutations in a copy: the tests must find it
-    Mutants,
+    Mutants {
+        /// Only the patches whose names hold one of these
+        only: Vec<String>,
+    },
     /// Licences, banned crates and sources of all dependencies
     Audit,
 }
@@ -66,7 +69,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Screenshots => screenshots::run(),
         Command::Bench => bench::run(),
         Command::Soak { minutes } => soak::run(minutes),
-        Command::Mutants => mutants::run(),
+        Command::Mutants { only } => mutants::run(&only),
         Command::Audit => audit::run(),
     }
 }
