@@ -52,7 +52,11 @@ impl Journal {
         self.unwritten.clear();
         self.forgotten.clear();
         self.full = self.live_bytes > LIVE_BYTES_MAX;
+        // The records are synced; files of outputs that wait for it have their turn now.
         self.unsynced.retain(|_, files| !files.is_empty());
+        if !self.unsynced.is_empty() {
+            self.sync_at = Some(Instant::now());
+        }
         Ok(())
     }
 
