@@ -488,6 +488,11 @@ async fn f06_rows_that_contradict_one_another_are_found() {
         ("UPDATE program SET slave = 99 WHERE sequence = 1", "its slave does not exist"),
         ("UPDATE spec SET name = 'other' WHERE key = 1", "the body 1 was changed"),
         ("UPDATE spec SET body = CAST(body || x'00' AS BLOB) WHERE key = 1", "the body 1 was changed"),
+        ("UPDATE program SET ended_at = ended_at + 1 WHERE sequence = 1", "the row of"),
+        ("UPDATE program SET last_line = 'the fnd' WHERE sequence = 1", "the row of"),
+        ("UPDATE program SET stdout_bytes = stdout_bytes - 1 WHERE sequence = 1", "the row of"),
+        ("UPDATE output SET bytes = x'00'", "the output of"),
+        ("DELETE FROM output", "the output of"),
         ("UPDATE total SET programs = programs + 1 WHERE state = 3", "the totals say"),
         ("DELETE FROM total", "the totals say 0"),
     ] {

@@ -3,8 +3,9 @@
 
 use super::{
     SqliteStore, StoreError, audit,
-    commit::state_of,
+    commit::{signed, state_of},
     files,
+    history::{COLUMNS, TABLES, is_whole},
     open::{look_for_damage, open_reader},
     seal::{self, stream_of},
 };
@@ -12,7 +13,7 @@ use common::{
     AttemptKey, Outcome, ProgramId, ProgramSpec, UserError, frame::decode_record, message::Stream, program::State,
     view::Usage,
 };
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use std::{fs::File, path::Path};
 
 /// Problems told; more would not help anybody.
@@ -59,11 +60,12 @@ impl Found {
 
 fn problems(connection: &Connection, outputs: &Path) -> Vec<String> {
     let mut found = Found::default();
-    let tests: [(&str, &Test<'_>); 6] = [
+    let tests: [(&str, &Test<'_>); 7] = [
         ("the database", &structure),
         ("the totals", &totals),
         ("the bodies", &specs),
         ("the programs", &programs),
+        ("the ends of programs", &ends),
         ("the outputs", &|connection, found| all_outputs(connection, outputs, found)),
         ("the audit", &chain),
     ];
@@ -174,6 +176,29 @@ fn contradiction(row: &Row<'_>) -> Result<Option<String>, rusqlite::Error> {
     })
 }
 
+/// Rows and small outputs of programs that ended are as they were written.
+fn ends(connection: &Connection, found: &mut Found) -> Result<(), rusqlite::Error> {
+    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM {TABLES} WHERE p.ended_at IS NOT NULL"))?;
+    let mut tails = connection.prepare("SELECT start, bytes FROM output WHERE key = ?1")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (sequence, id) = (row.get::<_, i64>(0)?.cast_unsigned(), ProgramId(row.get(1)?));
+        if !is_whole(row)? {
+            found.add(format!("the row of {id} was changed"));
+        }
+        for stream in Stream::ALL {
+            let tail: Option<(i64, Vec<u8>)> = tails
+                .query_row([signed(sequence * 4 + stream as u64)], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let tail = tail.as_ref().map(|(start, bytes)| (start.cast_unsigned(), bytes.as_slice()));
+            if !seal::tail_is_whole(connection, sequence, stream, tail)? {
+                found.add(format!("the output of {id} was changed"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The part of each output of an ended program that is in a file: sequence, attempt, stream, bytes.
 ///
 /// # Errors
@@ -217,7 +242,7 @@ fn all_outputs(connection: &Connection, outputs: &Path, found: &mut Found) -> Re
         Ok(())
     })?;
     let sql = "SELECT s.key, s.length, s.sums, p.id, p.attempt FROM seal s LEFT JOIN program p
-               ON p.sequence = s.key / 4 WHERE s.sums IS NOT NULL";
+               ON p.sequence = s.key / 4 WHERE s.sums IS NOT NULL AND s.key % 4 <> 3";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

@@ -1,6 +1,6 @@
 //! Writing one batch of records in one synced transaction.
 
-use super::{Ended, Moved, NewProgram, Record, SlaveSeen, SqliteStore, StoreError};
+use super::{Ended, Moved, NewProgram, Record, SlaveSeen, SqliteStore, StoreError, seal};
 use common::{SlaveId, frame::encode_record, message::status::Event, program::State};
 use rusqlite::{Transaction, params};
 use std::{
@@ -215,6 +215,7 @@ fn move_on(transaction: &Transaction<'_>, keys: &mut Keys<'_>, moved: &Moved, wa
 
 fn end(transaction: &Transaction<'_>, keys: &mut Keys<'_>, ended: &Ended) -> Result<(), StoreError> {
     let slave = keys.slave(transaction, ended.slave)?;
+    let (outcome, usage) = (encode_record(&ended.outcome), ended.usage.as_ref().map(encode_record));
     let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, state = ?5, ended_at = ?6, outcome = ?7,
                usage = ?8, stdout_bytes = ?9, stderr_bytes = ?10, compile_bytes = ?11, truncated = ?12, last_line = ?13
                WHERE sequence = ?1";
@@ -225,8 +226,8 @@ fn end(transaction: &Transaction<'_>, keys: &mut Keys<'_>, ended: &Ended) -> Res
         ended.started_at.map(|at| signed(at.0)),
         state_number(ended.outcome.state()),
         signed(ended.ended_at.0),
-        encode_record(&ended.outcome),
-        ended.usage.as_ref().map(encode_record),
+        outcome,
+        usage,
         signed(ended.bytes[0]),
         signed(ended.bytes[1]),
         signed(ended.bytes[2]),
@@ -237,7 +238,7 @@ fn end(transaction: &Transaction<'_>, keys: &mut Keys<'_>, ended: &Ended) -> Res
         // What did not come with the result is in a file.
         let in_file = if tail.bytes.is_empty() { bytes } else { tail.offset };
         if in_file > 0 {
-            super::seal::open(transaction, ended.sequence * 4 + stream, in_file)?;
+            seal::open(transaction, ended.sequence * 4 + stream, in_file)?;
         }
     }
     for (tail, stream) in ended.tails.iter().zip(0..).filter(|(tail, _)| !tail.bytes.is_empty()) {
@@ -245,6 +246,22 @@ fn end(transaction: &Transaction<'_>, keys: &mut Keys<'_>, ended: &Ended) -> Res
         let row = params![signed(ended.sequence * 4 + stream), signed(tail.offset), tail.bytes];
         transaction.prepare_cached(sql)?.execute(row)?;
     }
+    let row = seal::EndedRow {
+        sequence: ended.sequence,
+        attempt: ended.attempt,
+        slave: ended.slave,
+        started_at: ended.started_at.map(|at| at.0),
+        ended_at: Some(ended.ended_at.0),
+        state: state_number(ended.outcome.state()),
+        outcome: Some(&outcome),
+        usage: usage.as_deref(),
+        bytes: ended.bytes,
+        truncated: ended.truncated,
+        last_line: &ended.last_line,
+    };
+    let tails = ended.tails.each_ref();
+    let tails = tails.map(|tail| (!tail.bytes.is_empty()).then_some((tail.offset, tail.bytes.as_slice())));
+    seal::seal_row(transaction, &row, tails)?;
     Ok(())
 }
 

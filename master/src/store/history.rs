@@ -22,10 +22,12 @@ use std::{
 };
 
 /// Columns of one row of history, in the order that [`view`] reads.
-const COLUMNS: &str = "p.sequence, p.id, b.name, b.language, p.state, p.outcome, s.id, s.name, p.client, o.name,
+pub(super) const COLUMNS: &str =
+    "p.sequence, p.id, b.name, b.language, p.state, p.outcome, s.id, s.name, p.client, o.name,
     p.attempt, b.priority, p.idx, p.copies, p.submitted_at, p.started_at, p.ended_at, p.usage, p.stdout_bytes,
-    p.stderr_bytes, p.compile_bytes, p.truncated, p.last_line";
-const TABLES: &str = "program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
+    p.stderr_bytes, p.compile_bytes, p.truncated, p.last_line,
+    (SELECT sums FROM seal WHERE seal.key = p.sequence * 4 + 3)";
+pub(super) const TABLES: &str = "program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
     LEFT JOIN slave s ON s.key = p.slave";
 
 /// A connection that reads, and the folder of outputs.
@@ -130,6 +132,9 @@ fn view(row: &Row<'_>) -> Result<ProgramView, StoreError> {
     let number = |place: usize| -> rusqlite::Result<u64> { Ok(row.get::<_, i64>(place)?.cast_unsigned()) };
     let record = |place: usize| row.get::<_, Option<Vec<u8>>>(place);
     let unreadable = |error: common::frame::FrameError| StoreError::Unreadable(error.to_string());
+    if state_of(row.get(4)?)?.is_final() && !is_whole(row)? {
+        return Err(StoreError::Unreadable(format!("the row of {} was changed on the disk", ProgramId(row.get(1)?))));
+    }
     Ok(ProgramView {
         sequence: number(0)?,
         id: ProgramId(row.get(1)?),
@@ -159,6 +164,30 @@ fn view(row: &Row<'_>) -> Result<ProgramView, StoreError> {
     })
 }
 
+/// Whether the row of a program that ended is as it was written.
+pub(super) fn is_whole(row: &Row<'_>) -> Result<bool, rusqlite::Error> {
+    let number = |place: usize| -> rusqlite::Result<u64> { Ok(row.get::<_, i64>(place)?.cast_unsigned()) };
+    let time = |place: usize| -> rusqlite::Result<Option<u64>> {
+        Ok(row.get::<_, Option<i64>>(place)?.map(i64::cast_unsigned))
+    };
+    let (outcome, usage): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(5)?, row.get(17)?);
+    let (last_line, sums): (String, Option<Vec<u8>>) = (row.get(22)?, row.get(23)?);
+    let ended = seal::EndedRow {
+        sequence: number(0)?,
+        attempt: row.get(10)?,
+        slave: row.get::<_, Option<_>>(6)?.map(SlaveId),
+        started_at: time(15)?,
+        ended_at: time(16)?,
+        state: row.get(4)?,
+        outcome: outcome.as_deref(),
+        usage: usage.as_deref(),
+        bytes: [number(18)?, number(19)?, number(20)?],
+        truncated: row.get(21)?,
+        last_line: &last_line,
+    };
+    Ok(ended.is_whole(sums.as_deref()))
+}
+
 fn program(connection: &Connection, id: ProgramId) -> Result<Option<ProgramView>, StoreError> {
     let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM {TABLES} WHERE p.id = ?1"))?;
     let mut rows = statement.query([id.0])?;
@@ -166,11 +195,17 @@ fn program(connection: &Connection, id: ProgramId) -> Result<Option<ProgramView>
 }
 
 fn spec(connection: &Connection, id: ProgramId) -> Result<Option<(common::ProgramSpec, String)>, StoreError> {
-    let sql = "SELECT b.body, o.name FROM program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
+    let sql =
+        "SELECT b.body, o.name, b.hash FROM program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
                WHERE p.id = ?1";
-    let found: Option<(Vec<u8>, String)> =
-        connection.prepare_cached(sql)?.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let Some((body, owner)) = found else { return Ok(None) };
+    let found: Option<(Vec<u8>, String, [u8; 32])> = connection
+        .prepare_cached(sql)?
+        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((body, owner, hash)) = found else { return Ok(None) };
+    if *blake3::hash(&body).as_bytes() != hash {
+        return Err(StoreError::Unreadable(format!("the body of {id} was changed on the disk")));
+    }
     let spec = decode_record(&body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
     Ok(Some((spec, owner)))
 }
@@ -220,6 +255,10 @@ fn output(
         .prepare_cached("SELECT start, bytes FROM output WHERE key = ?1")?
         .query_row([signed(sequence * 4 + stream as u64)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
+    let known = tail.as_ref().map(|(start, bytes)| (start.cast_unsigned(), bytes.as_slice()));
+    if ended && !seal::tail_is_whole(connection, sequence, stream, known)? {
+        return Err(StoreError::Unreadable(format!("the output of {id} was changed on the disk")));
+    }
     let (start, tail) = tail.map_or((total, Vec::new()), |(start, bytes)| (start.cast_unsigned(), bytes));
     let mut bytes = Vec::new();
     if offset < start {

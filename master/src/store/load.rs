@@ -110,6 +110,9 @@ impl SqliteStore {
                 None => {
                     let (body, hash): (Vec<u8>, [u8; 32]) =
                         spec_of.query_row([spec_key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                    if *blake3::hash(&body).as_bytes() != hash {
+                        return Err(StoreError::Damaged(format!("the body {spec_key} was changed")));
+                    }
                     let spec: ProgramSpec =
                         decode_record(&body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
                     let known = (Arc::new(spec), hash);

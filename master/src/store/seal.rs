@@ -1,7 +1,7 @@
-//! Checksums of streamed outputs of programs that ended: a block that changed on the disk is told, never shown.
+//! Checksums of programs that ended: a block of output or a row that changed on the disk is told, never shown.
 
 use super::{Accounts, StoreError, accounts::storage, commit::signed, files};
-use common::{AttemptKey, ProgramId, UserError, message::Stream};
+use common::{AttemptKey, ProgramId, SlaveId, UserError, frame::encode_record, message::Stream};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::{fs::File, io, io::Read, path::Path};
 
@@ -17,6 +17,70 @@ const AT_ONCE_BYTES: u64 = 256 << 20;
 pub(crate) struct Sealed {
     key: i64,
     sums: Vec<u8>,
+}
+
+/// The place of a program's own checksums, where no stream has its.
+const ROW_PLACE: u64 = 3;
+
+/// What a program's row says of its end.
+#[derive(serde::Serialize)]
+pub(super) struct EndedRow<'a> {
+    pub(super) sequence: u64,
+    pub(super) attempt: u32,
+    pub(super) slave: Option<SlaveId>,
+    pub(super) started_at: Option<u64>,
+    pub(super) ended_at: Option<u64>,
+    pub(super) state: i64,
+    pub(super) outcome: Option<&'a [u8]>,
+    pub(super) usage: Option<&'a [u8]>,
+    pub(super) bytes: [u64; 3],
+    pub(super) truncated: bool,
+    pub(super) last_line: &'a str,
+}
+
+impl EndedRow<'_> {
+    fn sum(&self) -> [u8; SUM_BYTES] {
+        sum(&encode_record(self))
+    }
+
+    /// Whether the row is as it was written; `sums` are those of [`seal_row`], none in rows of older releases.
+    pub(super) fn is_whole(&self, sums: Option<&[u8]>) -> bool {
+        sums.is_none_or(|sums| sums.get(..SUM_BYTES) == Some(&self.sum()))
+    }
+}
+
+fn tail_sum(tail: Option<(u64, &[u8])>) -> [u8; SUM_BYTES] {
+    sum(&encode_record(&tail))
+}
+
+/// Keeps the checksums of a program's end: of its row, and of the part of each stream that came with the result.
+pub(super) fn seal_row(
+    connection: &Connection,
+    row: &EndedRow<'_>,
+    tails: [Option<(u64, &[u8])>; 3],
+) -> Result<(), rusqlite::Error> {
+    let sums = [row.sum(), tail_sum(tails[0]), tail_sum(tails[1]), tail_sum(tails[2])].concat();
+    let sql = "INSERT OR REPLACE INTO seal (key, length, sums) VALUES (?1, 0, ?2)";
+    connection.prepare_cached(sql)?.execute(params![signed(row.sequence * 4 + ROW_PLACE), sums]).map(|_| ())
+}
+
+/// Whether the part of a stream that came with the result is as it was written.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) fn tail_is_whole(
+    connection: &Connection,
+    sequence: u64,
+    stream: Stream,
+    tail: Option<(u64, &[u8])>,
+) -> Result<bool, rusqlite::Error> {
+    let sums: Option<Option<Vec<u8>>> = connection
+        .prepare_cached("SELECT sums FROM seal WHERE key = ?1")?
+        .query_row([signed(sequence * 4 + ROW_PLACE)], |row| row.get(0))
+        .optional()?;
+    let Some(Some(sums)) = sums else { return Ok(true) };
+    let at = (stream as usize + 1) * SUM_BYTES;
+    Ok(sums.get(at..at + SUM_BYTES) == Some(&tail_sum(tail)))
 }
 
 /// Notes that the first `length` bytes of a stream are in a file and shall be sealed.

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 fn spec() -> Record {
     let spec = Arc::new(ProgramSpec::new("p", Work::Command { command: "true".into() }));
-    Record::Spec { key: 1, spec, hash: [0; 32] }
+    let hash = *blake3::hash(&common::frame::encode_record(&*spec)).as_bytes();
+    Record::Spec { key: 1, spec, hash }
 }
 
 fn new(sequence: u64) -> Record {
