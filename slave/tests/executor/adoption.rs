@@ -354,6 +354,7 @@ fn f07_a_keeper_that_dies_while_there_is_no_agent() {
     let [keeper] = <[i32; 1]>::try_from(launcher::tree::children(launcher)).unwrap();
     agent.kill();
     send(keeper, nix::sys::signal::Signal::SIGKILL);
+    wait_until("the end of the keeper", || is_gone(keeper));
     let mut agent = house.start_unready();
     assert_eq!(agent.wait_for_either("adopted", "ready"), "ready", "nothing is left to be taken over");
     assert!(!is_running(&left));
