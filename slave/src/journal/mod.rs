@@ -51,7 +51,8 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 struct Place {
     offset: u64,
     bytes: u64,
-    ended: bool,
+    /// Its output may be in files, which go when it is forgotten.
+    in_files: bool,
 }
 
 /// The disk does not take what it should.
@@ -124,7 +125,7 @@ impl Journal {
         }
         let base = self.write()?;
         for (key, offset, bytes) in places {
-            self.place(key, Place { offset: base + offset, bytes, ended: false });
+            self.place(key, Place { offset: base + offset, bytes, in_files: false });
         }
         Ok(())
     }
@@ -147,18 +148,18 @@ impl Journal {
             let key = end.key();
             let offset = self.buffer.len() as u64;
             let bytes = append(&Record::Ended(Box::new(end)), &mut self.buffer);
-            places.push((key, offset, bytes));
+            places.push((key, offset, bytes, !files.is_empty()));
             self.unsynced.insert(key, files);
         }
         match self.write() {
             Ok(base) => {
-                for (key, offset, bytes) in places {
-                    self.place(key, Place { offset: base + offset, bytes, ended: true });
+                for (key, offset, bytes, in_files) in places {
+                    self.place(key, Place { offset: base + offset, bytes, in_files });
                 }
                 self.sync_at.get_or_insert_with(|| Instant::now() + SYNC_AFTER);
             }
             Err(_) => {
-                for (key, offset, bytes) in places {
+                for (key, offset, bytes, _) in places {
                     let range = usize::try_from(offset).unwrap_or(0)..usize::try_from(offset + bytes).unwrap_or(0);
                     self.unwritten.insert(key, self.buffer.get(range).unwrap_or_default().to_vec());
                 }
@@ -182,6 +183,10 @@ impl Journal {
         // Not at once again: each change of mind costs a session.
         self.full &= self.live_bytes > LIVE_BYTES_MAX / 2;
         self.forgotten.push(key);
+        if place.in_files {
+            // Before its files go: a start of the agent in between would miss them.
+            self.flush();
+        }
         self.flush_at.get_or_insert_with(|| Instant::now() + FLUSH_AFTER);
     }
 

@@ -130,11 +130,11 @@ fn read(scan: Scan, boot: &str) -> (ReadHead, BTreeMap<AttemptKey, Entry>) {
                 begin = Some(head);
             }
             Record::Started { assignment, at } => {
-                let place = Place { offset, bytes, ended: false };
+                let place = Place { offset, bytes, in_files: false };
                 entries.insert(assignment.key, Entry::Started(place, assignment, at));
             }
             Record::Ended(end) => {
-                let place = Place { offset, bytes, ended: true };
+                let place = Place { offset, bytes, in_files: true };
                 entries.insert(end.key(), Entry::Ended(place, *end));
             }
             Record::Forgotten(keys) => {

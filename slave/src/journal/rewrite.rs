@@ -37,7 +37,8 @@ impl Journal {
             }
         }
         for (key, bytes) in &self.unwritten {
-            live.insert(*key, Place { offset: written + piece.len() as u64, bytes: bytes.len() as u64, ended: true });
+            let offset = written + piece.len() as u64;
+            live.insert(*key, Place { offset, bytes: bytes.len() as u64, in_files: true });
             piece.extend_from_slice(bytes);
         }
         medium.write_all_at(&piece, written)?;

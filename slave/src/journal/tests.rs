@@ -173,6 +173,18 @@ fn p5_what_was_started_and_ended_is_there_after_a_restart_of_the_agent() {
 }
 
 #[test]
+fn p5_an_output_in_a_file_is_forgotten_on_disk_before_its_file_may_go() {
+    let bench = Bench::new();
+    let (mut journal, _) = bench.open();
+    journal.start(&[assignment(1), assignment(2)]).unwrap();
+    let file = || vec![File::open(bench.path()).unwrap()];
+    journal.end(vec![(end(1), file()), (end(2), vec![])]);
+    let known = || held(&Journal::open(&bench.path(), BOOT).unwrap().1);
+    journal.forget(key(1));
+    assert_eq!(known(), BTreeMap::from([(key(2), true)]));
+}
+
+#[test]
 fn f03_every_prefix_of_the_journal_opens_with_what_it_held() {
     let bench = Bench::new();
     let (journal, steps) = bench.filled();
