@@ -12,6 +12,7 @@ use nix::{
 };
 use std::{
     cell::OnceCell,
+    collections::BTreeSet,
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -83,7 +84,10 @@ impl Launcher {
     fn adopt(&mut self) -> io::Result<Option<Found>> {
         self.socket()?.send(&ToLauncher::Adopt { protocol: PROTOCOL }, &[])?;
         let mut found = Found::default();
-        loop {
+        // Keepers that died meanwhile: what they left is ended when the launcher says so.
+        let mut dying = BTreeSet::new();
+        let mut told_all = false;
+        while !(told_all && dying.is_empty()) {
             let socket = self.socket.as_mut().ok_or(io::ErrorKind::NotConnected)?;
             let received = answer::<FromLauncher>(socket)?;
             let mut descriptors = received.descriptors;
@@ -91,10 +95,10 @@ impl Launcher {
                 FromLauncher::OtherProtocol { .. } => return Ok(None),
                 FromLauncher::Keeper(config) => {
                     let Some(fd) = descriptors.pop() else { continue };
+                    let slot = config.slot;
                     match ask(config, fd.into()) {
                         Ok(keeper) => found.keepers.push(keeper),
-                        // It died meanwhile, and the launcher ends what it left.
-                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                        Err(error) if is_end(&error) => drop(dying.insert(slot)),
                         // It is stuck: everything ends, rather than that its program runs unseen.
                         Err(_) => return Ok(None),
                     }
@@ -102,11 +106,15 @@ impl Launcher {
                 FromLauncher::Adopted { keep } => {
                     found.keep = keep;
                     found.held = descriptors.pop();
-                    return Ok(Some(found));
+                    told_all = true;
                 }
-                FromLauncher::KeeperEnded { .. } => {}
+                FromLauncher::KeeperEnded { slot, .. } => {
+                    dying.remove(&slot);
+                    found.keepers.retain(|keeper| keeper.config.slot != slot);
+                }
             }
         }
+        Ok(Some(found))
     }
 
     /// Starts this same program again as a launcher. Call it before there is any thread.
@@ -260,6 +268,11 @@ fn answer<M: serde::de::DeserializeOwned>(socket: &mut Socket) -> io::Result<cra
         }
     }
     socket.receive(Wait::No)?.ok_or_else(|| io::ErrorKind::TimedOut.into())
+}
+
+/// Whether the other end is gone: a send tells it in another way than a receive.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// What a keeper holds. What it said to the agent before this one is said again by its answer.
