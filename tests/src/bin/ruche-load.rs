@@ -1,6 +1,6 @@
-//! `make load`: scale and overload with full counts, as a table of figures.
+//! Scale and overload with the full counts of the checks, as a table of figures; optimised only means something:
 //!
-//! `ruche-load [NAME…] [--slaves N] [--programs N] [--waiting N] [--idle S] [--overload S] [--small]`
+//! `cargo run --profile ci-release -p tests --bin ruche-load -- [NAME…] [--slaves N] [--programs N] [--waiting N] [--idle S] [--overload S] [--small]`
 
 #![expect(
     clippy::unwrap_used,

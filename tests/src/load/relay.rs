@@ -25,8 +25,9 @@ impl Relay {
     /// Relays to the master at `to`.
     ///
     /// # Panics
-    /// When the loopback has no port left.
-    pub async fn start(to: SocketAddr) -> Self {
+    /// When the loopback has no port left, or outside of a runtime.
+    #[must_use]
+    pub fn start(to: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener: TcpListener = socket.listen(4_096).unwrap();

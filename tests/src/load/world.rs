@@ -46,7 +46,7 @@ impl World {
         let cluster = Cluster::with_config(config);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let address = cluster.address().parse().unwrap();
-        let relay = runtime.block_on(Relay::start(address));
+        let relay = runtime.block_on(async { Relay::start(address) });
         let target = Target { address: cluster.address().to_owned(), pin: cluster.pin().parse().unwrap() };
         Self { runtime, target, cluster, relay, slaves: Vec::new() }
     }
