@@ -71,10 +71,10 @@ fn check_partitions(name: &'static str, usual: u64, kinds: &[Cut], cuts: u64) {
     let mut divided = divided();
     let cluster = &mut divided.cluster;
     let witness = Witness::new(cluster.path());
-    let plan = Plan { programs: 10_000, pause_ms: 100..400, run_ms: 50..1_500, ..Plan::default() };
+    let plan = Plan { programs: 10_000, pause_ms: 600..1_500, run_ms: 50..1_500, ..Plan::default() };
     let load = Workload::start(cluster, &witness, &plan, nemesis.seed(), None);
     load.wait_for_more(5);
-    for _ in 0..cuts {
+    for left in (0..cuts).rev() {
         let kind = *nemesis.random.pick(kinds);
         let slave = nemesis.random.count(0..2);
         let millis = nemesis.random.within(500..LEASE.as_millis() as u64 * 3);
@@ -84,8 +84,11 @@ fn check_partitions(name: &'static str, usual: u64, kinds: &[Cut], cuts: u64) {
         divided.master.heal();
         divided.slaves[slave].heal();
         nemesis.note("healed");
-        load.wait_for_more(3);
+        if left > 0 {
+            load.wait_for_more(3);
+        }
     }
+    // From here on the time until everything has ended tells how fast a partition heals.
     let calls = load.stop();
     nemesis.note("the clients are done");
     judge(cluster, &witness, calls, &Rules::LOSING);
