@@ -74,6 +74,44 @@ fn f08_a_stopped_agent_has_its_programs_killed_at_the_lease_and_its_late_report_
 }
 
 #[test]
+fn f08_a_result_that_comes_after_the_next_attempt_began_changes_nothing() {
+    let mut nemesis = Nemesis::new("f08-late", 8);
+    let mut cluster = Cluster::with_config("lease = \"4s\"\n");
+    let witness = Witness::new(cluster.path());
+    let stopped = cluster.slave("pc-01", 1);
+    let gate = cluster.path().join("gate");
+    // The first attempt ends well when it may, the next one runs on.
+    let program = witness.program().display().to_string();
+    let words = witness.arguments(60_000, 100).join(" ");
+    let script = format!(
+        "[ $RUCHE_ATTEMPT = 1 ] || exec {program} {words}; echo begun; while [ ! -e {} ]; do sleep 0.05; done",
+        gate.display()
+    );
+    let admin = cluster.admin();
+    let id = admin.submit(["--retry", "1", "--memory", "256M", "--", "sh", "-c", &script]);
+    wait_until("it runs", || admin.run(["output", &id]).out().contains("begun").then_some(()));
+    cluster.slave("pc-02", 1);
+    let running = cluster.slaves[stopped].descendants();
+    cluster.slaves[stopped].signal(Signal::SIGSTOP);
+    std::fs::write(&gate, "").unwrap();
+    wait_until("the first attempt has ended by itself", || {
+        running.iter().any(|process| !process.lives()).then_some(())
+    });
+    nemesis.note("the first attempt has ended, and its agent cannot say so");
+    single::wait_for_line(&witness, &id, "it runs elsewhere", |line| line.attempt == 2);
+    cluster.slaves[stopped].signal(Signal::SIGCONT);
+    nemesis.note("the agent goes on");
+    wait_until("the slave is back", || admin.slaves().iter().all(|slave| slave["state"] == "connected").then_some(()));
+    // What comes after its report has been heard: so has the report.
+    assert_eq!(admin.run(["run", "--slave", "pc-01", "--", "echo", "on"]).expect(0).out(), "on\n");
+    let row = admin.show(&id);
+    assert_eq!((&row["state"], &row["attempt"]), (&"running".into(), &2.into()), "the late result counts: {row}");
+    admin.run(["cancel", &id]).expect(0);
+    let row = wait_until("it has ended", || Some(admin.show(&id)).filter(|row| !row["ended_at"].is_null()));
+    assert_eq!((&row["state"], &row["attempt"]), (&"cancelled".into(), &2.into()), "{row}");
+}
+
+#[test]
 fn f18_a_program_that_brings_down_its_slave_is_given_up_after_five_crashes() {
     let mut nemesis = Nemesis::new("f18", 18);
     let mut cluster = Cluster::with_config("lease = \"2s\"\n");
