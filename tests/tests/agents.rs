@@ -84,12 +84,13 @@ fn f08_a_result_that_comes_after_the_next_attempt_began_changes_nothing() {
     let program = witness.program().display().to_string();
     let words = witness.arguments(60_000, 100).join(" ");
     let script = format!(
-        "[ $RUCHE_ATTEMPT = 1 ] || exec {program} {words}; echo begun; while [ ! -e {} ]; do sleep 0.05; done",
+        "[ $RUCHE_ATTEMPT = 1 ] || exec {program} {words}; while [ ! -e {} ]; do sleep 0.05; done",
         gate.display()
     );
     let admin = cluster.admin();
     let id = admin.submit(["--retry", "1", "--memory", "256M", "--", "sh", "-c", &script]);
-    wait_until("it runs", || admin.run(["output", &id]).out().contains("begun").then_some(()));
+    // It prints nothing: no byte of it is on its way, which a late result would have to wait for.
+    wait_until("it runs", || (admin.show(&id)["state"] == "running").then_some(()));
     cluster.slave("pc-02", 1);
     let running = cluster.slaves[stopped].descendants();
     cluster.slaves[stopped].signal(Signal::SIGSTOP);
