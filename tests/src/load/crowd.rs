@@ -130,7 +130,7 @@ fn crash(world: &mut World, user: super::User, count: usize, config: &HollowConf
             "under 60 s",
             all < Duration::from_secs(60),
         ),
-        Figure::plain("L4", "of these, in the busiest second", format!("{}", busiest_second(&arrivals))),
+        Figure::plain("L4", "of these, a tenth, half and nine tenths", spread(&arrivals, count as u64)),
         Figure::new(
             "L4",
             "connections that the system refused meanwhile",
@@ -142,11 +142,10 @@ fn crash(world: &mut World, user: super::User, count: usize, config: &HollowConf
     ]
 }
 
-/// The most arrivals within one second.
-fn busiest_second(arrivals: &[(u64, Duration)]) -> u64 {
-    let within = |(last, at): &(u64, Duration)| {
-        let first = arrivals.iter().rev().find(|(_, other)| *other + Duration::from_secs(1) <= *at);
-        last - first.map_or(0, |(count, _)| *count)
-    };
-    arrivals.iter().map(within).max().unwrap_or(0)
+/// When so many were back: that they do not come in the same instant is the work of the jitter.
+fn spread(arrivals: &[(u64, Duration)], count: u64) -> String {
+    let after =
+        |part: u64| arrivals.iter().find(|(seen, _)| *seen * 10 >= count * part).map_or(Duration::ZERO, |(_, at)| *at);
+    let [tenth, half, most] = [1, 5, 9].map(|part| figures::seconds(after(part)));
+    format!("after {tenth}, {half}, {most}")
 }
