@@ -43,6 +43,8 @@ pub struct Found {
     pub keep: Vec<u8>,
     /// The descriptor that came with it.
     pub held: Option<OwnedFd>,
+    /// Until when what its keepers hold may run and go on to its next step.
+    pub lease_until: BootTime,
     /// Its keepers.
     pub keepers: Vec<FoundKeeper>,
 }
@@ -103,8 +105,9 @@ impl Launcher {
                         Err(_) => return Ok(None),
                     }
                 }
-                FromLauncher::Adopted { keep } => {
+                FromLauncher::Adopted { keep, lease_until } => {
                     found.keep = keep;
+                    found.lease_until = BootTime(lease_until);
                     found.held = descriptors.pop();
                     told_all = true;
                 }

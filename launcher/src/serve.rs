@@ -225,7 +225,13 @@ impl Server {
             }
         }
         let held: Vec<_> = self.held.iter().map(AsFd::as_fd).collect();
-        best_effort(agent.send(&FromLauncher::Adopted { keep: self.keep.clone() }, &held));
+        best_effort(agent.send(
+            &FromLauncher::Adopted {
+                keep: self.keep.clone(),
+                lease_until: self.lease_until.map_or(0, |until| until.0),
+            },
+            &held,
+        ));
     }
 
     fn start_keeper(&mut self, config: KeeperConfig, descriptors: Vec<OwnedFd>) -> io::Result<()> {

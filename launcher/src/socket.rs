@@ -119,6 +119,9 @@ impl Socket {
         loop {
             let mut parts = [IoSliceMut::new(&mut self.buffer)];
             match recvmsg::<()>(self.fd.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+                Ok(received) if received.flags.contains(MsgFlags::MSG_CTRUNC) => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors were cut off"));
+                }
                 Ok(received) => {
                     let mut descriptors = Vec::new();
                     for part in received.cmsgs()? {

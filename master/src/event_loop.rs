@@ -208,7 +208,11 @@ impl EventLoop {
             self.pending_bytes += actions.iter().map(bytes_of).sum::<usize>();
             return self.pending.extend(actions);
         }
-        let reads = |action: &Action| matches!(action, Action::ToClient(..) | Action::Ask { .. });
+        // Changes may tell ends that wait for room themselves.
+        let reads = |action: &Action| {
+            let changes = matches!(action, Action::ToClient(_, common::message::Status::Changes(_)));
+            !changes && matches!(action, Action::ToClient(..) | Action::Ask { .. })
+        };
         let (now, later): (Vec<Action>, Vec<Action>) = actions.into_iter().partition(reads);
         self.pending_bytes += later.iter().map(bytes_of).sum::<usize>();
         self.pending.extend(later);

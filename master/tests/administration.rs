@@ -370,6 +370,23 @@ async fn f22_a_restore_refuses_a_folder_that_is_used_and_a_backup_that_is_damage
     assert!(error.sentence.contains("not finished"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f22_a_backup_replaces_files_and_nothing_else() {
+    let master = Master::start().await;
+    let fifo = master.folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let database = master.data().join("ruche.db");
+    assert!(database.exists());
+    for to in [fifo, database, master.data().join("inside.backup")] {
+        let data = master.data().to_owned();
+        let result = tokio::task::spawn_blocking(move || backup::backup(&data, &to, true, &mut |_, _| ()).map(drop))
+            .await
+            .unwrap();
+        assert!(result.unwrap_err().is(ErrorCode::FileUnreadable));
+    }
+    assert_eq!(problems(&master).await, [""; 0]);
+}
+
 /// The file of the program's standard output.
 fn output_file(data: &Path, id: common::ProgramId) -> PathBuf {
     let key = AttemptKey { program: id, attempt: 1 };

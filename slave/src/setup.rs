@@ -6,7 +6,7 @@ use crate::{
     executor::{Executor, Outputs, Setup, WorkRoot},
     languages::{self, Found},
 };
-use common::{ErrorCode, UserError, view::Isolation};
+use common::{ErrorCode, UserError, units::BootTime, view::Isolation};
 use launcher::{Launcher, cgroup::Base, protocol::GroupVersion};
 
 /// An executor that is ready, and what it was found to be able to do.
@@ -35,17 +35,17 @@ pub fn prepare(config: &Config, data: &DataFolder) -> Result<Ready, UserError> {
     let found = Launcher::find(data.path()).map_err(|error| unavailable("the launcher", error))?;
     // Programs of an agent before this one run on: their users stay taken, and their groups as they are.
     let is_first = found.is_none();
-    let (launcher, users, keepers) = match found {
+    let (launcher, users, (keepers, lease_until)) = match found {
         Some((launcher, found)) => {
             tracing::info!(slots = found.keepers.len(), "taking over what the agent before this one left");
-            (launcher, UserRange::kept(&found.keep, found.held), found.keepers)
+            (launcher, UserRange::kept(&found.keep, found.held), (found.keepers, found.lease_until))
         }
         None => {
             let users = if is_root { Some(UserRange::take(config.program_uid_base)?) } else { None };
             let launcher = Launcher::start().map_err(|error| unavailable("the launcher", error))?;
             let (keep, held) = users.as_ref().map(UserRange::to_keep).unwrap_or_default();
             launcher.outlive(data.path(), keep, held).map_err(|error| unavailable("the launcher's socket", error))?;
-            (launcher, users, Vec::new())
+            (launcher, users, (Vec::new(), BootTime(0)))
         }
     };
     let groups = match config.memory {
@@ -70,7 +70,8 @@ pub fn prepare(config: &Config, data: &DataFolder) -> Result<Ready, UserError> {
     let uid = work.probe_uid();
     let outputs = Outputs::new(data.path()).map_err(|error| unavailable("the output folders", error))?;
     let setup = Setup { program_path: config.program_path.clone(), work, groups, outputs };
-    let mut executor = Executor::new(launcher, setup, keepers).map_err(|error| unavailable("the executor", error))?;
+    let mut executor =
+        Executor::new(launcher, setup, keepers, lease_until).map_err(|error| unavailable("the executor", error))?;
     let cache = data.path().join("languages.json");
     let slots = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1));
     let found = languages::find_all(table, &mut executor, slots, &config.program_path, uid, &cache)

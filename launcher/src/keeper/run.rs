@@ -137,7 +137,7 @@ impl Runner {
         }
         let mut kept = descriptors.split_off(programs_own);
         // One that came for the program before this one.
-        signals::take_lease_ended();
+        signals::forget_lease_ended();
         let started = self.start(&step, &descriptors);
         kept.insert(0, descriptors.swap_remove(0));
         // The pipes must have no writer but the program, or the agent would never see their end.
@@ -316,8 +316,8 @@ impl Runner {
             run.alarmed_until = Some(Instant::now() + ALARM_LASTS);
             self.files.hear_memory_alarm();
         }
-        // A lease only grows: one that has ended before this program began is of no account.
-        if signals::take_lease_ended() && step.lease_until.is_some_and(|until| boot_now().0 >= until) {
+        // One that has ended before this program began is of no account; one that became shorter counts later.
+        if signals::has_lease_ended() && step.lease_until.is_some_and(|until| boot_now().0 >= until) {
             run.end(Cause::LeaseEnded);
         }
         if run.agent_gone {

@@ -21,9 +21,14 @@ extern "C" fn lease_ended(_: libc::c_int) {
     LEASE_ENDED.store(true, Ordering::Relaxed);
 }
 
-/// Whether the lease has ended since this was asked the last time.
-pub(super) fn take_lease_ended() -> bool {
-    LEASE_ENDED.swap(false, Ordering::Relaxed)
+/// Whether a lease has ended since [`forget_lease_ended`].
+pub(super) fn has_lease_ended() -> bool {
+    LEASE_ENDED.load(Ordering::Relaxed)
+}
+
+/// Another program begins.
+pub(super) fn forget_lease_ended() {
+    LEASE_ENDED.store(false, Ordering::Relaxed);
 }
 
 pub(super) fn is_launcher_gone() -> bool {

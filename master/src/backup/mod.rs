@@ -62,15 +62,14 @@ struct OutputFile {
 /// bytes of how many are done.
 ///
 /// # Errors
-/// When the file exists and `force` is not set, or one side cannot be read or written.
+/// When the file exists and `force` is not set, when it is no file or in the data folder itself, or when one side
+/// cannot be read or written.
 pub fn backup(data: &Path, to: &Path, force: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<BackedUp, UserError> {
     if !force && fs::symlink_metadata(to).is_ok() {
         return Err(exists(to));
     }
-    if !database_path(data).exists() {
-        let sentence = format!("there is no master's data in `{}`", data.display());
-        return Err(UserError::new(ErrorCode::DataUnusable, sentence));
-    }
+    must_be_there(data)?;
+    must_be_replaceable(data, to)?;
     ask(data, AdminRequest::NoteBackup { to: to.display().to_string() })?;
     // The lock of a stopped master's folder is held, so that none starts meanwhile; a running one has it.
     let stopped = match DataFolder::lock(data) {
@@ -96,6 +95,32 @@ pub fn backup(data: &Path, to: &Path, force: bool, progress: &mut dyn FnMut(u64,
     place()
         .map_err(|error| if error.kind() == io::ErrorKind::AlreadyExists { exists(to) } else { failed(to, &error) })?;
     Ok(written)
+}
+
+/// # Errors
+/// When this is not a master's data folder: a name that was mistyped must not look like a healthy folder.
+pub(crate) fn must_be_there(data: &Path) -> Result<(), UserError> {
+    if database_path(data).exists() {
+        return Ok(());
+    }
+    let sentence = format!("there is no master's data in `{}`", data.display());
+    Err(UserError::new(ErrorCode::DataUnusable, sentence).with_hint("give the folder that `serve --data` was given"))
+}
+
+/// A backup replaces files that are none of the master's own, and nothing else: no device, no folder.
+fn must_be_replaceable(data: &Path, to: &Path) -> Result<(), UserError> {
+    let refuse = |why: &str| {
+        let sentence = format!("`{}` {why}", to.display());
+        Err(UserError::new(ErrorCode::FileUnreadable, sentence).with_hint("choose a new file in another folder"))
+    };
+    if fs::symlink_metadata(to).is_ok_and(|found| !found.is_file()) {
+        return refuse("is not a file that a backup could replace");
+    }
+    let inside = |folder: &Path| Some(folder.canonicalize().ok()?.starts_with(data.canonicalize().ok()?));
+    if inside(folder_of(to)) == Some(true) {
+        return refuse("is in the data folder itself: what damages that would damage the backup");
+    }
+    Ok(())
 }
 
 fn exists(to: &Path) -> UserError {

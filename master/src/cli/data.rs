@@ -91,6 +91,7 @@ pub(super) fn restore(data: &Path, from: &Path, keep_queue: bool) -> Result<(), 
 /// # Errors
 /// What is damaged.
 pub(super) fn check(data: &Path) -> Result<(), UserError> {
+    backup::must_be_there(data)?;
     let answer = ask(data, AdminRequest::Check)?;
     let AdminAnswer::Checked(problems) = &answer else { return Err(unexpected(&answer)) };
     if problems.is_empty() {
@@ -107,6 +108,7 @@ pub(super) fn check(data: &Path) -> Result<(), UserError> {
 /// # Errors
 /// When an entry was changed or removed.
 pub(super) fn audit(data: &Path, verify: bool, json: bool) -> Result<(), UserError> {
+    backup::must_be_there(data)?;
     let answer = ask(data, AdminRequest::Audit)?;
     let AdminAnswer::Audit { entries, problem } = &answer else { return Err(unexpected(&answer)) };
     if json {

@@ -83,10 +83,12 @@ fn list(data: &Path, json: bool) -> Result<(), UserError> {
 pub(super) fn revoke(revoke: RevokeCommand) -> Result<(), UserError> {
     match revoke {
         RevokeCommand::Slave { name, data } => {
+            crate::backup::must_be_there(&data.path)?;
             ask(&data.path, AdminRequest::RevokeSlave { name: name.clone() })?;
             print(&format!("revoked the slave {name}; it comes back only with a new join string"))
         }
         RevokeCommand::User { name, data } => {
+            crate::backup::must_be_there(&data.path)?;
             ask(&data.path, AdminRequest::RevokeUser { name: name.clone() })?;
             print(&format!("revoked {name}; the user's logins have ended"))
         }

@@ -70,6 +70,8 @@ impl Core {
     fn newest(&self, row: ProgramView) -> ProgramView {
         match self.by_id.get(&row.id) {
             Some(sequence) => self.program_view(*sequence).unwrap_or(row),
+            // Without room an end that is not in the store may not be told yet.
+            None if self.refuse.is_some() => row,
             None => self.just_ended.get(&row.id).map_or(row, |ended| ended.view.clone()),
         }
     }

@@ -137,6 +137,8 @@ pub(crate) struct Core {
     of_users: BTreeMap<Arc<str>, usize>,
     /// When this was called the last time.
     last_turn: BootTime,
+    /// When nothing of the history before a restored one can run any more; none when that is noted.
+    epoch_safe_at: Option<BootTime>,
 }
 
 impl Core {
@@ -219,10 +221,20 @@ impl Core {
         let stray = self.strays.next().map(|at| (at, "an attempt counts as lost"));
         let parked = self.parked.first().map(|(at, _)| (*at, "a result waits no longer for its output"));
         let trial = self.trials.first().map(|(at, _)| (*at, "a slave is tried again"));
+        let epoch = self.epoch_safe_at.map(|at| (at, "nothing of the history before can run"));
         // While leases run, calls come often: a gap between two of them tells that the master was stopped.
         let runs = self.leases_run();
         let turn = runs.then(|| (self.last_turn.plus(self.settings.turn_interval()), "leases run"));
-        lease.into_iter().chain(watch).chain(pause).chain(stray).chain(parked).chain(trial).chain(turn).min()
+        lease
+            .into_iter()
+            .chain(watch)
+            .chain(pause)
+            .chain(stray)
+            .chain(parked)
+            .chain(trial)
+            .chain(epoch)
+            .chain(turn)
+            .min()
     }
 
     /// Whether a slave's lease, or that of an attempt, runs out if nothing happens.

@@ -61,6 +61,7 @@ impl Core {
             trials: BTreeSet::new(),
             of_users: BTreeMap::new(),
             last_turn: now.boot,
+            epoch_safe_at: None,
         };
         core.scheduler.set_fair(core.settings.fair_share);
         let restored = core.serve_epoch(&recovered.settings);
@@ -150,14 +151,23 @@ impl Core {
         core
     }
 
-    /// Notes which history is served. Whether it is served for the first time after it was restored: then slaves
-    /// may still run what the history before gave them, at most as long as their lease.
+    /// Whether a history is served that was restored, and no lease has passed since: slaves may still run what the
+    /// history before gave them, at most as long as their lease. Noted only when that is over, so that a restart of
+    /// the master holds back anew.
     fn serve_epoch(&mut self, settings: &BTreeMap<String, String>) -> bool {
         let served = settings.get(EPOCH_SERVED).and_then(|value| value.parse().ok()).unwrap_or(1);
         if served == self.settings.epoch {
             return false;
         }
-        self.record(Record::Setting { name: EPOCH_SERVED.to_owned(), value: Some(self.settings.epoch.to_string()) });
+        self.epoch_safe_at = Some(self.now.boot.plus(self.settings.lease));
         true
+    }
+
+    /// Notes which history is served, once nothing of the one before can run any more.
+    pub(super) fn note_epoch(&mut self) {
+        if self.epoch_safe_at.take_if(|at| *at <= self.now.boot).is_some() {
+            let value = Some(self.settings.epoch.to_string());
+            self.record(Record::Setting { name: EPOCH_SERVED.to_owned(), value });
+        }
     }
 }

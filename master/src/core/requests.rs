@@ -177,7 +177,14 @@ impl Core {
     fn live_view(&self, client: ClientId, id: ProgramId) -> Option<Result<ProgramView, UserError>> {
         let view = match self.by_id.get(&id) {
             Some(sequence) => self.program_view(*sequence)?,
-            None => self.just_ended.get(&id)?.view.clone(),
+            None => {
+                let view = self.just_ended.get(&id)?.view.clone();
+                // Without room its end is not committed: it must not be told yet.
+                match &self.refuse {
+                    Some(refuse) if self.may_see(client, &view.user) => return Some(Err(refuse.clone())),
+                    Some(_) | None => view,
+                }
+            }
         };
         Some(if self.may_see(client, &view.user) { Ok(view) } else { Err(not_found()) })
     }

@@ -136,6 +136,7 @@ impl Core {
 
     /// Pauses that are over.
     pub(super) fn resume(&mut self) {
+        self.note_epoch();
         while let Some((at, sequence)) = self.pauses.due.first().copied()
             && at <= self.now.boot
         {

@@ -307,6 +307,8 @@ impl<A: Announce, R: Run> Slave<A, R> {
             journal.close();
         }
         let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+        // What runs is the next agent's, whoever starts it.
+        self.executor.leave();
         internal(error)
     }
 

@@ -86,6 +86,13 @@ pub trait Run {
     /// Programs may run until then: whoever ends them must do so by itself, even when this process is stopped.
     fn set_lease(&mut self, until: BootTime);
 
+    /// Leaves everything that runs to the next agent.
+    fn leave(self)
+    where
+        Self: Sized,
+    {
+    }
+
     /// Ends everything.
     ///
     /// # Errors
@@ -186,6 +193,10 @@ impl Run for Executor {
 
     fn set_lease(&mut self, until: BootTime) {
         self.set_lease(until);
+    }
+
+    fn leave(self) {
+        self.leave();
     }
 
     fn shut_down(self) -> io::Result<()> {

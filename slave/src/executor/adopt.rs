@@ -97,7 +97,10 @@ impl Executor {
         let Waiting { tag, stop, descriptors, report } = left;
         let usage = tag.usage;
         let mut descriptors = descriptors.into_iter();
-        let Some(folder) = descriptors.next() else { return Ok(false) };
+        let Some(folder) = descriptors.next() else {
+            self.end_unwanted(index, report.is_none());
+            return Ok(false);
+        };
         let folder = slot.folder.adopt(tag.folder, folder)?;
         let compiling = tag.phase == Phase::Compile;
         let stopped = stop.is_some();

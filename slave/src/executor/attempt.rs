@@ -20,7 +20,7 @@ use common::{
 };
 use launcher::{
     Socket,
-    protocol::{FromKeeper, Step, ToKeeper},
+    protocol::{Cause, FromKeeper, StartStep, Step, ToKeeper},
 };
 use rustix::{
     event::epoll::{self, EventData, EventFlags},
@@ -40,6 +40,8 @@ pub(super) struct Context {
     pub(super) outputs: Outputs,
     /// Until when programs may be started.
     pub(super) lease_until: Option<BootTime>,
+    /// The lease that an agent before this one had.
+    pub(super) lease_left: BootTime,
     pub(super) program_path: Vec<PathBuf>,
     pub(super) cleaner: Cleaner,
     pub(super) buffer: Vec<u8>,
@@ -91,6 +93,8 @@ pub(super) struct Attempt {
     slot: u32,
     /// The executor's epoll descriptor has its pipes.
     watched: bool,
+    /// An agent before this one began it.
+    adopted: bool,
     /// An agent before this one began the compile step, and what it printed is gone: it is done again.
     compile_again: bool,
 }
@@ -147,6 +151,7 @@ impl Attempt {
             progress: None,
             slot: number,
             watched: false,
+            adopted: false,
             compile_again: false,
         };
         match attempt.begin(keeper, context.lease_until) {
@@ -197,6 +202,7 @@ impl Attempt {
             progress: None,
             slot,
             watched: false,
+            adopted: true,
             compile_again: phase == Phase::Compile,
         }))
     }
@@ -376,9 +382,9 @@ impl Attempt {
             return Turn::GoesOn;
         }
         self.drain(context);
-        if std::mem::take(&mut self.compile_again) && self.stop.is_none() {
+        if std::mem::take(&mut self.compile_again) && self.stop.is_none() && !is_end_of_lease(&message) {
             self.compile_text.clear();
-            return match self.order(keeper, context.lease_until) {
+            return match self.order(keeper, self.lease(context)) {
                 Ok(()) => Turn::GoesOn,
                 Err(error) => {
                     let detail = format!("The slave could not start the compile step: {error}.");
@@ -426,7 +432,13 @@ impl Attempt {
         self.phase = Phase::Run;
         let path = &context.program_path;
         self.step = step(&self.steps.run, Phase::Run, &self.assignment, &self.steps, &self.folder, path);
-        self.order(keeper, context.lease_until)
+        self.order(keeper, self.lease(context))
+    }
+
+    /// Until when its next step may run: an attempt that was taken over is bound by the lease of the agent before
+    /// this one, until there is another.
+    fn lease(&self, context: &Context) -> Option<BootTime> {
+        context.lease_until.or(self.adopted.then_some(context.lease_left))
     }
 
     fn keep_compile_text(&mut self, failed: bool, context: &mut Context) {
@@ -497,6 +509,15 @@ impl Attempt {
         for stray in slot.strays() {
             context.cleaner.remove(stray);
         }
+    }
+}
+
+/// Whether a step ended, or did not begin, because the lease was over.
+fn is_end_of_lease(message: &FromKeeper) -> bool {
+    match message {
+        FromKeeper::Ended(ended) => ended.cause == Some(Cause::LeaseEnded),
+        FromKeeper::NotStarted(failure) => failure.step == StartStep::Lease,
+        FromKeeper::Ready { .. } | FromKeeper::State { .. } => false,
     }
 }
 

@@ -168,17 +168,19 @@ impl Source {
 
 impl Executor {
     /// An executor that starts keepers through `launcher` as it needs them, beside those that an agent before this
-    /// one left: what they hold waits for [`Executor::adopt`].
+    /// one left: what they hold waits for [`Executor::adopt`], and goes on to its next step until `lease_until` at
+    /// the latest, as long as there is no other lease.
     ///
     /// # Errors
     /// When the system has no descriptors or threads left.
-    pub fn new(launcher: Launcher, setup: Setup, keepers: Vec<FoundKeeper>) -> io::Result<Self> {
+    pub fn new(launcher: Launcher, setup: Setup, keepers: Vec<FoundKeeper>, lease_until: BootTime) -> io::Result<Self> {
         let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
         epoll::add(&epoll, launcher.descriptor()?, EventData::new_u64(LAUNCHER_TOKEN), EventFlags::IN)?;
         let context = Context {
             epoll: epoll.clone(),
             outputs: setup.outputs,
             lease_until: None,
+            lease_left: lease_until,
             program_path: setup.program_path,
             cleaner: Cleaner::start()?,
             buffer: vec![0; 64 << 10],
@@ -443,6 +445,11 @@ impl Executor {
         for attempt in self.slots.iter_mut().filter_map(|slot| slot.attempt.as_mut()) {
             attempt.read_progress(&mut self.context);
         }
+    }
+
+    /// Leaves all that runs to the next agent.
+    pub fn leave(self) {
+        self.launcher.leave();
     }
 
     /// Ends all programs and keepers, and removes the control groups.

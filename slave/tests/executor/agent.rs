@@ -323,17 +323,17 @@ impl Player {
     fn new(data: PathBuf, number: u32) -> Self {
         let found = Launcher::find(&data).unwrap();
         let is_first = found.is_none();
-        let (launcher, keepers) = match found {
+        let (launcher, keepers, lease_until) = match found {
             Some((launcher, found)) => {
                 assert_eq!(found.keep, b"kept");
-                (launcher, found.keepers)
+                (launcher, found.keepers, found.lease_until)
             }
             None => {
                 let launcher = Launcher::start_program(Path::new(env!("CARGO_BIN_EXE_ruche-slave"))).unwrap();
                 launcher.outlive(&data, b"kept".to_vec(), None).unwrap();
                 let pid = launcher.process_id().unwrap();
                 fs::write(data.join("launcher"), pid.to_string()).unwrap();
-                (launcher, Vec::new())
+                (launcher, Vec::new(), common::units::BootTime(0))
             }
         };
         let groups =
@@ -349,7 +349,7 @@ impl Player {
             groups,
             outputs: Outputs::new(&data).unwrap(),
         };
-        let mut executor = Executor::new(launcher, setup, keepers).unwrap();
+        let mut executor = Executor::new(launcher, setup, keepers, lease_until).unwrap();
         executor.set_languages(language::built_in().iter().filter_map(offered));
         let mut player = Self { executor, data, names: BTreeMap::new() };
         player.adopt();
