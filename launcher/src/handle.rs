@@ -43,8 +43,8 @@ pub struct Found {
     pub keep: Vec<u8>,
     /// The descriptor that came with it.
     pub held: Option<OwnedFd>,
-    /// Until when what its keepers hold may run and go on to its next step.
-    pub lease_until: BootTime,
+    /// Until when what its keepers hold may go on to its next step; none when it had no lease.
+    pub lease_until: Option<BootTime>,
     /// Its keepers.
     pub keepers: Vec<FoundKeeper>,
 }
@@ -107,7 +107,7 @@ impl Launcher {
                 }
                 FromLauncher::Adopted { keep, lease_until } => {
                     found.keep = keep;
-                    found.lease_until = BootTime(lease_until);
+                    found.lease_until = lease_until.map(BootTime);
                     found.held = descriptors.pop();
                     told_all = true;
                 }

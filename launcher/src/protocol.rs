@@ -49,8 +49,9 @@ pub enum FromLauncher {
     Adopted {
         /// As the earlier agent gave it.
         keep: Vec<u8>,
-        /// Until when programs may run, in microseconds of boot time; 0 when nothing may be started.
-        lease_until: u64,
+        /// Until when programs may run, in microseconds of boot time: 0 when that is over, none when no agent has told
+        /// it.
+        lease_until: Option<u64>,
     },
     /// This keeper is gone and so is all that it started; the slot may have a new one.
     KeeperEnded {

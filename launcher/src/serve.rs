@@ -58,6 +58,8 @@ struct Server {
     /// Rings when the lease ends, or when no agent came back.
     timer: TimerFd,
     lease_until: Option<BootTime>,
+    /// The last lease is over.
+    rang: bool,
     signals: SignalFd,
     keepers: BTreeMap<i32, Kept>,
     /// Base groups of all keepers there ever were.
@@ -94,6 +96,7 @@ impl Server {
             held: None,
             timer,
             lease_until: None,
+            rang: false,
             signals,
             keepers: BTreeMap::new(),
             bases: BTreeSet::new(),
@@ -192,6 +195,7 @@ impl Server {
             Err(error) => return Err(error.into()),
         }
         self.lease_until = None;
+        self.rang = true;
         for keeper in self.keepers.keys() {
             best_effort(kill(Pid::from_raw(*keeper), Signal::SIGUSR2));
         }
@@ -207,6 +211,10 @@ impl Server {
         if getsockopt(&fd, PeerCredentials).is_ok_and(|peer| peer.uid() == nix::unistd::geteuid().as_raw()) {
             self.agent = Some(fd.into());
         }
+    }
+
+    fn lease_left(&self) -> Option<u64> {
+        self.lease_until.map(|until| until.0).or(self.rang.then_some(0))
     }
 
     /// Gives the next agent all that the one before it had.
@@ -225,13 +233,9 @@ impl Server {
             }
         }
         let held: Vec<_> = self.held.iter().map(AsFd::as_fd).collect();
-        best_effort(agent.send(
-            &FromLauncher::Adopted {
-                keep: self.keep.clone(),
-                lease_until: self.lease_until.map_or(0, |until| until.0),
-            },
-            &held,
-        ));
+        best_effort(
+            agent.send(&FromLauncher::Adopted { keep: self.keep.clone(), lease_until: self.lease_left() }, &held),
+        );
     }
 
     fn start_keeper(&mut self, config: KeeperConfig, descriptors: Vec<OwnedFd>) -> io::Result<()> {

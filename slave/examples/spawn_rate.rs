@@ -56,7 +56,7 @@ fn through_executor(slave: &std::path::Path, count: usize, slots: usize) -> anyh
         groups: Base::prepare(&format!("ruche-bench-{}", std::process::id())),
         outputs: Outputs::new(data.path())?,
     };
-    let mut executor = Executor::new(Launcher::start_program(slave)?, setup, Vec::new(), common::units::BootTime(0))?;
+    let mut executor = Executor::new(Launcher::start_program(slave)?, setup, Vec::new(), None)?;
     let spec = Arc::new(ProgramSpec::new("true", Work::Command { command: "/bin/true".into() }));
     let now = || Timestamp(1);
     let (mut started, mut ended) = (0, 0);

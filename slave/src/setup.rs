@@ -6,7 +6,7 @@ use crate::{
     executor::{Executor, Outputs, Setup, WorkRoot},
     languages::{self, Found},
 };
-use common::{ErrorCode, UserError, units::BootTime, view::Isolation};
+use common::{ErrorCode, UserError, view::Isolation};
 use launcher::{Launcher, cgroup::Base, protocol::GroupVersion};
 
 /// An executor that is ready, and what it was found to be able to do.
@@ -45,7 +45,7 @@ pub fn prepare(config: &Config, data: &DataFolder) -> Result<Ready, UserError> {
             let launcher = Launcher::start().map_err(|error| unavailable("the launcher", error))?;
             let (keep, held) = users.as_ref().map(UserRange::to_keep).unwrap_or_default();
             launcher.outlive(data.path(), keep, held).map_err(|error| unavailable("the launcher's socket", error))?;
-            (launcher, users, (Vec::new(), BootTime(0)))
+            (launcher, users, (Vec::new(), None))
         }
     };
     let groups = match config.memory {

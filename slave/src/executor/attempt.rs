@@ -41,7 +41,7 @@ pub(super) struct Context {
     /// Until when programs may be started.
     pub(super) lease_until: Option<BootTime>,
     /// The lease that an agent before this one had.
-    pub(super) lease_left: BootTime,
+    pub(super) lease_left: Option<BootTime>,
     pub(super) program_path: Vec<PathBuf>,
     pub(super) cleaner: Cleaner,
     pub(super) buffer: Vec<u8>,
@@ -438,7 +438,7 @@ impl Attempt {
     /// Until when its next step may run: an attempt that was taken over is bound by the lease of the agent before
     /// this one, until there is another.
     fn lease(&self, context: &Context) -> Option<BootTime> {
-        context.lease_until.or(self.adopted.then_some(context.lease_left))
+        context.lease_until.or(context.lease_left.filter(|_| self.adopted))
     }
 
     fn keep_compile_text(&mut self, failed: bool, context: &mut Context) {

@@ -173,7 +173,12 @@ impl Executor {
     ///
     /// # Errors
     /// When the system has no descriptors or threads left.
-    pub fn new(launcher: Launcher, setup: Setup, keepers: Vec<FoundKeeper>, lease_until: BootTime) -> io::Result<Self> {
+    pub fn new(
+        launcher: Launcher,
+        setup: Setup,
+        keepers: Vec<FoundKeeper>,
+        lease_until: Option<BootTime>,
+    ) -> io::Result<Self> {
         let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
         epoll::add(&epoll, launcher.descriptor()?, EventData::new_u64(LAUNCHER_TOKEN), EventFlags::IN)?;
         let context = Context {

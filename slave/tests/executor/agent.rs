@@ -333,7 +333,7 @@ impl Player {
                 launcher.outlive(&data, b"kept".to_vec(), None).unwrap();
                 let pid = launcher.process_id().unwrap();
                 fs::write(data.join("launcher"), pid.to_string()).unwrap();
-                (launcher, Vec::new(), common::units::BootTime(0))
+                (launcher, Vec::new(), None)
             }
         };
         let groups =

@@ -87,7 +87,7 @@ impl Kit {
             groups: groups.clone(),
             outputs: Outputs::new(data).unwrap(),
         };
-        let mut executor = Executor::new(launcher, setup, Vec::new(), common::units::BootTime(0)).unwrap();
+        let mut executor = Executor::new(launcher, setup, Vec::new(), None).unwrap();
         executor.set_languages(language::built_in().iter().filter_map(offered));
         Self { executor: Some(executor), data: data.to_owned(), _folder: folder, work: work_path, groups }
     }
