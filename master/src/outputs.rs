@@ -137,11 +137,11 @@ impl Writer {
     fn insist(&mut self, mut attempt: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
         let mut told = false;
         while let Err(error) = attempt(self) {
-            if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            if !is_room(&error) && !is_descriptors(&error) {
                 return Err(error);
             }
             if !std::mem::replace(&mut told, true) {
-                tracing::error!(%error, "the disk is full; output waits");
+                tracing::error!(%error, "there is no room for output; it waits");
             }
             thread::sleep(RETRY_PAUSE);
         }
@@ -165,6 +165,17 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// The disk is full: the bytes were not taken.
+fn is_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// There is no descriptor to open a file with: nothing was written, and others close theirs.
+fn is_descriptors(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    error.raw_os_error().is_some_and(|code| code == Errno::EMFILE as i32 || code == Errno::ENFILE as i32)
 }
 
 #[cfg(test)]

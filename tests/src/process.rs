@@ -10,6 +10,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+/// Lines of a log that are shown when a test fails.
+const LOG_LINES: usize = 8;
+
 /// A running program with the lines that it printed so far.
 pub struct Process {
     child: Child,
@@ -226,6 +229,15 @@ impl Process {
 }
 
 impl Process {
+    /// The folder goes with the test: what the program said last is told with the failure.
+    #[expect(clippy::print_stdout, reason = "shown beside the failure of the test")]
+    fn tell_log(&self) {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().rev().take(LOG_LINES).collect();
+        println!("{} ends with:", self.log.display());
+        lines.iter().rev().for_each(|line| println!("  {line}"));
+    }
+
     /// Politely first, so that programs and control groups are cleaned up.
     fn end_politely(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
@@ -247,6 +259,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell_log();
+        }
         self.end_politely();
         self.end_left();
     }

@@ -126,7 +126,14 @@ pub(crate) fn look_for_damage(data: &Path) -> Result<(), StoreError> {
         bytes => u64::from(bytes),
     };
     // The count of pages is valid when the two counters of changes agree.
-    if &header[..16] != b"SQLite format 3\0" || (number(24) == number(92) && length < page * u64::from(number(28))) {
+    let begins = &header[..16] == b"SQLite format 3\0";
+    if !begins || (number(24) == number(92) && length < page * u64::from(number(28))) {
+        // A checkpoint that was cut short has brought the new count and not yet the last pages: the log has them.
+        let logged = wal::pages(&path).map_err(unreadable)?;
+        let mut missing = if begins { length / page.max(512) + 1..=u64::from(number(28)) } else { 1..=1 };
+        if missing.all(|page| logged.contains(&page)) {
+            return Ok(());
+        }
         return Err(StoreError::Damaged("the database is cut, or its beginning was changed".to_owned()));
     }
     Ok(())

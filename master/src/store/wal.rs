@@ -4,7 +4,7 @@
 //!
 //! The file format is described at <https://www.sqlite.org/fileformat2.html#walformat>.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
@@ -22,6 +22,27 @@ pub(super) fn damage(path: &Path, same_boot: bool) -> io::Result<Option<String>>
     let log = read(&with_suffix(path, "-wal"))?;
     let index = if same_boot { read(&with_suffix(path, "-shm"))? } else { Vec::new() };
     Ok(examine(&log, Index::parse(&index).as_ref()))
+}
+
+/// The pages that the log of the database at `path` has whole: the database itself need not have them yet.
+///
+/// # Errors
+/// When the log cannot be read.
+pub(super) fn pages(path: &Path) -> io::Result<BTreeSet<u64>> {
+    let log = read(&with_suffix(path, "-wal"))?;
+    if !log.get(..HEADER_BYTES).is_some_and(header_is_whole) {
+        return Ok(BTreeSet::new());
+    }
+    let frames = log[HEADER_BYTES..].chunks_exact(FRAME_HEADER_BYTES + page_bytes(&log).max(1));
+    Ok(frames.take(whole_frames(&log).good).map(|frame| u64::from(word(frame, 0))).collect())
+}
+
+/// Bytes of a page, as the log's header tells them.
+fn page_bytes(log: &[u8]) -> usize {
+    match word(log, 8) {
+        1 => 65_536,
+        bytes => bytes as usize,
+    }
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> std::path::PathBuf {
@@ -133,10 +154,7 @@ struct Frames {
 /// be torn: whatever has a commit frame behind it and more after that was synced.
 fn whole_frames(log: &[u8]) -> Frames {
     let high_first = word(log, 0) & 1 == 1;
-    let page = match word(log, 8) {
-        1 => 65_536,
-        bytes => bytes as usize,
-    };
+    let page = page_bytes(log);
     if page < 512 {
         return Frames::default();
     }
