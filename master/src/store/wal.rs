@@ -201,6 +201,20 @@ mod tests {
     }
 
     #[test]
+    fn f3_the_log_has_the_pages_that_a_checkpoint_has_still_to_bring() {
+        let (folder, log, index) = killed();
+        let path = folder.path().join("a.db");
+        let frames = Index::parse(&index).expect("the log is not copied yet").frames;
+        fs::write(with_suffix(&path, "-wal"), &log).unwrap();
+        let logged = pages(&path).unwrap();
+        let count = u64::from(word(&log, HEADER_BYTES + (frames - 1) * (FRAME_HEADER_BYTES + 4_096) + 4));
+        // The file had three pages before these transactions.
+        assert!(count > 3 && (4..=count).chain([1]).all(|page| logged.contains(&page)), "{count}: {logged:?}");
+        fs::write(with_suffix(&path, "-wal"), &log[..HEADER_BYTES + 10]).unwrap();
+        assert!(pages(&path).unwrap().is_empty());
+    }
+
+    #[test]
     fn f6_every_flipped_bit_and_every_cut_of_the_log_is_found_while_the_index_is_there() {
         let (_folder, log, index) = killed();
         let index = Index::parse(&index).expect("the log is not copied yet");
