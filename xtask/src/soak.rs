@@ -19,7 +19,7 @@ const fn part(what: &'static str, target: &'static str, filter: &'static str) ->
 }
 
 /// The most telling ones first: a short soak runs only these.
-const PARTS: [Part; 24] = [
+const PARTS: [Part; 25] = [
     part("F1 master killed 200 times under load", "nemesis", "f01"),
     part("F1–F18 simulation, a seed after the other", "simulation", ""),
     part("F2, F3 loss of power, 1,000 prefixes", "storage", "f02"),
@@ -44,6 +44,7 @@ const PARTS: [Part; 24] = [
     part("L load and overload", "load", ""),
     part("E13 restarts", "faults", ""),
     part("B bad input", "bad_input", ""),
+    part("B1–B6 hostile peers", "hostile", ""),
 ];
 
 /// How one part went.
