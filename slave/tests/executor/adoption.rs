@@ -101,6 +101,32 @@ fn f07_an_agent_that_is_killed_while_a_program_is_compiled() {
     house.assert_all_gone();
 }
 
+/// The next agent has no lease of its own yet: a step that it begins is bound by that of the one before.
+#[test]
+fn f08_a_compile_step_that_is_begun_anew_ends_with_the_lease_of_the_agent_before() {
+    let house = House::new();
+    let header = house.open("header.h");
+    nix::unistd::mkfifo(&header, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    open_to_all(&header);
+    let text = format!("#include \"{}\"\nint main(void) {{ return 0; }}\n", header.display());
+    let name = format!("{}.c", marker("leased"));
+    let mut agent = house.agent();
+    agent.lease(common::Duration::from_secs(6));
+    agent.start(&house, source("C", &name, &text), "leased");
+    wait_until("the compiler", || pids_with(&name).len() >= 2);
+    agent.kill();
+    let first = pids_with(&name);
+    let agent = house.start_unready();
+    agent.wait_for("adopted leased");
+    wait_until("the second compiler", || pids_with(&name).difference(&first).next().is_some());
+    // Nobody ever writes the header.
+    let told = house.told("leased");
+    assert!(told.outcome.contains("longer than its lease"), "{told:?}");
+    assert!(pids_with(&name).is_empty());
+    agent.stop();
+    house.assert_all_gone();
+}
+
 #[test]
 fn f07_a_program_that_ends_while_there_is_no_agent() {
     let house = House::new();
