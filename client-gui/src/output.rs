@@ -141,11 +141,11 @@ impl StreamText {
     }
 }
 
-/// The three streams of one program.
+/// The streams of one program.
 #[derive(Debug, Default)]
 pub struct ProgramOutput {
     attempt: u32,
-    streams: [StreamText; 3],
+    streams: [StreamText; Stream::COUNT],
     /// Grows with each use, so that the one not looked at for longest goes first.
     used: u64,
 }
@@ -163,6 +163,7 @@ const fn place(stream: Stream) -> usize {
         Stream::Stdout => 0,
         Stream::Stderr => 1,
         Stream::Compile => 2,
+        Stream::Files => 3,
     }
 }
 
@@ -191,6 +192,7 @@ impl Outputs {
             // Another attempt begins its output anew.
             *program = ProgramOutput { attempt: row.attempt, used: self.clock, ..ProgramOutput::default() };
         }
+        // Collected files are read when they are saved.
         let sizes = [row.output_bytes, row.error_bytes, row.compile_bytes];
         let mut changed = false;
         for (stream, size) in Stream::ALL.into_iter().zip(sizes) {

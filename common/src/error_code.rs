@@ -76,6 +76,14 @@ catalogue! {
     Internal, "E-INTERNAL", "Something failed that should not have.", "report it with the log";
     CommandNotFound, "E-COMMAND-NOT-FOUND", "The slave has no such command, or cannot execute it.", "check the name, install it on the slave, or submit a source file";
     LimitReached, "E-LIMIT-REACHED", "A limit ended the program.", "raise the limit that is named, for example `--output 64M`, if the program is right";
+    NotRunning, "E-NOT-RUNNING", "The program does not run now, so it cannot be given this.", "`ruche show ID` tells its state";
+    NotLive, "E-NOT-LIVE", "The program was not submitted with input that comes while it runs.", "submit it with `ruche run`, or choose `Input while it runs` in the window";
+    InputMissing, "E-INPUT-MISSING", "The master does not have an input file of this program.", "submit again from where the file is; it is sent then";
+    InputDamaged, "E-INPUT-DAMAGED", "A file is not what it was announced to be.", "send it again; if it changes all the time, copy it first";
+    IsolationMissing, "E-ISOLATION-MISSING", "This machine cannot enforce a guard that the configuration requires.", "`ruche-slave doctor` says what is missing and why; `require` in the slave's configuration says what must be there";
+    BeyondCeiling, "E-BEYOND-CEILING", "The program asks for more than every slave allows.", "ask for less, or raise `ceiling` in a slave's configuration";
+    NetworkNone, "E-NETWORK-NONE", "No connected slave lets programs use the network.", "submit without `--network`, or set `network = true` in a slave's configuration";
+    FileUnwritable, "E-FILE-UNWRITABLE", "A file on this computer cannot be written.", "check the folder, its permissions and its free space; `--force` writes over files that are there";
     SlaveLost, "E-SLAVE-LOST", "The slave was lost while the program ran; how far it came is not known.", "`ruche again ID` runs it once more";
 }
 

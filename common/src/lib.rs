@@ -2,6 +2,7 @@
 //!
 //! Pure: nothing here knows a socket, a file, a clock or a random source (see ARCHITECTURE.md).
 
+pub mod collected;
 pub mod error_code;
 pub mod escape;
 pub mod frame;
@@ -17,7 +18,7 @@ pub mod user_error;
 pub mod view;
 
 pub use error_code::ErrorCode;
-pub use id::{AttemptKey, ClientId, ProgramId, SlaveId};
+pub use id::{AttemptKey, ClientId, Digest, ProgramId, SlaveId};
 pub use outcome::{Limit, Outcome};
 pub use program::{ProgramSpec, ResourceLimits, Work};
 pub use units::{ByteSize, Duration, Timestamp};

@@ -121,6 +121,36 @@ pub const OUTPUT_DEFAULT: ByteSize = ByteSize(16 << 20);
 pub const OUTPUT_MAX: ByteSize = ByteSize(4 << 30);
 /// Size of any one file when none is given.
 pub const FILE_SIZE_DEFAULT: ByteSize = ByteSize(1 << 30);
+/// Working folder when none is given: twice the largest single file.
+pub const DISK_DEFAULT: ByteSize = ByteSize(2 << 30);
+/// Open files of one process when none is given; what Linux gives a process by itself.
+pub const OPEN_FILES_DEFAULT: u32 = 1_024;
+/// Least open files that may be asked for: the dynamic loader needs a few.
+pub const OPEN_FILES_MIN: u32 = 16;
+/// Most open files that may be asked for; a slave may allow fewer.
+pub const OPEN_FILES_MAX: u32 = 65_536;
+/// Input files of one program.
+pub const INPUT_FILES_MAX: usize = 1_024;
+/// Bytes of one input file.
+pub const INPUT_FILE_BYTES_MAX: ByteSize = ByteSize(16 << 30);
+/// Bytes of a file's name; what Linux takes.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+/// Bytes of an input file that are sent ahead of what the receiver has asked for.
+pub const INPUT_WINDOW_BYTES: u64 = 1 << 20;
+/// Patterns of files that are brought back.
+pub const COLLECT_PATTERNS_MAX: usize = 64;
+/// Bytes of one such pattern.
+pub const COLLECT_PATTERN_BYTES_MAX: usize = 1_024;
+/// Files that one program brings back.
+pub const COLLECTED_FILES_MAX: usize = 4_096;
+/// Bytes that one program brings back, of all files together.
+pub const COLLECTED_BYTES_MAX: ByteSize = ByteSize(4 << 30);
+/// Bytes of a path within the working folder; what Linux takes.
+pub const PATH_BYTES_MAX: usize = 4_096;
+/// Bytes of live input that one request carries.
+pub const INPUT_CHUNK_BYTES_MAX: usize = 64 << 10;
+/// Live input for one program that the master holds until its slave has taken it.
+pub const INPUT_PENDING_BYTES_MAX: usize = 256 << 10;
 /// Wall time of the compile step.
 pub const COMPILE_WALL_TIME: Duration = Duration::from_secs(120);
 /// Memory of the compile step.
@@ -176,7 +206,15 @@ pub const JOIN_USES_MAX: u32 = 1_000;
 
 const _: () = {
     assert!(FRAME_DATA_BYTES_MAX_BEFORE_LOGIN < FRAME_DATA_BYTES_MAX);
-    assert!(SOURCE_BYTES_MAX + STDIN_BYTES_MAX + ARGUMENTS_BYTES_MAX + ENVIRONMENT_BYTES_MAX < FRAME_DATA_BYTES_MAX);
+    assert!(
+        SOURCE_BYTES_MAX
+            + STDIN_BYTES_MAX
+            + ARGUMENTS_BYTES_MAX
+            + ENVIRONMENT_BYTES_MAX
+            + INPUT_FILES_MAX * (FILE_NAME_BYTES_MAX + 64)
+            + COLLECT_PATTERNS_MAX * COLLECT_PATTERN_BYTES_MAX
+            < FRAME_DATA_BYTES_MAX
+    );
     assert!(OUTPUT_CHUNK_BYTES_MAX < FRAME_DATA_BYTES_MAX / 16);
     assert!(HEARTBEAT_INTERVAL.0 * 3 <= SILENCE_MAX.0);
     assert!(LEASE_SLAVE.0 + SILENCE_MAX.0 < LEASE_MASTER.0);

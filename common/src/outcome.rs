@@ -19,6 +19,10 @@ pub enum Limit {
     Output,
     /// Size of one file.
     FileSize,
+    /// Size of the working folder.
+    Disk,
+    /// Open files of one process.
+    OpenFiles,
 }
 
 impl Limit {
@@ -32,6 +36,8 @@ impl Limit {
             Self::Processes => "processes",
             Self::Output => "output",
             Self::FileSize => "file-size",
+            Self::Disk => "disk",
+            Self::OpenFiles => "open-files",
         }
     }
 }
@@ -131,7 +137,11 @@ impl Outcome {
             Self::CompileError { .. } => 126,
             Self::Limit { limit: Limit::WallTime | Limit::CpuTime, .. } => 124,
             Self::Limit { limit: Limit::Memory, .. } => 137,
-            Self::Limit { limit: Limit::Processes | Limit::Output | Limit::FileSize, .. } | Self::Lost { .. } => 125,
+            Self::Limit {
+                limit: Limit::Processes | Limit::Output | Limit::FileSize | Limit::Disk | Limit::OpenFiles,
+                ..
+            }
+            | Self::Lost { .. } => 125,
             Self::NotSupported { .. } | Self::NotFound { .. } => 127,
             Self::Cancelled { .. } => 130,
         }

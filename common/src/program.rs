@@ -3,12 +3,13 @@
 use crate::{
     error_code::ErrorCode,
     escape::RawText,
+    id::Digest,
     limits,
     units::{ByteSize, Duration},
     user_error::UserError,
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 /// What runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +75,57 @@ pub struct ResourceLimits {
     pub output: ByteSize,
     /// Size of any one file.
     pub file_size: ByteSize,
+    /// The working folder with all that is in it, and what is written to the private `/tmp`.
+    pub disk: ByteSize,
+    /// Open files of one process.
+    pub open_files: u32,
+}
+
+impl ResourceLimits {
+    /// The most that may be asked for of each.
+    pub const MOST: Self = Self {
+        wall_time: limits::WALL_TIME_MAX,
+        cpu_time: None,
+        memory: ByteSize(1 << 46),
+        processes: limits::PROCESSES_MAX,
+        output: limits::OUTPUT_MAX,
+        file_size: ByteSize(1 << 46),
+        disk: ByteSize(1 << 46),
+        open_files: limits::OPEN_FILES_MAX,
+    };
+
+    /// The first limit that is beyond `most`, with both values, for people.
+    #[must_use]
+    pub fn beyond(&self, most: &Self) -> Option<String> {
+        let over = |what: &str, asked: String, allowed: String| Some(format!("{what} of {asked}; at most {allowed}"));
+        if self.wall_time > most.wall_time {
+            return over("a wall time", self.wall_time.to_string(), most.wall_time.to_string());
+        }
+        if let (Some(asked), Some(allowed)) = (self.cpu_time, most.cpu_time)
+            && asked > allowed
+        {
+            return over("a CPU time", asked.to_string(), allowed.to_string());
+        }
+        for (what, asked, allowed) in [
+            ("a memory limit", self.memory, most.memory),
+            ("an output limit", self.output, most.output),
+            ("a file size limit", self.file_size, most.file_size),
+            ("a disk limit", self.disk, most.disk),
+        ] {
+            if asked > allowed {
+                return over(what, asked.to_string(), allowed.to_string());
+            }
+        }
+        for (what, asked, allowed) in [
+            ("a limit of processes", self.processes, most.processes),
+            ("a limit of open files", self.open_files, most.open_files),
+        ] {
+            if asked > allowed {
+                return over(what, asked.to_string(), allowed.to_string());
+            }
+        }
+        None
+    }
 }
 
 impl Default for ResourceLimits {
@@ -85,8 +137,56 @@ impl Default for ResourceLimits {
             processes: limits::PROCESSES_DEFAULT,
             output: limits::OUTPUT_DEFAULT,
             file_size: limits::FILE_SIZE_DEFAULT,
+            disk: limits::DISK_DEFAULT,
+            open_files: limits::OPEN_FILES_DEFAULT,
         }
     }
+}
+
+/// A file that a program finds in its working folder. Its content was sent before the submit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Its own name, without folders; any bytes that a file's name may have.
+    pub name: RawText,
+    /// Its content.
+    pub digest: Digest,
+    /// Its size.
+    pub size: ByteSize,
+    /// Whether it may be executed.
+    pub executable: bool,
+}
+
+/// Columns and rows of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Characters in a line, at least 1.
+    pub columns: u16,
+    /// Lines, at least 1.
+    pub rows: u16,
+}
+
+/// Input that comes while the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveInput {
+    /// The program gets a terminal of this size for input, output and errors; without it, a pipe for its input.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// A signal that a person sends to a running program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProgramSignal {
+    /// SIGINT, as Ctrl-C sends it.
+    Interrupt,
+    /// SIGQUIT, as Ctrl-\ sends it.
+    Quit,
+    /// SIGHUP: the terminal is gone.
+    HangUp,
+    /// SIGTERM.
+    Terminate,
+    /// SIGUSR1.
+    User1,
+    /// SIGUSR2.
+    User2,
 }
 
 /// Everything that a submit says about a program.
@@ -110,6 +210,14 @@ pub struct ProgramSpec {
     pub retry: u32,
     /// The only slave, by name, that may run it.
     pub slave: Option<String>,
+    /// Input that comes while it runs; then there is no `stdin`.
+    pub live: Option<LiveInput>,
+    /// Files that it finds in its working folder.
+    pub inputs: Vec<InputFile>,
+    /// Which files of the working folder are brought back: patterns of `common::collected`.
+    pub collect: Vec<String>,
+    /// Whether it needs the network; only slaves that allow it run it then.
+    pub network: bool,
 }
 
 impl ProgramSpec {
@@ -126,6 +234,10 @@ impl ProgramSpec {
             priority: limits::PRIORITY_DEFAULT,
             retry: 0,
             slave: None,
+            live: None,
+            inputs: Vec::new(),
+            collect: Vec::new(),
+            network: false,
         }
     }
 
@@ -226,6 +338,34 @@ impl ProgramSpec {
         at_most("the priority", usize::from(self.priority), usize::from(limits::PRIORITY_MAX))?;
         at_most("the number of retries", self.retry as usize, limits::RETRY_MAX as usize)?;
         at_most("the slave's name in bytes", self.slave.as_ref().map_or(0, String::len), limits::PEER_NAME_BYTES_MAX)?;
+        if self.live.is_some() && self.stdin.is_some() {
+            return refuse("standard input is either given with the submit or comes while the program runs".to_owned());
+        }
+        if self.live.and_then(|live| live.terminal).is_some_and(|size| size.columns == 0 || size.rows == 0) {
+            return refuse("a terminal has at least one column and one row".to_owned());
+        }
+        at_most("the number of input files", self.inputs.len(), limits::INPUT_FILES_MAX)?;
+        let mut names = BTreeSet::new();
+        if let Work::Source { file_name, .. } = &self.work {
+            names.insert(file_name.as_bytes());
+        }
+        for input in &self.inputs {
+            if !is_file_name(&input.name.0) {
+                return refuse(format!("`{}` cannot be the name of an input file", input.name));
+            }
+            if !names.insert(&input.name.0) {
+                return refuse(format!("two files would be named `{}`", input.name));
+            }
+            if input.size > limits::INPUT_FILE_BYTES_MAX {
+                let (size, most) = (input.size, limits::INPUT_FILE_BYTES_MAX);
+                return refuse(format!("the input file `{}` has {size}; at most {most} is accepted", input.name));
+            }
+        }
+        at_most("the number of patterns to collect", self.collect.len(), limits::COLLECT_PATTERNS_MAX)?;
+        for pattern in &self.collect {
+            crate::collected::check_pattern(pattern)
+                .map_err(|reason| UserError::new(ErrorCode::SubmitInvalid, reason))?;
+        }
         self.limits.validate()
     }
 }
@@ -244,7 +384,7 @@ impl ResourceLimits {
         if let Some(cpu_time) = self.cpu_time.filter(|time| !time_ok(*time)) {
             return refuse(format!("a CPU time of {cpu_time} is outside 1 ms to {}", limits::WALL_TIME_MAX));
         }
-        if self.memory < limits::MEMORY_MIN || self.memory.0 > 1 << 46 {
+        if self.memory < limits::MEMORY_MIN || self.memory > Self::MOST.memory {
             return refuse(format!(
                 "a memory limit of {} is outside {} to {}",
                 self.memory,
@@ -265,8 +405,30 @@ impl ResourceLimits {
         if self.file_size.0 > 1 << 46 {
             return refuse(format!("a file size limit of {} is over {}", self.file_size, ByteSize(1 << 46)));
         }
+        if self.disk.0 > 1 << 46 {
+            return refuse(format!("a disk limit of {} is over {}", self.disk, ByteSize(1 << 46)));
+        }
+        if !(limits::OPEN_FILES_MIN..=limits::OPEN_FILES_MAX).contains(&self.open_files) {
+            return refuse(format!(
+                "a limit of {} open files is outside {} to {}",
+                self.open_files,
+                limits::OPEN_FILES_MIN,
+                limits::OPEN_FILES_MAX
+            ));
+        }
         Ok(())
     }
+}
+
+/// Whether `name` can name one file in a folder: any bytes but `/` and NUL, not `.` and `..`, and nothing that belongs
+/// to Ruche.
+#[must_use]
+pub fn is_file_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.len() <= limits::FILE_NAME_BYTES_MAX
+        && !matches!(name, b"." | b"..")
+        && !name.starts_with(b".ruche-")
+        && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
 }
 
 /// Whether `name` names a file in a folder and nothing else: no folder part, no leading dot or dash,

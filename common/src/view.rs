@@ -3,7 +3,7 @@
 use crate::{
     id::{ClientId, ProgramId, SlaveId},
     outcome::Outcome,
-    program::State,
+    program::{ResourceLimits, State},
     session::Role,
     units::{ByteSize, Duration, Timestamp},
 };
@@ -83,6 +83,10 @@ pub struct ProgramView {
     /// Since when the connection to its slave is lost: whether it still runs is not known. None unless it is
     /// shown as running.
     pub unknown_since: Option<Timestamp>,
+    /// Bytes of collected files stored.
+    pub files_bytes: u64,
+    /// Whether it takes input while it runs.
+    pub live: bool,
 }
 
 /// A language that one slave can run.
@@ -119,9 +123,67 @@ impl SlaveState {
     }
 }
 
+/// How far a slave shuts its programs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum IsolationLevel {
+    /// Limits and the end of the whole tree; the system's files and processes are seen.
+    #[default]
+    Plain,
+    /// Namespaces of an ordinary user.
+    UserNamespaces,
+    /// Namespaces of an ordinary user, and control groups that were given to it.
+    Delegated,
+    /// Namespaces, control groups and a user of its own for each program at once.
+    Root,
+}
+
+impl IsolationLevel {
+    /// The word in JSON, on the command line and in the window.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::UserNamespaces => "user-namespaces",
+            Self::Delegated => "delegated",
+            Self::Root => "root",
+        }
+    }
+}
+
+/// One thing that a slave puts between a program and the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    /// Its word, such as `own-user`, `seccomp`, `memory-limit`.
+    pub name: String,
+    /// Whether it is in force.
+    pub on: bool,
+    /// How, or why not.
+    pub detail: String,
+}
+
+/// What a slave never exceeds, whatever a program or the master asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ceiling {
+    /// The most of each limit; a CPU time of none is bounded by the wall time alone.
+    pub limits: ResourceLimits,
+    /// Whether programs that ask for it get the network.
+    pub network: bool,
+}
+
+impl Default for Ceiling {
+    /// All that Ruche itself allows, and no network.
+    fn default() -> Self {
+        Self { limits: ResourceLimits::MOST, network: false }
+    }
+}
+
 /// What a slave can enforce and how, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Isolation {
+    /// How far it shuts programs in.
+    pub level: IsolationLevel,
+    /// Each guard, in force or not.
+    pub guards: Vec<Guard>,
     /// One line, such as `own user, memory by cgroup v1`.
     pub summary: String,
     /// Whether memory is limited by the kernel (a cgroup) rather than by watching.
@@ -161,6 +223,8 @@ pub struct SlaveView {
     pub release: String,
     /// Why it is given nothing new, when somebody or the master itself set it aside.
     pub aside: Option<String>,
+    /// What it never exceeds.
+    pub ceiling: Ceiling,
 }
 
 /// Which program a client is.

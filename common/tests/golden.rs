@@ -2,20 +2,22 @@
 //! a peer make the decoder panic or allocate more than it was sent.
 
 use common::{
-    AttemptKey, ByteSize, ClientId, Duration, ErrorCode, Limit, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
-    UserError, Work,
+    AttemptKey, ByteSize, ClientId, Digest, Duration, ErrorCode, Limit, Outcome, ProgramId, ProgramSpec, SlaveId,
+    Timestamp, UserError, Work,
     escape::RawText,
     frame::{FrameError, FrameHeader, FrameType},
     limits,
     message::{
         Alert, Assignment, Change, Command, Data, Finished, Heartbeat, HistoryQuery, Message, Order, Registration,
-        Reply, Report, Request, RequestId, Status, StoredUpTo, Stream, Tail, command::Secret, status::Event,
+        Reply, Report, Request, RequestId, Status, StoredUpTo, Stream, Tail,
+        command::Secret,
+        status::{Event, InputHeld},
     },
-    program::State,
+    program::{InputFile, LiveInput, ProgramSignal, State, TerminalSize},
     session::{Hello, PeerKind, Role},
     view::{
-        ClientKind, ClientView, Explanation, Isolation, LanguageOffer, Policy, ProgramView, Progress, SlaveReason,
-        SlaveState, SlaveView, Summary, Usage,
+        Ceiling, ClientKind, ClientView, Explanation, Guard, Isolation, IsolationLevel, LanguageOffer, Policy,
+        ProgramView, Progress, SlaveReason, SlaveState, SlaveView, Summary, Usage,
     },
 };
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -47,11 +49,21 @@ fn spec() -> ProgramSpec {
     spec.environment = vec![("A".into(), "b".into())];
     spec.limits.cpu_time = Some(Duration::from_secs(3));
     spec.slave = Some("pc-07".into());
+    spec.inputs = vec![InputFile {
+        name: RawText(vec![b'a', 0xfe]),
+        digest: Digest([7; 32]),
+        size: ByteSize(9),
+        executable: true,
+    }];
+    spec.collect = vec!["out/*.csv".into()];
+    spec.network = true;
     spec
 }
 
 fn command_spec() -> ProgramSpec {
-    ProgramSpec::new("true", Work::Command { command: "true".into() })
+    let mut spec = ProgramSpec::new("true", Work::Command { command: "true".into() });
+    spec.live = Some(LiveInput { terminal: Some(TerminalSize { columns: 80, rows: 24 }) });
+    spec
 }
 
 fn program_view(outcome: Option<Outcome>) -> ProgramView {
@@ -85,6 +97,8 @@ fn program_view(outcome: Option<Outcome>) -> ProgramView {
         output_truncated: true,
         last_line: "MemoryError".into(),
         unknown_since: None,
+        files_bytes: 0,
+        live: false,
     }
 }
 
@@ -104,6 +118,7 @@ fn slave_view() -> SlaveView {
         machine: "Debian 12, 2 processors".into(),
         release: "0.1.0".into(),
         aside: None,
+        ceiling: Ceiling::default(),
     }
 }
 
@@ -112,7 +127,13 @@ fn offer() -> LanguageOffer {
 }
 
 fn isolation() -> Isolation {
-    Isolation { summary: "own user, memory by cgroup v1".into(), memory_by_cgroup: true, own_user: true }
+    Isolation {
+        level: IsolationLevel::Delegated,
+        guards: vec![Guard { name: "seccomp".into(), on: true, detail: "61 calls refused".into() }],
+        summary: "own user, memory by cgroup v1".into(),
+        memory_by_cgroup: true,
+        own_user: true,
+    }
 }
 
 fn client_view() -> ClientView {
@@ -156,7 +177,7 @@ fn finished() -> Finished {
         started_at: Some(AT),
         ended_at: AT,
         usage: Usage::default(),
-        tails: [Tail { offset: 4, bytes: b"out".to_vec() }, Tail::default(), Tail::default()],
+        tails: [Tail { offset: 4, bytes: b"out".to_vec() }, Tail::default(), Tail::default(), Tail::default()],
         output_truncated: false,
         last_line: "out".into(),
     }
@@ -190,6 +211,7 @@ fn samples() -> Vec<Message> {
         Command::Renew { certificate_request: vec![0x30, 0] }.into(),
         Status::Renewed { certificates: vec![serde_bytes::ByteBuf::from(vec![1, 2])] }.into(),
         Data::Output { key: key(), stream: Stream::Stderr, offset: 70_000, bytes: b"bytes".to_vec() }.into(),
+        Data::Input { digest: Digest([7; 32]), offset: 70_000, size: 70_005, bytes: b"bytes".to_vec() }.into(),
         Status::Welcome { protocol: 1, release: "0.1.0".into(), master: "lab".into() }.into(),
         Status::LoggedIn { client: client(), user: "alice".into(), role: Role::Admin, token: Secret("t".into()) }
             .into(),
@@ -228,6 +250,14 @@ fn samples() -> Vec<Message> {
             Request::Again { id: program(1), new_id: program(2) },
             Request::SetAside { slave: "lab-3".to_owned(), reason: "new disk".to_owned() },
             Request::TakeBack { slave: "lab-3".to_owned() },
+            Request::Suspend { ids: vec![program(1)] },
+            Request::Resume { ids: vec![program(1)] },
+            Request::SetWallTime { id: program(1), wall_time: Duration::from_secs(90) },
+            Request::Input { id: program(1), offset: 5, bytes: b"yes".to_vec(), end: false },
+            Request::Resize { id: program(1), size: TerminalSize { columns: 80, rows: 24 } },
+            Request::Signal { id: program(1), signal: ProgramSignal::User2 },
+            Request::InputsHeld { digests: vec![Digest([7; 32])] },
+            Request::PutInput { digest: Digest([7; 32]), size: 9, offset: 5, bytes: b"data".to_vec() },
         ]
         .map(request),
     );
@@ -246,6 +276,13 @@ fn samples() -> Vec<Message> {
             Order::SetSlots(4),
             Order::Discard(vec![key()]),
             Order::Registered { slots: 4, lease: limits::LEASE_SLAVE, epoch: 1 },
+            Order::Suspend(vec![key()]),
+            Order::Resume(vec![key()]),
+            Order::SetWallTime { key: key(), wall_time: Duration::from_secs(90) },
+            Order::Signal { key: key(), signal: ProgramSignal::Interrupt },
+            Order::Input { key: key(), offset: 5, bytes: b"yes".to_vec(), end: true },
+            Order::Resize { key: key(), size: TerminalSize { columns: 132, rows: 43 } },
+            Order::InputMissing(Digest([7; 32])),
         ]
         .map(order),
     );
@@ -269,6 +306,9 @@ fn samples() -> Vec<Message> {
             Ok(Reply::Clients(vec![client_view()])),
             Ok(Reply::Summary(summary())),
             Ok(Reply::Events(vec![Event { at: AT, subject: "pc-07".into(), text: "Connected".into() }])),
+            Ok(Reply::Changed { results: vec![Ok(State::Suspended), Err(error())] }),
+            Ok(Reply::InputTaken { offset: 300 }),
+            Ok(Reply::InputsHeld { files: vec![InputHeld::Whole, InputHeld::Part(70_000)] }),
         ]
         .map(reply),
     );
@@ -285,12 +325,19 @@ fn samples() -> Vec<Message> {
                 waiting: vec![key()],
                 running: vec![(key(), AT)],
                 finished: vec![key()],
+                suspended: vec![key()],
+                ceiling: Ceiling { network: true, ..Ceiling::default() },
             })),
             Report::Started(vec![(key(), AT)]),
             Report::Finished(vec![finished()]),
             Report::Withdrawn(vec![key()]),
             Report::Progress { key: key(), progress: Progress { percent: 40.0, text: String::new() } },
             Report::Draining,
+            Report::Suspended(vec![key()]),
+            Report::Resumed(vec![key()]),
+            Report::InputTaken { key: key(), offset: 300 },
+            Report::Fetch { key: key(), digest: Digest([7; 32]), offset: 70_000 },
+            Report::Refused { key: key(), detail: "too much".into() },
         ]
         .map(report),
     );
@@ -330,6 +377,7 @@ fn name(message: &Message) -> String {
         }
         .into(),
         Message::Data(Data::Output { .. }) => "data.output".into(),
+        Message::Data(Data::Input { .. }) => "data.input".into(),
         Message::Command(command) => match command {
             Command::Hello(_) => "command.hello".into(),
             Command::Login { .. } => "command.login".into(),

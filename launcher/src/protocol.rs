@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Changes with every change of these messages: an agent takes over a launcher only when both speak the same. The
 /// first two of [`ToLauncher`] and the first of [`FromLauncher`] stay what they are for ever.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Agent to launcher.
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,6 +80,45 @@ pub struct KeeperConfig {
     pub user: Option<ProgramUser>,
     /// The control groups of the slot.
     pub groups: SlotGroups,
+    /// What stands between its programs and the machine.
+    pub guards: Guards,
+}
+
+/// Which namespaces a keeper and its programs live in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Namespaces {
+    /// The machine's own.
+    #[default]
+    None,
+    /// Their own, made by a launcher that runs as root.
+    Own,
+    /// Their own, in a user namespace that any user may make.
+    OfUser,
+}
+
+/// What stands between the programs of a slot and the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guards {
+    /// Namespaces of processes, mounts, network, names and messages.
+    pub namespaces: Namespaces,
+    /// Files only below `system` and the slot's folder, by Landlock.
+    pub landlock: bool,
+    /// Calls that no program needs are refused.
+    pub seccomp: bool,
+    /// Folders that programs may read and execute; nothing else of the machine is seen.
+    pub system: Vec<PathBuf>,
+    /// The folder that holds the slot's working folders: the one place where programs may write, beside a private
+    /// `/tmp`. Seen under the same path.
+    pub work: PathBuf,
+    /// Whether programs that ask for it may use the network, and what they may not reach there.
+    pub network: Option<NetworkGuard>,
+}
+
+/// What a program with network may never reach: these, loopback and link-local addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkGuard {
+    /// Ports, on any address: the master's.
+    pub ports: Vec<u16>,
 }
 
 /// Which interface the control groups speak.
@@ -102,11 +141,14 @@ pub struct SlotGroups {
     pub processes: Option<PathBuf>,
     /// The group that counts processor time.
     pub cpu: Option<PathBuf>,
+    /// The group of the unified hierarchy that tells a program's processes from all others, where it is mounted: a
+    /// program is born in it, and is frozen and killed by it. With version 2 the group that limits as well.
+    pub identity: Option<PathBuf>,
 }
 
 impl SlotGroups {
     /// No control groups: limits are kept by watching.
-    pub const NONE: Self = Self { version: GroupVersion::V1, memory: None, processes: None, cpu: None };
+    pub const NONE: Self = Self { version: GroupVersion::V1, memory: None, processes: None, cpu: None, identity: None };
 }
 
 /// Strings for execve, each ended by a NUL, in one block.
@@ -162,6 +204,10 @@ pub struct StepLimits {
     pub processes: u32,
     /// Size of any one file.
     pub file_size: ByteSize,
+    /// The working folder and the private `/tmp` with all that is in them.
+    pub disk: ByteSize,
+    /// Open files of one process.
+    pub open_files: u32,
 }
 
 /// One program to start. Descriptors come along: working folder, standard output, standard error,
@@ -184,6 +230,10 @@ pub struct Step {
     pub limits: StepLimits,
     /// Whether standard input comes along; else it is empty.
     pub stdin: bool,
+    /// Standard input is a terminal, which shall control the program's session.
+    pub terminal: bool,
+    /// It asks for the network.
+    pub network: bool,
 }
 
 /// Agent to keeper.
@@ -208,6 +258,14 @@ pub enum ToKeeper {
         /// Told again by the answer: the answer to an agent before this one may still be on its way.
         number: u64,
     },
+    /// The whole tree stands still, and its wall time does not run. Answered by [`FromKeeper::Suspended`].
+    Suspend,
+    /// It goes on. Answered by [`FromKeeper::Suspended`].
+    Resume,
+    /// From now on it may run for so long in all.
+    SetWallTime(Duration),
+    /// This signal to the program's process group.
+    Signal(i32),
 }
 
 /// What a keeper holds.
@@ -221,6 +279,8 @@ pub enum KeeperState {
         tag: Vec<u8>,
         /// Why it is being ended; empty when it is not.
         note: Vec<u8>,
+        /// It stands still.
+        suspended: bool,
     },
     /// The last one ended like this; working folder and reading ends come along.
     Ended {
@@ -252,6 +312,8 @@ pub enum FromKeeper {
         /// What it holds.
         state: KeeperState,
     },
+    /// Whether the program stands still now.
+    Suspended(bool),
 }
 
 /// What was being done when a start failed.
@@ -261,7 +323,7 @@ pub enum StartStep {
     Lease,
     /// Making the process.
     Clone,
-    /// A process group of its own.
+    /// A process group of its own, or with a terminal a session.
     ProcessGroup,
     /// Entering the control group.
     Group,
@@ -275,6 +337,14 @@ pub enum StartStep {
     User,
     /// Giving up new privileges.
     Privileges,
+    /// The network that it asked for.
+    Network,
+    /// A private `/tmp` and private messages between processes.
+    Private,
+    /// Files of the machine out of reach.
+    Landlock,
+    /// Calls that no program needs.
+    Seccomp,
     /// Executing it.
     Execute,
 }
@@ -312,6 +382,10 @@ pub enum Cause {
     Processes(u32),
     /// It wrote a file up to the limit.
     FileSize,
+    /// Its working folder and its `/tmp` had this size.
+    Disk(ByteSize),
+    /// One of its processes had this many files open.
+    OpenFiles(u32),
     /// The agent said so.
     Ordered,
     /// The slave was cut off from its master for too long.

@@ -260,12 +260,12 @@ impl Handle {
 }
 
 /// How far outputs of running attempts are on the disk.
-fn stored_outputs(recovered: &Recovered, outputs: &Path) -> io::Result<BTreeMap<AttemptKey, [u64; 3]>> {
+fn stored_outputs(recovered: &Recovered, outputs: &Path) -> io::Result<BTreeMap<AttemptKey, [u64; Stream::COUNT]>> {
     let running = recovered.alive.iter().filter(|row| row.state == State::Running || row.slave.is_some());
     running
         .map(|row| {
             let key = AttemptKey { program: row.id, attempt: row.attempt };
-            let mut lengths = [0; 3];
+            let mut lengths = [0; Stream::COUNT];
             for (length, stream) in lengths.iter_mut().zip(Stream::ALL) {
                 *length = files::length(outputs, key, stream)?;
             }

@@ -354,7 +354,7 @@ fn effect(action: Action) -> Option<Effect> {
     })
 }
 
-fn stored_outputs(recovered: &Recovered, outputs: &Path) -> BTreeMap<AttemptKey, [u64; 3]> {
+fn stored_outputs(recovered: &Recovered, outputs: &Path) -> BTreeMap<AttemptKey, [u64; Stream::COUNT]> {
     let running = recovered.alive.iter().filter(|row| row.state == State::Running || row.slave.is_some());
     running
         .map(|row| {

@@ -54,6 +54,7 @@ fn through_executor(slave: &std::path::Path, count: usize, slots: usize) -> anyh
         program_path: vec!["/usr/bin".into(), "/bin".into()],
         work: WorkRoot::prepare(data.path(), is_root.then_some(1_700_000_000), "bench")?,
         groups: Base::prepare(&format!("ruche-bench-{}", std::process::id())),
+        guards: Default::default(),
         outputs: Outputs::new(data.path())?,
     };
     let mut executor = Executor::new(Launcher::start_program(slave)?, setup, Vec::new(), None)?;

@@ -6,7 +6,10 @@ use crate::{
     executor::{Executor, Outputs, Setup, WorkRoot},
     languages::{self, Found},
 };
-use common::{ErrorCode, UserError, view::Isolation};
+use common::{
+    ErrorCode, UserError,
+    view::{Isolation, IsolationLevel},
+};
 use launcher::{Launcher, cgroup::Base, protocol::GroupVersion};
 
 /// An executor that is ready, and what it was found to be able to do.
@@ -69,7 +72,8 @@ pub fn prepare(config: &Config, data: &DataFolder) -> Result<Ready, UserError> {
     let isolation = isolation(&groups, base);
     let uid = work.probe_uid();
     let outputs = Outputs::new(data.path()).map_err(|error| unavailable("the output folders", error))?;
-    let setup = Setup { program_path: config.program_path.clone(), work, groups, outputs };
+    let guards = launcher::protocol::Guards::default();
+    let setup = Setup { program_path: config.program_path.clone(), work, groups, guards, outputs };
     let mut executor =
         Executor::new(launcher, setup, keepers, lease_until).map_err(|error| unavailable("the executor", error))?;
     let cache = data.path().join("languages.json");
@@ -91,6 +95,8 @@ fn isolation(groups: &Base, user_base: Option<u32>) -> Isolation {
         tracing::info!(reason = %groups.problem, "memory is limited by watching, not by the kernel");
     }
     Isolation {
+        level: IsolationLevel::Plain,
+        guards: Vec::new(),
         summary: format!("{user}, {memory}, {processes}"),
         memory_by_cgroup: groups.memory_version().is_some(),
         own_user: user_base.is_some(),

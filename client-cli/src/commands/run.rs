@@ -114,9 +114,10 @@ async fn verdict(session: &Session, id: ProgramId, outcome: &ProgramOutcome) {
         ProgramOutcome::NotSupported { .. } => coded(ErrorCode::LanguageNone),
         ProgramOutcome::NotFound { .. } => coded(ErrorCode::CommandNotFound),
         ProgramOutcome::Lost { .. } => coded(ErrorCode::SlaveLost),
-        ProgramOutcome::Limit { limit: Limit::Processes | Limit::Output | Limit::FileSize, .. } => {
-            coded(ErrorCode::LimitReached);
-        }
+        ProgramOutcome::Limit {
+            limit: Limit::Processes | Limit::Output | Limit::FileSize | Limit::Disk | Limit::OpenFiles,
+            ..
+        } => coded(ErrorCode::LimitReached),
         ProgramOutcome::Exited { .. }
         | ProgramOutcome::Signalled { .. }
         | ProgramOutcome::Limit { limit: Limit::WallTime | Limit::CpuTime | Limit::Memory, .. }

@@ -39,6 +39,8 @@ pub(crate) fn row(outcome: Option<Outcome>) -> ProgramView {
         output_truncated: false,
         last_line: "hello".into(),
         unknown_since: None,
+        files_bytes: 0,
+        live: false,
     }
 }
 
@@ -137,6 +139,7 @@ fn e8_slaves_and_clients_have_exactly_the_promised_fields() {
         machine: String::new(),
         release: String::new(),
         aside: None,
+        ceiling: Default::default(),
     });
     assert_eq!(
         slave,

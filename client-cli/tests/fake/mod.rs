@@ -328,7 +328,7 @@ impl Known {
             Stream::Stdout => format!("out {}\n\u{1b}[1mraw", program.row.index).into_bytes(),
             Stream::Stderr => b"err\xff\n".to_vec(),
             Stream::Compile if program.spec.name == "broken" => b"line 1: error: odd\nline 2\n".to_vec(),
-            Stream::Compile => Vec::new(),
+            Stream::Compile | Stream::Files => Vec::new(),
         };
         let start = usize::try_from(offset).unwrap().min(all.len());
         // In pieces, so that a reader has to ask again.
@@ -384,6 +384,8 @@ fn row(id: ProgramId, sequence: u64, index: u32, copies: u32, spec: &ProgramSpec
         output_truncated: false,
         last_line: "the last line".into(),
         unknown_since: None,
+        files_bytes: 0,
+        live: false,
     }
 }
 
@@ -408,6 +410,7 @@ fn slave(aside: Option<String>) -> SlaveView {
         machine: String::new(),
         release: String::new(),
         aside,
+        ceiling: Default::default(),
     }
 }
 

@@ -55,6 +55,7 @@ fn suggested_name(row: &ProgramView, stream: Stream) -> String {
         Stream::Stdout => "output",
         Stream::Stderr => "errors",
         Stream::Compile => "compile",
+        Stream::Files => "files",
     };
     format!("{}.{kind}.txt", common::escape::shorten(stem.trim_start_matches('.'), 80).replace('…', ""))
 }

@@ -7,8 +7,8 @@ use common::{
     program::State,
     session::Role,
     view::{
-        ClientKind, ClientView, Isolation, LanguageOffer, Policy, ProgramView, Progress, SlaveState, SlaveView,
-        Summary, Usage,
+        Ceiling, ClientKind, ClientView, Isolation, IsolationLevel, LanguageOffer, Policy, ProgramView, Progress,
+        SlaveState, SlaveView, Summary, Usage,
     },
 };
 use uuid::Uuid;
@@ -150,6 +150,8 @@ fn program(now: Timestamp, sequence: u64, row: &Row) -> ProgramView {
         output_truncated: false,
         last_line: last_line.to_owned(),
         unknown_since: (state == State::Running && slave == "pc-06").then(|| ago(now, CUT)),
+        files_bytes: 0,
+        live: false,
     }
 }
 
@@ -222,6 +224,8 @@ fn slave(now: Timestamp, number: u32, name: &str, slots: (u32, u32), languages: 
             })
             .collect(),
         isolation: Isolation {
+            level: if plain { IsolationLevel::Plain } else { IsolationLevel::Root },
+            guards: Vec::new(),
             summary: match name {
                 "pc-07" => "the slave's own user, memory by watching, processes by watching".to_owned(),
                 "pc-04" => "a user for each slot, memory by cgroup v1, processes by cgroup".to_owned(),
@@ -234,6 +238,7 @@ fn slave(now: Timestamp, number: u32, name: &str, slots: (u32, u32), languages: 
         release: env!("CARGO_PKG_VERSION").to_owned(),
         aside: (name == "pc-08")
             .then(|| "as 5 attempts in a row failed there, the last: no space left on device".to_owned()),
+        ceiling: Ceiling::default(),
     }
 }
 

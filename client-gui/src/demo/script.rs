@@ -221,7 +221,17 @@ impl Script {
                 Ok(Reply::Events(self.mirror.events.iter().map(|event| (**event).clone()).collect()))
             }
             Request::Watch { .. } | Request::Logout => Ok(Reply::Ok),
-            Request::Submit { .. } | Request::List(_) | Request::Wait { .. } => {
+            Request::Submit { .. }
+            | Request::List(_)
+            | Request::Wait { .. }
+            | Request::Suspend { .. }
+            | Request::Resume { .. }
+            | Request::SetWallTime { .. }
+            | Request::Input { .. }
+            | Request::Resize { .. }
+            | Request::Signal { .. }
+            | Request::InputsHeld { .. }
+            | Request::PutInput { .. } => {
                 Err(UserError::new(ErrorCode::RequestInvalid, "the demonstration has its own way for this"))
             }
         })
@@ -242,6 +252,7 @@ impl Script {
             Stream::Stdout => output.stdout,
             Stream::Stderr => output.stderr,
             Stream::Compile => output.compile,
+            Stream::Files => String::new(),
         }
         .into_bytes();
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());

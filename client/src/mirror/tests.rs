@@ -29,6 +29,8 @@ fn row(sequence: u64, state: State) -> ProgramView {
         output_truncated: false,
         last_line: String::new(),
         unknown_since: None,
+        files_bytes: 0,
+        live: false,
     }
 }
 

@@ -1,7 +1,11 @@
 //! What the master orders a slave to do.
 
 use super::data::Stream;
-use crate::{id::AttemptKey, program::ProgramSpec, units::Duration};
+use crate::{
+    id::{AttemptKey, Digest},
+    program::{ProgramSignal, ProgramSpec, TerminalSize},
+    units::Duration,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -63,4 +67,43 @@ pub enum Order {
         /// of an earlier one is not wanted any more.
         epoch: u32,
     },
+    /// Let these stand still: they keep their slots and their time does not run. Answered by `Report::Suspended`.
+    Suspend(Vec<AttemptKey>),
+    /// Let these go on; answered by `Report::Resumed`.
+    Resume(Vec<AttemptKey>),
+    /// From now on this attempt may run for so long in all.
+    SetWallTime {
+        /// The attempt.
+        key: AttemptKey,
+        /// Since its start, without the time that it was suspended.
+        wall_time: Duration,
+    },
+    /// Send this signal to the program's process group.
+    Signal {
+        /// The attempt.
+        key: AttemptKey,
+        /// The signal.
+        signal: ProgramSignal,
+    },
+    /// Live input; answered by `Report::InputTaken` once it is in the program's pipe or terminal.
+    Input {
+        /// The attempt.
+        key: AttemptKey,
+        /// Place of the first byte; what the slave has already is skipped.
+        offset: u64,
+        /// At most `INPUT_CHUNK_BYTES_MAX`.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+        /// Nothing follows.
+        end: bool,
+    },
+    /// The program's terminal has another size now.
+    Resize {
+        /// The attempt.
+        key: AttemptKey,
+        /// Its size.
+        size: TerminalSize,
+    },
+    /// The master does not have this input file.
+    InputMissing(Digest),
 }

@@ -2,9 +2,9 @@
 
 use super::data::Stream;
 use crate::{
-    id::ProgramId,
-    program::{ProgramSpec, State},
-    units::Timestamp,
+    id::{Digest, ProgramId},
+    program::{ProgramSignal, ProgramSpec, State, TerminalSize},
+    units::{Duration, Timestamp},
     view::Policy,
 };
 use serde::{Deserialize, Serialize};
@@ -137,5 +137,65 @@ pub enum Request {
     TakeBack {
         /// The slave by name.
         slave: String,
+    },
+    /// Let running programs stand still; `Reply::Changed`.
+    Suspend {
+        /// The programs.
+        ids: Vec<ProgramId>,
+    },
+    /// Let suspended programs go on; `Reply::Changed`.
+    Resume {
+        /// The programs.
+        ids: Vec<ProgramId>,
+    },
+    /// Change how long a program may run, whether it waits or runs; `Reply::Ok`.
+    SetWallTime {
+        /// The program.
+        id: ProgramId,
+        /// Since its start, without the time that it was suspended.
+        wall_time: Duration,
+    },
+    /// Live input for a program; `Reply::InputTaken` once the program's pipe or terminal has it.
+    Input {
+        /// The program.
+        id: ProgramId,
+        /// Place of the first byte in all of its live input; a repeat is harmless.
+        offset: u64,
+        /// At most `INPUT_CHUNK_BYTES_MAX`.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+        /// Nothing follows.
+        end: bool,
+    },
+    /// The terminal of a program has another size now; `Reply::Ok`.
+    Resize {
+        /// The program.
+        id: ProgramId,
+        /// Its size.
+        size: TerminalSize,
+    },
+    /// Send a signal to a running program; `Reply::Ok`.
+    Signal {
+        /// The program.
+        id: ProgramId,
+        /// The signal.
+        signal: ProgramSignal,
+    },
+    /// How much the master has of these input files; `Reply::InputsHeld`.
+    InputsHeld {
+        /// At most `INPUT_FILES_MAX`.
+        digests: Vec<Digest>,
+    },
+    /// A part of an input file, in order; `Reply::InputsHeld` with one entry once it is kept.
+    PutInput {
+        /// The whole file's content.
+        digest: Digest,
+        /// Bytes of the whole file.
+        size: u64,
+        /// Place of the first byte: how much the master has.
+        offset: u64,
+        /// At most 1 MiB.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
     },
 }

@@ -2,13 +2,15 @@
 
 use super::request::RequestId;
 use crate::{
-    id::{AttemptKey, ClientId, ProgramId, SlaveId},
+    id::{AttemptKey, ClientId, Digest, ProgramId, SlaveId},
     outcome::Outcome,
     program::{ProgramSpec, State},
     session::Role,
     units::Timestamp,
     user_error::UserError,
-    view::{ClientView, Explanation, Isolation, LanguageOffer, ProgramView, Progress, SlaveView, Summary, Usage},
+    view::{
+        Ceiling, ClientView, Explanation, Isolation, LanguageOffer, ProgramView, Progress, SlaveView, Summary, Usage,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +117,30 @@ pub enum Reply {
     Summary(Summary),
     /// Events, newest first.
     Events(Vec<Event>),
+    /// What became of a suspend or resume, in the request's order.
+    Changed {
+        /// Each program's state afterwards, or why it was refused.
+        results: Vec<Result<State, UserError>>,
+    },
+    /// Live input has reached the program.
+    InputTaken {
+        /// Every byte before this one.
+        offset: u64,
+    },
+    /// Input files, in the request's order.
+    InputsHeld {
+        /// Bytes that the master has of each.
+        files: Vec<InputHeld>,
+    },
+}
+
+/// How much the master has of an input file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InputHeld {
+    /// All of it, checked.
+    Whole,
+    /// The first bytes; the next part begins there.
+    Part(u64),
 }
 
 /// A line of the event log.
@@ -174,6 +200,10 @@ pub struct Registration {
     pub running: Vec<(AttemptKey, Timestamp)>,
     /// Attempts that ended and whose results were not acknowledged; the results follow.
     pub finished: Vec<AttemptKey>,
+    /// Of those that run, the ones that stand still.
+    pub suspended: Vec<AttemptKey>,
+    /// What the slave never exceeds, whatever a program asks for.
+    pub ceiling: Ceiling,
 }
 
 /// The rest of a stream, in the report of a finished program.
@@ -200,7 +230,7 @@ pub struct Finished {
     /// What it used.
     pub usage: Usage,
     /// The rest of each stream, in the order of `Stream::ALL`.
-    pub tails: [Tail; 3],
+    pub tails: [Tail; super::data::Stream::COUNT],
     /// Whether the output limit cut the output.
     pub output_truncated: bool,
     /// The last line of output, shortened.
@@ -227,4 +257,31 @@ pub enum Report {
     },
     /// Nothing new is wanted: the slave finishes what it has and leaves.
     Draining,
+    /// These stand still.
+    Suspended(Vec<AttemptKey>),
+    /// These go on.
+    Resumed(Vec<AttemptKey>),
+    /// Live input of a program is in its pipe or terminal.
+    InputTaken {
+        /// The attempt.
+        key: AttemptKey,
+        /// Every byte before this one.
+        offset: u64,
+    },
+    /// The next bytes of an input file are wanted: `INPUT_WINDOW_BYTES` as `Data::Input`, or `Order::InputMissing`.
+    Fetch {
+        /// An attempt that needs it.
+        key: AttemptKey,
+        /// The file's content.
+        digest: Digest,
+        /// First byte wanted.
+        offset: u64,
+    },
+    /// The slave did not do what an order said: it is beyond its ceiling, or it cannot.
+    Refused {
+        /// The attempt.
+        key: AttemptKey,
+        /// What and why, for people.
+        detail: String,
+    },
 }

@@ -127,6 +127,7 @@ impl Base {
             memory: of(&self.memory),
             processes: of(&self.processes),
             cpu: of(&self.cpu),
+            identity: None,
         }
     }
 

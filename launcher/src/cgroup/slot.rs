@@ -349,7 +349,7 @@ mod tests {
         fs::create_dir(&slot).unwrap();
         fs::write(slot.join("cgroup.procs"), b"").unwrap();
         let (memory, processes, cpu) = (Some(slot.clone()), Some(slot.clone()), Some(slot));
-        let files = SlotFiles::open(&SlotGroups { version: GroupVersion::V2, memory, processes, cpu });
+        let files = SlotFiles::open(&SlotGroups { version: GroupVersion::V2, memory, processes, cpu, identity: None });
         assert_eq!(files.entries().len(), 1);
     }
 

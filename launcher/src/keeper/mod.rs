@@ -61,7 +61,12 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: Pid) -> io::Result<Inf
             }
             ToKeeper::Tell { number } => runner.tell(number)?,
             // For a program that ended while the message was on its way.
-            ToKeeper::Cancel { .. } | ToKeeper::Kill { .. } => {}
+            ToKeeper::Cancel { .. }
+            | ToKeeper::Kill { .. }
+            | ToKeeper::Suspend
+            | ToKeeper::Resume
+            | ToKeeper::SetWallTime(_)
+            | ToKeeper::Signal(_) => {}
         }
     }
 }

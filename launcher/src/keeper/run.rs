@@ -122,7 +122,7 @@ impl Runner {
         };
         let (tag, note) = (last.tag.clone(), last.note.clone());
         let state = match &last.report {
-            None => KeeperState::Running { tag, note },
+            None => KeeperState::Running { tag, note, suspended: false },
             Some(report) => KeeperState::Ended { tag, note, report: Box::new(report.clone()) },
         };
         let descriptors: Vec<_> = last.descriptors.iter().map(AsFd::as_fd).collect();
@@ -337,6 +337,7 @@ impl Runner {
                 ToKeeper::Tell { number } => self.tell(number)?,
                 // The agent never sends it before the last one ended.
                 ToKeeper::Run(_) => {}
+                ToKeeper::Suspend | ToKeeper::Resume | ToKeeper::SetWallTime(_) | ToKeeper::Signal(_) => {}
             },
             Err(_) => {
                 run.agent_gone = true;

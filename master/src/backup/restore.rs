@@ -254,7 +254,7 @@ fn after_restore(row: &AliveRow, made_at: Timestamp, outputs: &Path) -> Result<O
         },
     };
     let key = AttemptKey { program: row.id, attempt: row.attempt };
-    let mut bytes = [0; 3];
+    let mut bytes = [0; Stream::COUNT];
     if row.state == State::Running {
         for (bytes, stream) in bytes.iter_mut().zip(Stream::ALL) {
             *bytes = files::length(outputs, key, stream)

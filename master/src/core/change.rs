@@ -7,7 +7,7 @@ use super::{
 use crate::store::{Ended, Moved, Record};
 use common::{
     Outcome, SlaveId, Timestamp,
-    message::{Finished, Tail},
+    message::{Finished, Stream, Tail},
     program::State,
     view::Usage,
 };
@@ -19,10 +19,10 @@ pub(super) struct End {
     pub(super) started_at: Option<Timestamp>,
     pub(super) ended_at: Timestamp,
     pub(super) usage: Option<Usage>,
-    pub(super) bytes: [u64; 3],
+    pub(super) bytes: [u64; Stream::COUNT],
     pub(super) truncated: bool,
     pub(super) last_line: String,
-    pub(super) tails: [Tail; 3],
+    pub(super) tails: [Tail; Stream::COUNT],
 }
 
 impl End {
@@ -30,7 +30,7 @@ impl End {
     pub(super) fn without_report(outcome: Outcome, program: &Program, now: Timestamp) -> Self {
         let bytes = match &program.state {
             ProgramState::Running(run) => run.stored,
-            ProgramState::Waiting | ProgramState::Sent { .. } => [0; 3],
+            ProgramState::Waiting | ProgramState::Sent { .. } => [0; Stream::COUNT],
         };
         Self {
             outcome,
@@ -46,8 +46,7 @@ impl End {
 
     /// An end as the slave reports it.
     pub(super) fn reported(finished: Finished) -> Self {
-        let bytes = [0, 1, 2]
-            .map(|place: usize| finished.tails[place].offset.saturating_add(finished.tails[place].bytes.len() as u64));
+        let bytes = finished.tails.each_ref().map(|tail| tail.offset.saturating_add(tail.bytes.len() as u64));
         Self {
             outcome: finished.outcome,
             started_at: finished.started_at,
@@ -163,7 +162,7 @@ impl Core {
         view.started_at = end.started_at;
         view.ended_at = Some(end.ended_at);
         view.usage = end.usage;
-        [view.output_bytes, view.error_bytes, view.compile_bytes] = end.bytes;
+        [view.output_bytes, view.error_bytes, view.compile_bytes, view.files_bytes] = end.bytes;
         view.output_truncated = end.truncated;
         view.last_line.clone_from(&end.last_line);
         self.tell_waiters(sequence, &view, &end);

@@ -32,7 +32,7 @@ use action::Action;
 use clients::Client;
 use common::{
     AttemptKey, ClientId, Duration, ProgramId, SlaveId, Timestamp, UserError,
-    message::{Order, status::Event as LogEvent},
+    message::{Order, Stream, status::Event as LogEvent},
     program::State,
     units::BootTime,
     view::ProgramView,
@@ -126,7 +126,7 @@ pub(crate) struct Core {
     pauses: retry::Pauses,
     strays: strays::Strays,
     /// Stored output of attempts whose start was not committed before the master crashed.
-    stored_early: BTreeMap<AttemptKey, [u64; 3]>,
+    stored_early: BTreeMap<AttemptKey, [u64; Stream::COUNT]>,
     /// When results that wait for output are looked at again.
     parked: BTreeSet<(BootTime, u64)>,
     /// Why persons set slaves aside, listed or not.

@@ -120,7 +120,7 @@ impl Core {
             let link = self.slaves.get(&run.slave).and_then(|slave| slave.link);
             if let (Some(finished), Some(link)) = (run.finished.take(), link) {
                 tracing::warn!(attempt = %key, "output before a result did not come; it is marked as truncated");
-                run.cut = [true; 3];
+                run.cut = [true; Stream::COUNT];
                 run.received = run.stored;
                 self.complete(link, sequence, *finished);
             }

@@ -20,7 +20,14 @@ pub(crate) enum Permission {
 pub(crate) const fn of(request: &Request) -> Permission {
     match request {
         Request::Submit { .. } | Request::Again { .. } => Permission::Submit,
-        Request::Cancel { .. } => Permission::Stop,
+        Request::InputsHeld { .. } | Request::PutInput { .. } => Permission::Submit,
+        Request::Cancel { .. }
+        | Request::Suspend { .. }
+        | Request::Resume { .. }
+        | Request::SetWallTime { .. }
+        | Request::Input { .. }
+        | Request::Resize { .. }
+        | Request::Signal { .. } => Permission::Stop,
         Request::SetMaxProcesses { .. }
         | Request::SetPolicy(_)
         | Request::SetAside { .. }
@@ -75,9 +82,9 @@ pub(super) fn stops(role: Role, user: &str, owner: &str) -> bool {
 mod tests {
     use super::*;
     use common::{
-        ProgramId, ProgramSpec,
+        Digest, Duration, ProgramId, ProgramSpec,
         message::{HistoryQuery, Stream},
-        program::Work,
+        program::{ProgramSignal, TerminalSize, Work},
         view::Policy,
     };
     use uuid::Uuid;
@@ -91,6 +98,17 @@ mod tests {
             (Request::Submit { ids: vec![], first_index: 0, copies: 1, spec }, [false, true, true, true]),
             (Request::Again { id, new_id: id }, [false, true, true, true]),
             (Request::Cancel { ids: vec![] }, [false, true, true, true]),
+            (Request::Suspend { ids: vec![] }, [false, true, true, true]),
+            (Request::Resume { ids: vec![] }, [false, true, true, true]),
+            (Request::SetWallTime { id, wall_time: Duration(1) }, [false, true, true, true]),
+            (Request::Input { id, offset: 0, bytes: vec![], end: true }, [false, true, true, true]),
+            (Request::Resize { id, size: TerminalSize { columns: 80, rows: 24 } }, [false, true, true, true]),
+            (Request::Signal { id, signal: ProgramSignal::Interrupt }, [false, true, true, true]),
+            (Request::InputsHeld { digests: vec![] }, [false, true, true, true]),
+            (
+                Request::PutInput { digest: Digest([0; 32]), size: 0, offset: 0, bytes: vec![] },
+                [false, true, true, true],
+            ),
             (Request::SetMaxProcesses { slave: None, slots: 1 }, [false, false, true, true]),
             (Request::SetPolicy(Policy::Fifo), [false, false, true, true]),
             (Request::SetAside { slave: String::new(), reason: String::new() }, [false, false, true, true]),

@@ -3,7 +3,7 @@
 use common::{
     AttemptKey, ClientId, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
     limits::OUTPUT_CHUNK_BYTES_MAX,
-    message::{Finished, Report, Request, Tail},
+    message::{Finished, Report, Request, Stream, Tail},
     program::State,
     units::BootTime,
     view::{ProgramView, Progress},
@@ -40,6 +40,9 @@ pub(crate) fn request_bytes(request: &Request) -> usize {
         Request::SetMaxProcesses { slave, .. } => slave.as_ref().map_or(0, String::len),
         Request::SetAside { slave, reason } => slave.len() + reason.len(),
         Request::TakeBack { slave } => slave.len(),
+        Request::Suspend { ids } | Request::Resume { ids } => 128 * ids.len(),
+        Request::Input { bytes, .. } | Request::PutInput { bytes, .. } => bytes.len(),
+        Request::InputsHeld { digests } => 64 * digests.len(),
         Request::ReadOutput { bytes_max, .. } => (*bytes_max as usize).min(OUTPUT_CHUNK_BYTES_MAX),
         Request::Show { .. }
         | Request::Spec { .. }
@@ -51,6 +54,9 @@ pub(crate) fn request_bytes(request: &Request) -> usize {
         | Request::Watch { .. }
         | Request::Logout
         | Request::Events { .. }
+        | Request::SetWallTime { .. }
+        | Request::Resize { .. }
+        | Request::Signal { .. }
         | Request::Again { .. } => 0,
     }
 }
@@ -63,7 +69,9 @@ pub(crate) fn report_bytes(report: &Report) -> usize {
         Report::Finished(finished) => finished.iter().map(finished_bytes).sum(),
         Report::Withdrawn(keys) => 64 * keys.len(),
         Report::Progress { progress, .. } => progress.text.len(),
-        Report::Draining => 0,
+        Report::Suspended(keys) | Report::Resumed(keys) => 64 * keys.len(),
+        Report::Refused { detail, .. } => detail.len(),
+        Report::InputTaken { .. } | Report::Fetch { .. } | Report::Draining => 0,
     }
 }
 
@@ -110,11 +118,11 @@ pub(super) struct Run {
     pub(super) slave: SlaveId,
     pub(super) started_at: Timestamp,
     /// Bytes of each stream that are synced.
-    pub(super) stored: [u64; 3],
+    pub(super) stored: [u64; Stream::COUNT],
     /// Bytes of each stream that are synced or on their way to the disk.
-    pub(super) received: [u64; 3],
+    pub(super) received: [u64; Stream::COUNT],
     /// Streams of which nothing more is kept: more came than the limit allows, or a part is missing.
-    pub(super) cut: [bool; 3],
+    pub(super) cut: [bool; Stream::COUNT],
     pub(super) progress: Option<Progress>,
     /// Its result, while output that came before it is not stored yet.
     pub(super) finished: Option<Box<Finished>>,
@@ -124,13 +132,13 @@ pub(super) struct Run {
 
 impl Run {
     /// An attempt that runs since then; of its output this much is stored.
-    pub(super) const fn new(slave: SlaveId, started_at: Timestamp, stored: [u64; 3]) -> Self {
+    pub(super) const fn new(slave: SlaveId, started_at: Timestamp, stored: [u64; Stream::COUNT]) -> Self {
         Self {
             slave,
             started_at,
             stored,
             received: stored,
-            cut: [false; 3],
+            cut: [false; Stream::COUNT],
             progress: None,
             finished: None,
             parked: None,
@@ -221,7 +229,7 @@ impl Program {
             ProgramState::Running(run) => Some(run),
             ProgramState::Waiting | ProgramState::Sent { .. } => None,
         };
-        let [output_bytes, error_bytes, compile_bytes] = run.map_or([0; 3], |run| run.stored);
+        let [output_bytes, error_bytes, compile_bytes, files_bytes] = run.map_or([0; Stream::COUNT], |run| run.stored);
         ProgramView {
             id: self.id,
             sequence,
@@ -248,6 +256,8 @@ impl Program {
             output_truncated: false,
             last_line: String::new(),
             unknown_since: run.and(unknown_since),
+            files_bytes,
+            live: spec.live.is_some(),
         }
     }
 }

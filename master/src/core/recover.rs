@@ -8,7 +8,7 @@ use super::{
     slaves::Slave,
 };
 use crate::store::{Record, load::Recovered};
-use common::{AttemptKey, program::State};
+use common::{AttemptKey, message::Stream, program::State};
 use scheduler::{Presence, Requirement, Scheduler};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -23,7 +23,7 @@ impl Core {
     /// come back with what they hold. `stored` are the bytes on disk of outputs of running attempts.
     pub(crate) fn recover(
         recovered: Recovered,
-        stored: &BTreeMap<AttemptKey, [u64; 3]>,
+        stored: &BTreeMap<AttemptKey, [u64; Stream::COUNT]>,
         settings: Settings,
         now: Now,
     ) -> Self {
@@ -118,7 +118,9 @@ impl Core {
                         let stored = stored.get(&program.key()).copied().unwrap_or_default();
                         let started_at = row.started_at.unwrap_or(row.submitted_at);
                         program.state = ProgramState::Running(Box::new(Run::new(slave, started_at, stored)));
-                    } else if let Some(stored) = stored.get(&program.key()).filter(|stored| **stored != [0; 3]) {
+                    } else if let Some(stored) =
+                        stored.get(&program.key()).filter(|stored| **stored != [0; Stream::COUNT])
+                    {
                         core.stored_early.insert(program.key(), *stored);
                     }
                     if let Some(known) = core.slaves.get_mut(&slave) {

@@ -15,7 +15,7 @@ use common::{
     limits::{BATCH_MAX, LANGUAGES_PER_SLAVE_MAX, PEER_NAME_BYTES_MAX, SLAVES_MAX, SLOTS_MAX},
     message::{Order, Registration, StoredUpTo, Stream},
     units::BootTime,
-    view::{Isolation, LanguageOffer},
+    view::{Guard, Isolation, LanguageOffer},
 };
 use scheduler::{
     Requirement,
@@ -229,6 +229,22 @@ impl Core {
     }
 }
 
+/// Guards that a slave may tell of.
+const GUARDS_MAX: usize = 32;
+
+fn isolation(told: &Isolation) -> Isolation {
+    let guard = |guard: &Guard| Guard {
+        name: shorten(&guard.name, PEER_NAME_BYTES_MAX),
+        detail: shorten(&guard.detail, 256),
+        ..*guard
+    };
+    Isolation {
+        summary: shorten(&told.summary, 256),
+        guards: told.guards.iter().take(GUARDS_MAX).map(guard).collect(),
+        ..*told
+    }
+}
+
 /// A slave as it tells of itself, cut to its bounds.
 fn registered(name: Arc<str>, address: String, link: LinkId, told: &Registration, now: Timestamp) -> Slave {
     let languages = told.languages.iter().take(LANGUAGES_PER_SLAVE_MAX).map(|offer| LanguageOffer {
@@ -247,7 +263,8 @@ fn registered(name: Arc<str>, address: String, link: LinkId, told: &Registration
         connected_since: now,
         offered: told.slots.min(SLOTS_MAX),
         languages: languages.collect(),
-        isolation: Isolation { summary: shorten(&told.isolation.summary, 256), ..told.isolation.clone() },
+        isolation: isolation(&told.isolation),
+        ceiling: told.ceiling,
         machine: shorten(&told.machine, 256),
         release: shorten(&told.release, PEER_NAME_BYTES_MAX),
         attempts: BTreeMap::new(),

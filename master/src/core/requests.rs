@@ -115,6 +115,14 @@ impl Core {
                 self.watch.choose(client, Choice { programs, slaves, clients });
                 Ok(Reply::Ok)
             }
+            Request::Suspend { .. }
+            | Request::Resume { .. }
+            | Request::SetWallTime { .. }
+            | Request::Input { .. }
+            | Request::Resize { .. }
+            | Request::Signal { .. }
+            | Request::InputsHeld { .. }
+            | Request::PutInput { .. } => Err(UserError::new(ErrorCode::RequestInvalid, "this master cannot do this")),
             // The session has forgotten the token before it passed this on.
             Request::Logout => Ok(Reply::Ok),
         };

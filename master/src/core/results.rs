@@ -38,6 +38,11 @@ impl Core {
                 }
             }
             Report::Progress { key, progress } => self.progress(id, key, progress),
+            Report::Suspended(_)
+            | Report::Resumed(_)
+            | Report::InputTaken { .. }
+            | Report::Fetch { .. }
+            | Report::Refused { .. } => {}
             Report::Draining => {
                 if let Some(slave) = self.slaves.get_mut(&id) {
                     slave.draining = true;

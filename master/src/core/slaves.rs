@@ -5,7 +5,7 @@ use crate::store::{Record, load::SlaveRow};
 use common::{
     AttemptKey, ErrorCode, SlaveId, Timestamp, UserError,
     units::BootTime,
-    view::{Isolation, LanguageOffer},
+    view::{Ceiling, Isolation, LanguageOffer},
 };
 use scheduler::{Presence, SlaveSlots};
 use std::{
@@ -30,6 +30,8 @@ pub(super) struct Slave {
     pub(super) offered: u32,
     pub(super) languages: Vec<LanguageOffer>,
     pub(super) isolation: Isolation,
+    /// What it never exceeds.
+    pub(super) ceiling: Ceiling,
     pub(super) machine: String,
     pub(super) release: String,
     /// What it was sent and has not ended, as far as is known.
@@ -79,6 +81,7 @@ impl Slave {
             offered: row.slots,
             languages: row.languages,
             isolation: Isolation::default(),
+            ceiling: Ceiling::default(),
             machine: String::new(),
             release: String::new(),
             attempts: BTreeMap::new(),

@@ -59,6 +59,8 @@ fn registration(slots: u32) -> Registration {
         waiting: vec![],
         running: vec![],
         finished: vec![],
+        suspended: vec![],
+        ceiling: Default::default(),
     }
 }
 

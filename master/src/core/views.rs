@@ -40,6 +40,7 @@ impl Core {
             machine: slave.machine.clone(),
             release: slave.release.clone(),
             aside,
+            ceiling: slave.ceiling,
         })
     }
 

@@ -168,6 +168,13 @@ fn act_of(request: &Request) -> String {
         Request::Submit { .. } => "submitting programs".to_owned(),
         Request::Again { .. } => "running a program again".to_owned(),
         Request::Cancel { ids } => format!("stopping {} programs", ids.len()),
+        Request::Suspend { ids } => format!("suspending {} programs", ids.len()),
+        Request::Resume { ids } => format!("resuming {} programs", ids.len()),
+        Request::SetWallTime { id, wall_time } => format!("a wall time of {wall_time} for {id}"),
+        Request::Input { id, .. } => format!("input for {id}"),
+        Request::Resize { id, .. } => format!("another size of the terminal of {id}"),
+        Request::Signal { id, signal } => format!("the signal {signal:?} for {id}"),
+        Request::InputsHeld { .. } | Request::PutInput { .. } => "sending input files".to_owned(),
         Request::List(_)
         | Request::Show { .. }
         | Request::Spec { .. }

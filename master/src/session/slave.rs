@@ -92,7 +92,12 @@ async fn reports(shared: &Shared, connection: &mut Connection, link: LinkId, sla
                 certificate_ends = Instant::now() + shared.certificate_life.min(LIFE_MAX).to_std();
                 continue;
             }
-            Message::Status(_) | Message::Command(_) | Message::Alert(_) | Message::Ping(_) | Message::Pong(_) => {
+            Message::Status(_)
+            | Message::Command(_)
+            | Message::Data(Data::Input { .. })
+            | Message::Alert(_)
+            | Message::Ping(_)
+            | Message::Pong(_) => {
                 denied(shared, slave, "something else than a report was sent");
                 return Err(protocol_error("a report"));
             }

@@ -188,7 +188,7 @@ fn ends(connection: &Connection, found: &mut Found) -> Result<(), rusqlite::Erro
         }
         for stream in Stream::ALL {
             let tail: Option<(i64, Vec<u8>)> = tails
-                .query_row([signed(sequence * 4 + stream as u64)], |row| Ok((row.get(0)?, row.get(1)?)))
+                .query_row([signed(sequence * 8 + stream as u64)], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
             let tail = tail.as_ref().map(|(start, bytes)| (start.cast_unsigned(), bytes.as_slice()));
             if !seal::tail_is_whole(connection, sequence, stream, tail)? {
@@ -207,11 +207,13 @@ pub(crate) fn outputs_in_files(
     connection: &Connection,
     mut each: impl FnMut(u64, AttemptKey, Stream, u64) -> Result<(), rusqlite::Error>,
 ) -> Result<(), rusqlite::Error> {
-    let sql = "SELECT p.sequence, p.id, p.attempt, p.stdout_bytes, p.stderr_bytes, p.compile_bytes, o0.start, o1.start,
-               o2.start FROM program p
-               LEFT JOIN output o0 ON o0.key = p.sequence * 4 LEFT JOIN output o1 ON o1.key = p.sequence * 4 + 1
-               LEFT JOIN output o2 ON o2.key = p.sequence * 4 + 2
-               WHERE p.ended_at IS NOT NULL AND p.stdout_bytes + p.stderr_bytes + p.compile_bytes > 0";
+    let sql =
+        "SELECT p.sequence, p.id, p.attempt, p.stdout_bytes, p.stderr_bytes, p.compile_bytes, p.files_bytes, o0.start,
+               o1.start, o2.start, o3.start FROM program p
+               LEFT JOIN output o0 ON o0.key = p.sequence * 8 LEFT JOIN output o1 ON o1.key = p.sequence * 8 + 1
+               LEFT JOIN output o2 ON o2.key = p.sequence * 8 + 2 LEFT JOIN output o3 ON o3.key = p.sequence * 8 + 3
+               WHERE p.ended_at IS NOT NULL
+               AND p.stdout_bytes + p.stderr_bytes + p.compile_bytes + p.files_bytes > 0";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -219,7 +221,7 @@ pub(crate) fn outputs_in_files(
         let key = AttemptKey { program: ProgramId(row.get(1)?), attempt: row.get(2)? };
         for (stream, place) in Stream::ALL.into_iter().zip(0..) {
             let total: i64 = row.get(3 + place)?;
-            let start: Option<i64> = row.get(6 + place)?;
+            let start: Option<i64> = row.get(7 + place)?;
             let in_file = start.unwrap_or(total).cast_unsigned();
             if in_file > 0 {
                 each(sequence, key, stream, in_file)?;
@@ -242,7 +244,7 @@ fn all_outputs(connection: &Connection, outputs: &Path, found: &mut Found) -> Re
         Ok(())
     })?;
     let sql = "SELECT s.key, s.length, s.sums, p.id, p.attempt FROM seal s LEFT JOIN program p
-               ON p.sequence = s.key / 4 WHERE s.sums IS NOT NULL AND s.key % 4 <> 3";
+               ON p.sequence = s.key / 8 WHERE s.sums IS NOT NULL AND s.key % 8 <> 7";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

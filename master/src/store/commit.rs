@@ -115,10 +115,9 @@ fn write_all(
     for (place, record) in records.iter().enumerate() {
         match record {
             Record::Spec { key, spec, hash } => {
-                let sql =
-                    "INSERT INTO spec (key, name, language, priority, hash, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-                let row =
-                    params![signed(*key), spec.name, spec.language(), spec.priority, hash, encode_record(&**spec)];
+                let sql = "INSERT INTO spec (key, name, language, priority, hash, body, live) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+                let (body, live) = (encode_record(&**spec), spec.live.is_some());
+                let row = params![signed(*key), spec.name, spec.language(), spec.priority, hash, body, live];
                 transaction.prepare_cached(sql)?.execute(row)?;
             }
             Record::New(program) => insert(transaction, keys, program, &mut totals)?,
@@ -217,7 +216,8 @@ fn end(transaction: &Transaction<'_>, keys: &mut Keys<'_>, ended: &Ended) -> Res
     let slave = keys.slave(transaction, ended.slave)?;
     let (outcome, usage) = (encode_record(&ended.outcome), ended.usage.as_ref().map(encode_record));
     let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, state = ?5, ended_at = ?6, outcome = ?7,
-               usage = ?8, stdout_bytes = ?9, stderr_bytes = ?10, compile_bytes = ?11, truncated = ?12, last_line = ?13
+               usage = ?8, stdout_bytes = ?9, stderr_bytes = ?10, compile_bytes = ?11, truncated = ?12, last_line = ?13,
+               files_bytes = ?14
                WHERE sequence = ?1";
     transaction.prepare_cached(sql)?.execute(params![
         signed(ended.sequence),
@@ -232,18 +232,19 @@ fn end(transaction: &Transaction<'_>, keys: &mut Keys<'_>, ended: &Ended) -> Res
         signed(ended.bytes[1]),
         signed(ended.bytes[2]),
         ended.truncated,
-        ended.last_line
+        ended.last_line,
+        signed(ended.bytes[3])
     ])?;
     for ((tail, bytes), stream) in ended.tails.iter().zip(ended.bytes).zip(0..) {
         // What did not come with the result is in a file.
         let in_file = if tail.bytes.is_empty() { bytes } else { tail.offset };
         if in_file > 0 {
-            seal::open(transaction, ended.sequence * 4 + stream, in_file)?;
+            seal::open(transaction, ended.sequence * 8 + stream, in_file)?;
         }
     }
     for (tail, stream) in ended.tails.iter().zip(0..).filter(|(tail, _)| !tail.bytes.is_empty()) {
         let sql = "INSERT OR REPLACE INTO output (key, start, bytes) VALUES (?1, ?2, ?3)";
-        let row = params![signed(ended.sequence * 4 + stream), signed(tail.offset), tail.bytes];
+        let row = params![signed(ended.sequence * 8 + stream), signed(tail.offset), tail.bytes];
         transaction.prepare_cached(sql)?.execute(row)?;
     }
     let row = seal::EndedRow {

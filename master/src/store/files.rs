@@ -15,6 +15,7 @@ pub(crate) fn path(outputs: &Path, key: AttemptKey, stream: Stream) -> PathBuf {
         Stream::Stdout => "out",
         Stream::Stderr => "err",
         Stream::Compile => "compile",
+        Stream::Files => "files",
     };
     outputs
         .join(format!("{:02x}", bytes[15]))

@@ -26,7 +26,7 @@ pub(super) const COLUMNS: &str =
     "p.sequence, p.id, b.name, b.language, p.state, p.outcome, s.id, s.name, p.client, o.name,
     p.attempt, b.priority, p.idx, p.copies, p.submitted_at, p.started_at, p.ended_at, p.usage, p.stdout_bytes,
     p.stderr_bytes, p.compile_bytes, p.truncated, p.last_line,
-    (SELECT sums FROM seal WHERE seal.key = p.sequence * 4 + 3)";
+    (SELECT sums FROM seal WHERE seal.key = p.sequence * 8 + 7), p.files_bytes, b.live";
 pub(super) const TABLES: &str = "program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
     LEFT JOIN slave s ON s.key = p.slave";
 
@@ -161,6 +161,8 @@ fn view(row: &Row<'_>) -> Result<ProgramView, StoreError> {
         output_truncated: row.get(21)?,
         last_line: row.get(22)?,
         unknown_since: None,
+        files_bytes: number(24)?,
+        live: row.get(25)?,
     })
 }
 
@@ -181,7 +183,7 @@ pub(super) fn is_whole(row: &Row<'_>) -> Result<bool, rusqlite::Error> {
         state: row.get(4)?,
         outcome: outcome.as_deref(),
         usage: usage.as_deref(),
-        bytes: [number(18)?, number(19)?, number(20)?],
+        bytes: [number(18)?, number(19)?, number(20)?, number(24)?],
         truncated: row.get(21)?,
         last_line: &last_line,
     };
@@ -234,7 +236,8 @@ fn output(
     offset: u64,
     bytes_max: u32,
 ) -> Result<Option<StoredOutput>, StoreError> {
-    let sql = "SELECT p.sequence, p.attempt, o.name, p.stdout_bytes, p.stderr_bytes, p.compile_bytes, p.state
+    let sql =
+        "SELECT p.sequence, p.attempt, o.name, p.stdout_bytes, p.stderr_bytes, p.compile_bytes, p.files_bytes, p.state
                FROM program p JOIN owner o ON o.key = p.owner WHERE p.id = ?1";
     let number =
         |row: &Row<'_>, place: usize| -> rusqlite::Result<u64> { Ok(row.get::<_, i64>(place)?.cast_unsigned()) };
@@ -245,7 +248,7 @@ fn output(
             row.get::<_, u32>(1)?,
             row.get::<_, String>(2)?,
             number(row, place)?,
-            row.get::<_, i64>(6)?,
+            row.get::<_, i64>(7)?,
         ))
     });
     let Some((sequence, attempt, owner, total, state)) = found.optional()? else { return Ok(None) };
@@ -253,7 +256,7 @@ fn output(
     let room = (bytes_max as usize).min(OUTPUT_CHUNK_BYTES_MAX);
     let tail: Option<(i64, Vec<u8>)> = connection
         .prepare_cached("SELECT start, bytes FROM output WHERE key = ?1")?
-        .query_row([signed(sequence * 4 + stream as u64)], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([signed(sequence * 8 + stream as u64)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let known = tail.as_ref().map(|(start, bytes)| (start.cast_unsigned(), bytes.as_slice()));
     if ended && !seal::tail_is_whole(connection, sequence, stream, known)? {

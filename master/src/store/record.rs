@@ -2,7 +2,7 @@
 
 use common::{
     ClientId, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
-    message::{Tail, status::Event},
+    message::{Stream, Tail, status::Event},
     program::State,
     view::{LanguageOffer, Usage},
 };
@@ -96,11 +96,11 @@ pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
     pub(crate) usage: Option<Usage>,
     /// Bytes of each stream, in the order of `Stream::ALL`.
-    pub(crate) bytes: [u64; 3],
+    pub(crate) bytes: [u64; Stream::COUNT],
     pub(crate) truncated: bool,
     pub(crate) last_line: String,
     /// What did not travel as a stream; everything before is in files.
-    pub(crate) tails: [Tail; 3],
+    pub(crate) tails: [Tail; Stream::COUNT],
 }
 
 /// What is remembered of a slave between its connections.

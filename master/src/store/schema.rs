@@ -25,7 +25,7 @@ CREATE TABLE program (
 CREATE UNIQUE INDEX program_id ON program (id);
 CREATE INDEX program_state ON program (state, sequence);
 CREATE INDEX program_owner ON program (owner, state, sequence);
--- Ends of outputs that came with the result; key = sequence * 4 + stream.
+-- Ends of outputs that came with the result; key = sequence * 8 + stream (sequence * 4 before version 5).
 CREATE TABLE output (key INTEGER PRIMARY KEY, start INTEGER NOT NULL, bytes BLOB NOT NULL);
 -- How many programs of each owner are in each state: totals without counting.
 CREATE TABLE total (
@@ -52,5 +52,20 @@ CREATE TABLE audit (
 );
 -- Checksums of streamed outputs of programs that ended; none until they are computed. Key as in output.
 CREATE TABLE seal (key INTEGER PRIMARY KEY, length INTEGER NOT NULL, sums BLOB);
+CREATE INDEX seal_open ON seal (key) WHERE sums IS NULL;
+", "
+-- Collected files are a fourth stream: the keys of outputs and seals make room for it.
+ALTER TABLE program ADD COLUMN files_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE spec ADD COLUMN live INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE output RENAME TO output_before;
+CREATE TABLE output (key INTEGER PRIMARY KEY, start INTEGER NOT NULL, bytes BLOB NOT NULL);
+INSERT INTO output SELECT key / 4 * 8 + key % 4, start, bytes FROM output_before;
+DROP TABLE output_before;
+-- The sums of rows have another form: rows of before are taken as they are.
+DELETE FROM seal WHERE key % 4 = 3;
+ALTER TABLE seal RENAME TO seal_before;
+CREATE TABLE seal (key INTEGER PRIMARY KEY, length INTEGER NOT NULL, sums BLOB);
+INSERT INTO seal SELECT key / 4 * 8 + key % 4, length, sums FROM seal_before;
+DROP TABLE seal_before;
 CREATE INDEX seal_open ON seal (key) WHERE sums IS NULL;
 "];

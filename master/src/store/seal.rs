@@ -20,7 +20,7 @@ pub(crate) struct Sealed {
 }
 
 /// The place of a program's own checksums, where no stream has its.
-const ROW_PLACE: u64 = 3;
+const ROW_PLACE: u64 = 7;
 
 /// What a program's row says of its end.
 #[derive(serde::Serialize)]
@@ -33,7 +33,7 @@ pub(super) struct EndedRow<'a> {
     pub(super) state: i64,
     pub(super) outcome: Option<&'a [u8]>,
     pub(super) usage: Option<&'a [u8]>,
-    pub(super) bytes: [u64; 3],
+    pub(super) bytes: [u64; Stream::COUNT],
     pub(super) truncated: bool,
     pub(super) last_line: &'a str,
 }
@@ -57,11 +57,11 @@ fn tail_sum(tail: Option<(u64, &[u8])>) -> [u8; SUM_BYTES] {
 pub(super) fn seal_row(
     connection: &Connection,
     row: &EndedRow<'_>,
-    tails: [Option<(u64, &[u8])>; 3],
+    tails: [Option<(u64, &[u8])>; Stream::COUNT],
 ) -> Result<(), rusqlite::Error> {
-    let sums = [row.sum(), tail_sum(tails[0]), tail_sum(tails[1]), tail_sum(tails[2])].concat();
+    let sums = [row.sum(), tail_sum(tails[0]), tail_sum(tails[1]), tail_sum(tails[2]), tail_sum(tails[3])].concat();
     let sql = "INSERT OR REPLACE INTO seal (key, length, sums) VALUES (?1, 0, ?2)";
-    connection.prepare_cached(sql)?.execute(params![signed(row.sequence * 4 + ROW_PLACE), sums]).map(|_| ())
+    connection.prepare_cached(sql)?.execute(params![signed(row.sequence * 8 + ROW_PLACE), sums]).map(|_| ())
 }
 
 /// Whether the part of a stream that came with the result is as it was written.
@@ -76,7 +76,7 @@ pub(super) fn tail_is_whole(
 ) -> Result<bool, rusqlite::Error> {
     let sums: Option<Option<Vec<u8>>> = connection
         .prepare_cached("SELECT sums FROM seal WHERE key = ?1")?
-        .query_row([signed(sequence * 4 + ROW_PLACE)], |row| row.get(0))
+        .query_row([signed(sequence * 8 + ROW_PLACE)], |row| row.get(0))
         .optional()?;
     let Some(Some(sums)) = sums else { return Ok(true) };
     let at = (stream as usize + 1) * SUM_BYTES;
@@ -94,7 +94,7 @@ pub(super) fn open(connection: &Connection, key: u64, length: u64) -> Result<(),
 /// # Errors
 /// When the database cannot be read.
 pub(crate) fn compute(connection: &Connection, outputs: &Path) -> Result<Vec<Sealed>, StoreError> {
-    let sql = "SELECT s.key, s.length, p.id, p.attempt FROM seal s JOIN program p ON p.sequence = s.key / 4
+    let sql = "SELECT s.key, s.length, p.id, p.attempt FROM seal s JOIN program p ON p.sequence = s.key / 8
                WHERE s.sums IS NULL ORDER BY s.key LIMIT ?1";
     let mut open = connection.prepare_cached(sql)?;
     let mut rows = open.query([AT_ONCE_MAX])?;
@@ -122,7 +122,7 @@ pub(crate) fn compute(connection: &Connection, outputs: &Path) -> Result<Vec<Sea
 
 /// The stream of a key of the tables `output` and `seal`.
 pub(super) fn stream_of(key: i64) -> Stream {
-    let number = usize::try_from(key.rem_euclid(4)).unwrap_or(0);
+    let number = usize::try_from(key.rem_euclid(8)).unwrap_or(0);
     Stream::ALL.get(number).copied().unwrap_or(Stream::Stdout)
 }
 
@@ -164,7 +164,7 @@ pub(super) fn read(
     let failed = |error: io::Error| StoreError::Unreadable(format!("an output: {error}"));
     let sums: Option<Option<Vec<u8>>> = connection
         .prepare_cached("SELECT sums FROM seal WHERE key = ?1")?
-        .query_row([signed(sequence * 4 + stream as u64)], |row| row.get(0))
+        .query_row([signed(sequence * 8 + stream as u64)], |row| row.get(0))
         .optional()?;
     let first = offset / BLOCK_BYTES;
     let (begin, end) = match &sums {

@@ -187,6 +187,8 @@ pub(crate) fn registration(slots: u32) -> Registration {
         waiting: vec![],
         running: vec![],
         finished: vec![],
+        suspended: vec![],
+        ceiling: Default::default(),
     }
 }
 

@@ -16,7 +16,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(30);
 
 /// How far each stream of an attempt is.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Streams([Progress; 3]);
+pub(super) struct Streams([Progress; Stream::COUNT]);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
@@ -39,7 +39,7 @@ impl Progress {
 
 impl Streams {
     /// Streams of which the bytes between two places are kept and nothing is known to be sent.
-    pub(super) fn of_places(places: [(u64, u64); 3]) -> Self {
+    pub(super) fn of_places(places: [(u64, u64); Stream::COUNT]) -> Self {
         Self(places.map(|(begin, end)| Progress { end, sent: begin, stored: begin, lost: false }))
     }
 

@@ -133,9 +133,9 @@ pub struct Left {
     /// The epoch of the master's history that it belongs to.
     pub epoch: u32,
     /// Attempts that run, since when, and the place after the last byte of each stream.
-    pub running: Vec<(AttemptKey, Timestamp, [u64; 3])>,
+    pub running: Vec<(AttemptKey, Timestamp, [u64; Stream::COUNT])>,
     /// Attempts that ended, with the first kept byte of each stream and the place after its last.
-    pub ended: Vec<(AttemptEnd, [(u64, u64); 3])>,
+    pub ended: Vec<(AttemptEnd, [(u64, u64); Stream::COUNT])>,
 }
 
 /// A finished attempt; the bytes of the tails are still in the outputs.
@@ -144,5 +144,5 @@ pub struct FinishedHead {
     /// How it ended.
     pub end: AttemptEnd,
     /// Of each stream, in the order of `Stream::ALL`: where the rest begins and how long it is.
-    pub tails: [(u64, usize); 3],
+    pub tails: [(u64, usize); Stream::COUNT],
 }

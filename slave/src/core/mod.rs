@@ -212,6 +212,13 @@ impl Core {
                     self.discard(key);
                 }
             }
+            Order::Suspend(_)
+            | Order::Resume(_)
+            | Order::SetWallTime { .. }
+            | Order::Signal { .. }
+            | Order::Input { .. }
+            | Order::Resize { .. }
+            | Order::InputMissing(_) => {}
             Order::Registered { slots, lease, epoch } => {
                 self.slots = slots.min(self.slots_max);
                 self.accepted(lease, epoch, now);

@@ -20,7 +20,7 @@ use certificate::Renewal;
 use common::{
     UserError,
     message::{Message, Registration},
-    view::Isolation,
+    view::{Ceiling, Isolation},
 };
 use std::{
     future::Future,
@@ -126,6 +126,8 @@ pub fn registration(slots: u32) -> Registration {
         waiting: Vec::new(),
         running: Vec::new(),
         finished: Vec::new(),
+        suspended: Vec::new(),
+        ceiling: Ceiling::default(),
     }
 }
 

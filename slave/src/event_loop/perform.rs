@@ -198,7 +198,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
         let FinishedHead { end, tails } = head;
         let key = end.key;
         let mut truncated = end.output_truncated;
-        let mut read = [Tail::default(), Tail::default(), Tail::default()];
+        let mut read: [Tail; Stream::COUNT] = Default::default();
         for ((stream, (offset, count)), tail) in Stream::ALL.into_iter().zip(tails).zip(&mut read) {
             let (offset, read) = match lost.get(&(key, stream)) {
                 Some(lost) => (*lost, None),

@@ -35,7 +35,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 Err(error) => {
                     tracing::error!(attempt = %end.key, %error, "the output of a result cannot be found any more");
                     end.output_truncated = true;
-                    [(0, 0); 3]
+                    [(0, 0); Stream::COUNT]
                 }
             };
             left.ended.push((end, places));
@@ -51,7 +51,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
             } else {
                 let end = lost(&assignment, at, if same_boot { AGENT_RESTARTED } else { MACHINE_RESTARTED });
                 gone.push((KeptEnd::new(&end, Vec::new()), Vec::new()));
-                left.ended.push((end, [(0, 0); 3]));
+                left.ended.push((end, [(0, 0); Stream::COUNT]));
             }
         }
         if !(left.running.is_empty() && left.ended.is_empty()) {

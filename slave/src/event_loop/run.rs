@@ -105,7 +105,7 @@ pub trait Run {
 pub struct Restored {
     /// Of each stream, in the order of [`Stream::ALL`], the place of the first byte that is kept and the place
     /// after the last.
-    pub places: [(u64, u64); 3],
+    pub places: [(u64, u64); Stream::COUNT],
     /// Something that was kept is not there any more.
     pub incomplete: bool,
 }

@@ -148,7 +148,7 @@ impl Waiting {
 fn waiting(state: KeeperState, descriptors: Vec<OwnedFd>) -> Option<Waiting> {
     let (tag, note, report) = match state {
         KeeperState::Idle => return None,
-        KeeperState::Running { tag, note } => (tag, note, None),
+        KeeperState::Running { tag, note, suspended: _ } => (tag, note, None),
         KeeperState::Ended { tag, note, report } => (tag, note, Some(*report)),
     };
     // A tag of ours; one that cannot be read belongs to nobody and is ended.

@@ -378,7 +378,7 @@ impl Attempt {
         context: &mut Context,
         now: Timestamp,
     ) -> Turn {
-        if matches!(message, FromKeeper::Ready { .. } | FromKeeper::State { .. }) {
+        if matches!(message, FromKeeper::Ready { .. } | FromKeeper::State { .. } | FromKeeper::Suspended(_)) {
             return Turn::GoesOn;
         }
         self.drain(context);
@@ -394,7 +394,7 @@ impl Attempt {
             };
         }
         let outcome = match message {
-            FromKeeper::Ready { .. } | FromKeeper::State { .. } => return Turn::GoesOn,
+            FromKeeper::Ready { .. } | FromKeeper::State { .. } | FromKeeper::Suspended(_) => return Turn::GoesOn,
             FromKeeper::NotStarted(failure) => {
                 let outcome = outcome::of_not_started(&failure, &self.step, &context.program_path);
                 self.finish(outcome, context, now);
@@ -517,7 +517,7 @@ fn is_end_of_lease(message: &FromKeeper) -> bool {
     match message {
         FromKeeper::Ended(ended) => ended.cause == Some(Cause::LeaseEnded),
         FromKeeper::NotStarted(failure) => failure.step == StartStep::Lease,
-        FromKeeper::Ready { .. } | FromKeeper::State { .. } => false,
+        FromKeeper::Ready { .. } | FromKeeper::State { .. } | FromKeeper::Suspended(_) => false,
     }
 }
 
@@ -547,5 +547,7 @@ fn empty_step(like: &Step) -> Step {
         environment: Default::default(),
         limits: like.limits,
         stdin: like.stdin,
+        terminal: like.terminal,
+        network: like.network,
     }
 }

@@ -29,7 +29,7 @@ use folder::SlotFolder;
 use launcher::{
     FoundKeeper, Launcher, Socket, Wait,
     cgroup::Base,
-    protocol::{FromKeeper, FromLauncher, KeeperConfig},
+    protocol::{FromKeeper, FromLauncher, Guards, KeeperConfig},
 };
 use rustix::{
     event::epoll::{self, CreateFlags, Event, EventData, EventFlags},
@@ -60,6 +60,8 @@ pub struct Setup {
     pub work: WorkRoot,
     /// Control groups.
     pub groups: Base,
+    /// What stands between programs and the machine; the folder of each slot is put in.
+    pub guards: Guards,
     /// What programs write.
     pub outputs: Outputs,
 }
@@ -144,6 +146,7 @@ pub struct Executor {
     context: Context,
     work: WorkRoot,
     groups: Base,
+    guards: Guards,
     languages: BTreeMap<String, Offered>,
     kernel_events: Vec<Event>,
     progress_at: Option<Instant>,
@@ -199,6 +202,7 @@ impl Executor {
             context,
             work: setup.work,
             groups: setup.groups,
+            guards: setup.guards,
             languages: BTreeMap::new(),
             kernel_events: Vec::with_capacity(KERNEL_EVENTS_PER_TURN),
             progress_at: None,
@@ -343,7 +347,8 @@ impl Executor {
         };
         if matches!(self.slots[index].keeper, Keeper::None) {
             let slot = self.slots[index].number;
-            let config = KeeperConfig { slot, user: self.work.user(slot), groups: self.groups.slot(slot) };
+            let guards = Guards { work: self.work.path().join(format!("slot-{slot}")), ..self.guards.clone() };
+            let config = KeeperConfig { slot, user: self.work.user(slot), groups: self.groups.slot(slot), guards };
             let socket = self.launcher.keeper(config)?;
             let data = EventData::new_u64(Source::Keeper.token(index));
             epoll::add(&self.epoll, socket.as_fd(), data, EventFlags::IN)?;
@@ -399,7 +404,7 @@ impl Executor {
             }
             return Ok(());
         }
-        if matches!(message, FromKeeper::State { .. }) {
+        if matches!(message, FromKeeper::State { .. } | FromKeeper::Suspended(_)) {
             return Ok(());
         }
         if let Some(left) = &mut slot.left {

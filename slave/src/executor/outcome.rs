@@ -111,6 +111,17 @@ fn of_cause(cause: Cause, phase: Phase, limits: &ResourceLimits, ended: &Ended) 
             ),
         ),
         Cause::FileSize => file_size(bounds.file_size, None),
+        Cause::Disk(used) => limit(
+            Limit::Disk,
+            format!("Stopped by the disk limit. {who} filled {used} of {} after {}.", bounds.disk, ended.wall),
+        ),
+        Cause::OpenFiles(count) => limit(
+            Limit::OpenFiles,
+            format!(
+                "Ended at the limit on open files. {who} had {count} of {} open in one process.",
+                bounds.open_files
+            ),
+        ),
         Cause::Ordered => Outcome::Lost { detail: "The slave stopped it.".to_owned() },
         Cause::LeaseEnded => lease_ended(),
     }
@@ -140,6 +151,8 @@ fn compile_bounds() -> ResourceLimits {
         processes: limits::PROCESSES_DEFAULT,
         output: ByteSize(limits::COMPILE_OUTPUT_BYTES_MAX as u64),
         file_size: limits::FILE_SIZE_DEFAULT,
+        disk: limits::DISK_DEFAULT,
+        open_files: limits::OPEN_FILES_DEFAULT,
     }
 }
 

@@ -70,7 +70,7 @@ struct SlotFile {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
     /// One each, in the order of [`Stream::ALL`].
-    pub streams: [SealedStream; 3],
+    pub streams: [SealedStream; Stream::COUNT],
 }
 
 /// One stream of an ended attempt.
@@ -102,8 +102,8 @@ impl Default for Kept {
 impl Sealed {
     /// Of each stream the place of the first byte that is not forgotten, and that after the last.
     #[must_use]
-    pub fn places(&self) -> [(u64, u64); 3] {
-        [0, 1, 2].map(|place: usize| (self.streams[place].begin, self.streams[place].end))
+    pub fn places(&self) -> [(u64, u64); Stream::COUNT] {
+        std::array::from_fn(|place| (self.streams[place].begin, self.streams[place].end))
     }
 }
 

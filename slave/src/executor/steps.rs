@@ -165,10 +165,14 @@ pub(super) fn step(
                 memory: limits::COMPILE_MEMORY,
                 processes: limits::PROCESSES_DEFAULT,
                 file_size: limits::FILE_SIZE_DEFAULT,
+                disk: limits::DISK_DEFAULT,
+                open_files: limits::OPEN_FILES_DEFAULT,
             },
             Phase::Run => run_limits(&assignment.spec.limits),
         },
         stdin: phase == Phase::Run && assignment.spec.stdin.is_some(),
+        terminal: false,
+        network: phase == Phase::Run && assignment.spec.network,
     }
 }
 
@@ -179,6 +183,8 @@ const fn run_limits(limits: &ResourceLimits) -> StepLimits {
         memory: limits.memory,
         processes: limits.processes,
         file_size: limits.file_size,
+        disk: limits.disk,
+        open_files: limits.open_files,
     }
 }
 

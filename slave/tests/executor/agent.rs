@@ -347,6 +347,7 @@ impl Player {
             program_path: ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from).to_vec(),
             work,
             groups,
+            guards: Default::default(),
             outputs: Outputs::new(&data).unwrap(),
         };
         let mut executor = Executor::new(launcher, setup, keepers, lease_until).unwrap();

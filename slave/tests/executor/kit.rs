@@ -85,6 +85,7 @@ impl Kit {
             program_path: ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from).to_vec(),
             work,
             groups: groups.clone(),
+            guards: Default::default(),
             outputs: Outputs::new(data).unwrap(),
         };
         let mut executor = Executor::new(launcher, setup, Vec::new(), None).unwrap();

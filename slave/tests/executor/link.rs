@@ -52,7 +52,7 @@ async fn play() -> Played {
     let slave = std::thread::Builder::new().name("slave".to_owned()).spawn(move || {
         let mut kit = Kit::new();
         let executor = kit.executor.take().unwrap();
-        let isolation = Isolation { summary: String::new(), memory_by_cgroup: false, own_user: false };
+        let isolation = Isolation::default();
         let ready = Ready { executor, languages: Vec::new(), isolation, users: None };
         let core = Core::new(1, 1, Duration::from_secs(1));
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();

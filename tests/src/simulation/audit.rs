@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq)]
 struct Read {
     view: ProgramView,
-    outputs: [Vec<u8>; 3],
+    outputs: [Vec<u8>; Stream::COUNT],
 }
 
 /// Checks everything.
@@ -94,8 +94,8 @@ fn read(world: &mut World) -> Result<BTreeMap<ProgramId, Read>, String> {
         if *view != row {
             return Err(format!("{id} is {view:?} alone and {row:?} in the list"));
         }
-        let lengths = [view.output_bytes, view.error_bytes, view.compile_bytes];
-        let mut outputs = [Vec::new(), Vec::new(), Vec::new()];
+        let lengths = [view.output_bytes, view.error_bytes, view.compile_bytes, view.files_bytes];
+        let mut outputs: [Vec<u8>; Stream::COUNT] = Default::default();
         for ((stream, length), bytes) in Stream::ALL.into_iter().zip(lengths).zip(&mut outputs) {
             *bytes = whole(world, id, stream)?;
             if bytes.len() as u64 != length {

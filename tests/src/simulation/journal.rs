@@ -1,6 +1,9 @@
 //! A model of a slave's journal: what is written outlives the agent, what is synced outlives the machine.
 
-use common::{AttemptKey, Timestamp, message::Assignment};
+use common::{
+    AttemptKey, Timestamp,
+    message::{Assignment, Stream},
+};
 use slave::executor::AttemptEnd;
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -23,7 +26,7 @@ impl Default for Sealed {
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
     Started(Assignment, Timestamp),
-    Ended(AttemptEnd, [Sealed; 3]),
+    Ended(AttemptEnd, [Sealed; Stream::COUNT]),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -44,7 +47,7 @@ pub(super) struct Journal {
     /// Forgotten by the agent and not written yet.
     forgotten: Vec<AttemptKey>,
     /// Ends that could not be written: the agent alone has them.
-    unwritten: Vec<(AttemptEnd, [Sealed; 3])>,
+    unwritten: Vec<(AttemptEnd, [Sealed; Stream::COUNT])>,
     /// The disk takes nothing, until the journal is written anew.
     pub(super) trouble: bool,
 }
@@ -72,7 +75,7 @@ impl Journal {
         self.written.entries.insert(assignment.key, Entry::Started(assignment.clone(), at));
     }
 
-    pub(super) fn end(&mut self, end: AttemptEnd, output: [Sealed; 3]) {
+    pub(super) fn end(&mut self, end: AttemptEnd, output: [Sealed; Stream::COUNT]) {
         if self.trouble {
             return self.unwritten.push((end, output));
         }

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 struct Program {
     behaviour: Behaviour,
     /// All that it will have written.
-    text: [Vec<u8>; 3],
+    text: [Vec<u8>; Stream::COUNT],
     begun: bool,
     started_at: Timestamp,
     stop: Option<Stop>,
@@ -132,7 +132,7 @@ impl Machine {
                     ));
                 }
                 Entry::Ended(end, output) => {
-                    let places = [0, 1, 2].map(|place: usize| (output[place].begin, output[place].bytes.len() as u64));
+                    let places = output.each_ref().map(|sealed| (sealed.begin, sealed.bytes.len() as u64));
                     left.ended.push((end.clone(), places));
                     for (stream, sealed) in Stream::ALL.into_iter().zip(output) {
                         let held = Held { begin: sealed.begin, bytes: sealed.bytes.to_vec() };
@@ -142,8 +142,8 @@ impl Machine {
             }
         }
         for end in gone {
-            left.ended.push((end.clone(), [(0, 0); 3]));
-            self.journal.end(end, <[Sealed; 3]>::default());
+            left.ended.push((end.clone(), [(0, 0); Stream::COUNT]));
+            self.journal.end(end, <[Sealed; Stream::COUNT]>::default());
         }
         self.take_over(&left, ctx);
         left

@@ -222,7 +222,12 @@ impl MasterNode {
             Message::Data(Data::Output { key, stream, offset, bytes }) => {
                 self.give(ctx, Input::SlaveOutput { link, key, stream, offset, bytes });
             }
-            Message::Ping(_) | Message::Pong(_) | Message::Command(_) | Message::Alert(_) | Message::Status(_) => {}
+            Message::Data(Data::Input { .. })
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Command(_)
+            | Message::Alert(_)
+            | Message::Status(_) => {}
         }
     }
 

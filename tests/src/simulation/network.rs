@@ -47,7 +47,7 @@ impl Frame {
     fn bytes(&self) -> usize {
         match self {
             Self::Message(message) => match &**message {
-                Message::Data(Data::Output { bytes, .. }) => bytes.len(),
+                Message::Data(Data::Output { bytes, .. } | Data::Input { bytes, .. }) => bytes.len(),
                 Message::Status(Status::Report(Report::Finished(finished))) => {
                     finished.iter().flat_map(|finished| &finished.tails).map(|tail| tail.bytes.len()).sum()
                 }

@@ -82,7 +82,7 @@ pub(super) fn output(key: AttemptKey, stream: Stream) -> Vec<u8> {
     let seed = mix(&[number(key.program), u64::from(key.attempt), 2 + stream as u64]);
     let mut rng = Rng::new(seed);
     let length = match (stream, rng.between(0, 99)) {
-        (Stream::Compile, _) => 0,
+        (Stream::Compile | Stream::Files, _) => 0,
         (Stream::Stderr, 0..=79) => rng.between(0, 60),
         (_, 0..=64) => rng.between(0, 300),
         (_, 65..=84) => rng.between(1_000, 16_000),

@@ -414,6 +414,8 @@ impl SlaveNode {
             waiting,
             running,
             finished,
+            suspended: Vec::new(),
+            ceiling: Default::default(),
         };
         self.send(Status::Report(Report::Register(Box::new(registration))).into(), ctx);
     }
@@ -425,7 +427,7 @@ impl SlaveNode {
             // Forgotten before anybody has acknowledged it.
             return Some(Event::Order(Order::Acknowledge(vec![key])));
         }
-        let mut read = [Tail::default(), Tail::default(), Tail::default()];
+        let mut read: [Tail; Stream::COUNT] = Default::default();
         for ((stream, (offset, count)), tail) in Stream::ALL.into_iter().zip(tails).zip(&mut read) {
             let mut bytes = self.machine.read(key, stream, offset, count);
             if bytes.len() != count {

@@ -414,7 +414,12 @@ impl World {
             Message::Status(Status::Report(Report::Finished(_))) => true,
             Message::Data(Data::Output { key, .. }) => over(key),
             Message::Status(Status::Report(Report::Started(started))) => started.iter().all(|(key, _)| over(key)),
-            Message::Status(_) | Message::Ping(_) | Message::Pong(_) | Message::Command(_) | Message::Alert(_) => false,
+            Message::Data(Data::Input { .. })
+            | Message::Status(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Command(_)
+            | Message::Alert(_) => false,
         }
     }
 
