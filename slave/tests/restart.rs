@@ -123,7 +123,7 @@ impl Run for Pretended {
 
     fn restore(&mut self, key: AttemptKey, sealed: &[u8]) -> io::Result<Restored> {
         assert_eq!(sealed, output(key));
-        Ok(Restored { places: [(0, sealed.len() as u64), (0, 0), (0, 0)], incomplete: false })
+        Ok(Restored { places: [(0, sealed.len() as u64), (0, 0), (0, 0), (0, 0)], incomplete: false })
     }
 
     fn set_lease(&mut self, until: BootTime) {

@@ -394,7 +394,7 @@ impl Slave {
             started_at: Some(now),
             ended_at: now,
             usage: Usage::default(),
-            tails: [tail, Tail::default(), Tail::default()],
+            tails: [tail, Tail::default(), Tail::default(), Tail::default()],
             output_truncated: false,
             last_line: String::from_utf8_lossy(stdout).into_owned(),
         }]));
