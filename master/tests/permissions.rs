@@ -6,8 +6,9 @@
 mod support;
 
 use common::{
-    ErrorCode,
+    Digest, Duration, ErrorCode,
     message::{Alert, Command, HistoryQuery, Message, Request, RequestId, Stream, command::Secret},
+    program::{ProgramSignal, TerminalSize},
     session::{PeerKind, Role},
     view::Policy,
 };
@@ -15,7 +16,7 @@ use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 use support::*;
 use transport::Connection;
 
-const REQUESTS: usize = 19;
+const REQUESTS: usize = 27;
 
 /// Place and words of a request in the table. A new request does not compile before it stands here.
 const fn place(request: &Request) -> (usize, &'static str) {
@@ -39,6 +40,14 @@ const fn place(request: &Request) -> (usize, &'static str) {
         Request::SetAside { .. } => (16, "set a slave aside"),
         Request::TakeBack { .. } => (17, "take a slave back"),
         Request::Logout => (18, "log out"),
+        Request::Suspend { .. } => (19, "suspend programs"),
+        Request::Resume { .. } => (20, "resume programs"),
+        Request::SetWallTime { .. } => (21, "change a wall time"),
+        Request::Input { .. } => (22, "give a program input"),
+        Request::Resize { .. } => (23, "change the size of a terminal"),
+        Request::Signal { .. } => (24, "send a signal"),
+        Request::InputsHeld { .. } => (25, "ask which input files are there"),
+        Request::PutInput { .. } => (26, "send input files"),
     }
 }
 
@@ -64,6 +73,14 @@ fn requests() -> Vec<Request> {
         Request::SetAside { slave: "nobody".into(), reason: "a test".into() },
         Request::TakeBack { slave: "nobody".into() },
         Request::Logout,
+        Request::Suspend { ids: vec![id] },
+        Request::Resume { ids: vec![id] },
+        Request::SetWallTime { id, wall_time: Duration::from_secs(60) },
+        Request::Input { id, offset: 0, bytes: Vec::new(), end: true },
+        Request::Resize { id, size: TerminalSize { columns: 80, rows: 24 } },
+        Request::Signal { id, signal: ProgramSignal::Interrupt },
+        Request::InputsHeld { digests: Vec::new() },
+        Request::PutInput { digest: Digest([0; 32]), size: 0, offset: 0, bytes: Vec::new() },
     ];
     let places: BTreeSet<usize> = requests.iter().map(|request| place(request).0).collect();
     assert_eq!(places, (0..REQUESTS).collect(), "each request has one line");

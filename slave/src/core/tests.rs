@@ -192,7 +192,7 @@ fn e5_short_output_travels_in_the_result_and_long_output_within_credit() {
     bench.actions.clear();
     bench.event(Event::Output { key: key(1), stream: Stream::Stdout, end: 10 });
     bench.ended(1);
-    assert_eq!(bench.expect_finished(1).tails, [(0, 10), (0, 0), (0, 0)]);
+    assert_eq!(bench.expect_finished(1).tails, [(0, 10), (0, 0), (0, 0), (0, 0)]);
     bench.nothing_more();
 
     bench.event(assign(2..3));
@@ -236,7 +236,7 @@ fn p2_output_that_cannot_be_read_ends_its_stream_and_is_told_as_cut() {
     bench.ended(1);
     bench.actions.retain(|action| matches!(action, Action::ReportFinished(_)));
     let head = bench.expect_finished(1);
-    assert_eq!(head.tails, [(65_536, 0), (0, 7), (0, 0)]);
+    assert_eq!(head.tails, [(65_536, 0), (0, 7), (0, 0), (0, 0)]);
     assert!(head.end.output_truncated);
 }
 

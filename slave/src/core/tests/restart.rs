@@ -20,8 +20,8 @@ fn restarted() -> Bench {
     let mut bench = Bench::new(1);
     bench.core.restore(Left {
         epoch: 1,
-        running: vec![(key(1), Timestamp(5), [70, 0, 0])],
-        ended: vec![(end(2), [(30, 50), (0, 0), (0, 0)])],
+        running: vec![(key(1), Timestamp(5), [70, 0, 0, 0])],
+        ended: vec![(end(2), [(30, 50), (0, 0), (0, 0), (0, 0)])],
     });
     bench
 }
@@ -34,7 +34,7 @@ fn p6_a_new_agent_goes_on_with_what_runs_and_tells_what_ended() {
     assert_eq!(bench.core.holdings(), expected);
     bench.register(1);
     bench.expect_started(&[1]);
-    assert_eq!(bench.expect_finished(2).tails, [(30, 20), (0, 0), (0, 0)]);
+    assert_eq!(bench.expect_finished(2).tails, [(30, 20), (0, 0), (0, 0), (0, 0)]);
     // Nobody knows how much of it was sent: all of it is, until the master says what it has.
     assert!(matches!(bench.next(), Action::SendOutput { offset: 0, count: 70, .. }));
     bench.order(Order::Stored(vec![StoredUpTo { key: key(1), stream: Stream::Stdout, offset: 70 }]));
