@@ -219,7 +219,7 @@ fn f01_output_stored_before_the_start_was_committed_is_not_waited_for() {
         ..Recovered::default()
     };
     let now = Now { wall: Timestamp(1_000_000_000), boot: BootTime(5_000_000) };
-    let core = Core::recover(recovered, &BTreeMap::from([(key, [100, 0, 0])]), settings(), now);
+    let core = Core::recover(recovered, &BTreeMap::from([(key, [100, 0, 0, 0])]), settings(), now);
     let mut bench = Bench { core, now, actions: Vec::new(), requests: 0 };
     bench.register(LINK, SLAVE, Registration { finished: vec![key], ..registration(1) });
     let mut result = finished(key, Outcome::Exited { code: 0 });
@@ -245,7 +245,7 @@ fn f16_a_result_whose_output_never_comes_is_kept_and_marked() {
     assert_eq!(bench.outcomes(), []);
     bench.advance(Duration::from_secs(10));
     let ended = |record| if let Record::Ended(ended) = record { Some((ended.bytes, ended.truncated)) } else { None };
-    assert_eq!(bench.records().into_iter().find_map(ended), Some(([400, 0, 0], true)));
+    assert_eq!(bench.records().into_iter().find_map(ended), Some(([400, 0, 0, 0], true)));
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn l10_more_output_than_the_limit_ends_as_truncated_and_not_never() {
     result.tails[0].offset = sent;
     bench.report(LINK, Report::Finished(vec![result]));
     let ended = |record| if let Record::Ended(ended) = record { Some((ended.bytes, ended.truncated)) } else { None };
-    assert_eq!(bench.records().into_iter().find_map(ended), Some(([kept, 0, 0], true)));
+    assert_eq!(bench.records().into_iter().find_map(ended), Some(([kept, 0, 0, 0], true)));
 }
 
 #[test]
@@ -397,6 +397,6 @@ fn f16_duplicates_and_any_order_of_reports_give_one_record() {
                 ended.extend(bench.records().into_iter().filter_map(end));
             }
         }
-        assert_eq!(ended, [(Outcome::Exited { code: 0 }, [2, 0, 0])], "{order:?}");
+        assert_eq!(ended, [(Outcome::Exited { code: 0 }, [2, 0, 0, 0])], "{order:?}");
     }
 }
