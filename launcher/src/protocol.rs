@@ -3,7 +3,7 @@
 
 use common::units::{ByteSize, Duration};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// Changes with every change of these messages: an agent takes over a launcher only when both speak the same. The
 /// first two of [`ToLauncher`] and the first of [`FromLauncher`] stay what they are for ever.
@@ -149,6 +149,12 @@ pub struct SlotGroups {
 impl SlotGroups {
     /// No control groups: limits are kept by watching.
     pub const NONE: Self = Self { version: GroupVersion::V1, memory: None, processes: None, cpu: None, identity: None };
+
+    /// Each folder once.
+    #[must_use]
+    pub fn folders(&self) -> BTreeSet<PathBuf> {
+        [&self.memory, &self.processes, &self.cpu, &self.identity].into_iter().flatten().cloned().collect()
+    }
 }
 
 /// Strings for execve, each ended by a NUL, in one block.

@@ -2,7 +2,7 @@
 
 use crate::{
     Socket, best_effort, keeper,
-    protocol::{FromLauncher, GroupVersion, KeeperConfig, PROTOCOL, ToLauncher},
+    protocol::{FromLauncher, KeeperConfig, PROTOCOL, ToLauncher},
     socket::Wait,
     tree,
 };
@@ -254,9 +254,8 @@ impl Server {
                 keeper::run(ours, &config, launcher)
             }
             Ok(ForkResult::Parent { child }) => {
-                let groups = &config.groups;
-                let folders = [&groups.memory, &groups.processes, &groups.cpu].into_iter().flatten();
-                self.bases.extend(folders.filter_map(|folder| folder.parent().map(PathBuf::from)));
+                let folders = config.groups.folders();
+                self.bases.extend(folders.iter().filter_map(|folder| folder.parent().map(PathBuf::from)));
                 self.keepers.insert(child.as_raw(), Kept { config, agents_end: descriptors.next() });
                 Ok(())
             }
@@ -352,13 +351,7 @@ fn how(status: &WaitStatus) -> String {
 
 /// Slots that are used again find their groups or make them anew.
 fn remove_groups(config: &KeeperConfig) {
-    let groups = &config.groups;
-    let mut folders: Vec<PathBuf> =
-        [&groups.memory, &groups.processes, &groups.cpu].into_iter().flatten().cloned().collect();
-    if groups.version == GroupVersion::V2 {
-        folders.dedup();
-    }
-    for folder in folders {
+    for folder in config.groups.folders() {
         best_effort(std::fs::remove_dir(&folder));
     }
 }

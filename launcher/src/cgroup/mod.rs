@@ -22,6 +22,8 @@ pub struct Base {
     memory: Option<PathBuf>,
     processes: Option<PathBuf>,
     cpu: Option<PathBuf>,
+    /// In the unified hierarchy, with or without controllers.
+    identity: Option<PathBuf>,
     /// Why memory is not limited by a group; empty when it is.
     pub problem: String,
 }
@@ -33,13 +35,16 @@ impl Base {
     pub fn prepare(name: &str) -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let mounts = Mounts::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
-        if let Some(memory) = mounts.folder("memory") {
-            return Self::prepare_v1(&mounts, memory, name);
-        }
-        match &mounts.unified {
-            Some(_) => Self::prepare_v2(&mounts, name),
-            None => Self { problem: "no control groups are mounted".to_owned(), ..Self::default() },
-        }
+        let base = match (mounts.folder("memory"), &mounts.unified) {
+            (Some(memory), _) => Self::prepare_v1(&mounts, memory, name),
+            (None, Some(_)) => Self::prepare_v2(&mounts, name),
+            (None, None) => Self { problem: "no control groups are mounted".to_owned(), ..Self::default() },
+        };
+        let identity = match base.version {
+            Some(GroupVersion::V2) => base.memory.clone(),
+            Some(GroupVersion::V1) | None => make_identity(&mounts, name),
+        };
+        Self { identity, ..base }
     }
 
     /// The base group `name` as an earlier run made it, whose keepers live in it still.
@@ -51,8 +56,9 @@ impl Base {
         let of = |controller: &str| mounts.folder(controller).and_then(there);
         if let Some(memory) = of("memory") {
             let (processes, cpu) = (of("pids"), of("cpuacct"));
+            let identity = mounts.unified.clone().and_then(|(mount, own)| there(own).or_else(|| there(mount)));
             let version = Some(GroupVersion::V1);
-            return Self { version, memory: Some(memory), processes, cpu, problem: String::new() };
+            return Self { version, memory: Some(memory), processes, cpu, identity, problem: String::new() };
         }
         let unified = mounts.unified.clone().and_then(|(mount, own)| there(own).or_else(|| there(mount)));
         match unified {
@@ -60,7 +66,8 @@ impl Base {
                 version: Some(GroupVersion::V2),
                 memory: Some(folder.clone()),
                 processes: Some(folder.clone()),
-                cpu: Some(folder),
+                cpu: Some(folder.clone()),
+                identity: Some(folder),
                 problem: String::new(),
             },
             None => Self::none("the agent before this one had no control group"),
@@ -96,7 +103,8 @@ impl Base {
                         version: Some(GroupVersion::V2),
                         memory: folder.clone(),
                         processes: folder.clone(),
-                        cpu: folder,
+                        cpu: folder.clone(),
+                        identity: folder,
                         problem: String::new(),
                     };
                 }
@@ -127,13 +135,13 @@ impl Base {
             memory: of(&self.memory),
             processes: of(&self.processes),
             cpu: of(&self.cpu),
-            identity: None,
+            identity: of(&self.identity),
         }
     }
 
     /// Removes the base groups, once the launcher has ended.
     pub fn remove(&self) {
-        for folder in [&self.memory, &self.processes, &self.cpu].into_iter().flatten() {
+        for folder in [&self.memory, &self.processes, &self.cpu, &self.identity].into_iter().flatten() {
             best_effort(remove_tree(folder));
         }
     }
@@ -197,6 +205,12 @@ fn make_base(folder: &Path, file: &str) -> io::Result<PathBuf> {
     let trial = folder.join("trial");
     fs::create_dir(&trial).and_then(|()| fs::remove_dir(&trial))?;
     Ok(folder.to_owned())
+}
+
+/// The base group of the unified hierarchy where other hierarchies limit, or nothing does: it needs no controller.
+fn make_identity(mounts: &Mounts, name: &str) -> Option<PathBuf> {
+    let (mount, own) = mounts.unified.clone()?;
+    [own, mount].into_iter().find_map(|parent| make_base(&parent.join(name), "cgroup.kill").ok())
 }
 
 fn make_base_v2(folder: &Path) -> io::Result<PathBuf> {

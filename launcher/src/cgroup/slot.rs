@@ -8,7 +8,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::fs::FileExt,
     },
     path::{Path, PathBuf},
@@ -21,6 +21,7 @@ pub(crate) struct SlotFiles {
     cpu: Option<File>,
     memory: Option<MemoryFiles>,
     processes: Option<ProcessFiles>,
+    identity: Option<File>,
     joined: Vec<PathBuf>,
     enter: Vec<File>,
     enter_fds: Vec<RawFd>,
@@ -68,6 +69,7 @@ impl SlotFiles {
             cpu: None,
             memory: None,
             processes: None,
+            identity: None,
             joined: Vec::new(),
             enter: Vec::new(),
             enter_fds: Vec::new(),
@@ -86,6 +88,10 @@ impl SlotFiles {
             let name = if groups.version == GroupVersion::V1 { "cpuacct.usage" } else { "cpu.stat" };
             let opened = files.join(folder).and_then(|()| File::open(folder.join(name)));
             files.cpu = files.keep(opened, folder);
+        }
+        if let Some(folder) = &groups.identity {
+            best_effort(fs::create_dir(folder));
+            files.identity = files.keep(File::open(folder), folder);
         }
         files.enter_fds = files.enter.iter().map(AsRawFd::as_raw_fd).collect();
         files
@@ -121,6 +127,11 @@ impl SlotFiles {
     /// What the child writes `0` to.
     pub(crate) fn entries(&self) -> &[RawFd] {
         &self.enter_fds
+    }
+
+    /// The group of the unified hierarchy that the program is born in.
+    pub(crate) fn identity(&self) -> Option<BorrowedFd<'_>> {
+        self.identity.as_ref().map(AsFd::as_fd)
     }
 
     pub(crate) const fn limits_memory(&self) -> bool {
