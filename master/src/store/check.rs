@@ -2,7 +2,7 @@
 //! another, that every output is there and unchanged, and the chain of the audit.
 
 use super::{
-    SqliteStore, StoreError, audit,
+    SqliteStore, StoreError, audit, body,
     commit::{signed, state_of},
     files,
     history::{COLUMNS, TABLES, is_whole},
@@ -10,8 +10,7 @@ use super::{
     seal::{self, stream_of},
 };
 use common::{
-    AttemptKey, Outcome, ProgramId, ProgramSpec, UserError, frame::decode_record, message::Stream, program::State,
-    view::Usage,
+    AttemptKey, Outcome, ProgramId, UserError, frame::decode_record, message::Stream, program::State, view::Usage,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::{fs::File, path::Path};
@@ -111,11 +110,11 @@ fn totals(connection: &Connection, found: &mut Found) -> Result<(), rusqlite::Er
 }
 
 fn specs(connection: &Connection, found: &mut Found) -> Result<(), rusqlite::Error> {
-    let mut statement = connection.prepare("SELECT key, name, language, priority, body, hash FROM spec")?;
+    let mut statement = connection.prepare("SELECT key, name, language, priority, body, hash, form FROM spec")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (key, body, hash): (i64, Vec<u8>, [u8; 32]) = (row.get(0)?, row.get(4)?, row.get(5)?);
-        let spec = decode_record::<ProgramSpec>(&body).ok();
+        let spec = body::decode(row.get(6)?, &body).ok();
         let columns = (row.get::<_, String>(1)?, row.get::<_, Option<String>>(2)?, row.get::<_, u8>(3)?);
         let same = spec.is_some_and(|spec| {
             *blake3::hash(&body).as_bytes() == hash

@@ -1,6 +1,6 @@
 //! Writing one batch of records in one synced transaction.
 
-use super::{Ended, Moved, NewProgram, Record, SlaveSeen, SqliteStore, StoreError, seal};
+use super::{Ended, Moved, NewProgram, Record, SlaveSeen, SqliteStore, StoreError, body, seal};
 use common::{SlaveId, frame::encode_record, message::status::Event, program::State};
 use rusqlite::{Transaction, params};
 use std::{
@@ -115,9 +115,11 @@ fn write_all(
     for (place, record) in records.iter().enumerate() {
         match record {
             Record::Spec { key, spec, hash } => {
-                let sql = "INSERT INTO spec (key, name, language, priority, hash, body, live) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-                let (body, live) = (encode_record(&**spec), spec.live.is_some());
-                let row = params![signed(*key), spec.name, spec.language(), spec.priority, hash, body, live];
+                let sql = "INSERT INTO spec (key, name, language, priority, hash, body, live, form)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+                let (encoded, live) = (encode_record(&**spec), spec.live.is_some());
+                let row =
+                    params![signed(*key), spec.name, spec.language(), spec.priority, hash, encoded, live, body::FORM];
                 transaction.prepare_cached(sql)?.execute(row)?;
             }
             Record::New(program) => insert(transaction, keys, program, &mut totals)?,

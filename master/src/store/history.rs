@@ -1,7 +1,7 @@
 //! Reading: pages of history, single programs, bodies and outputs. Works on a snapshot of what is committed.
 
 use super::{
-    StoreError,
+    StoreError, body,
     commit::{signed, state_number, state_of},
     files,
     query::{Answer, KnownProgram, Query, StoredOutput},
@@ -198,17 +198,17 @@ fn program(connection: &Connection, id: ProgramId) -> Result<Option<ProgramView>
 
 fn spec(connection: &Connection, id: ProgramId) -> Result<Option<(common::ProgramSpec, String)>, StoreError> {
     let sql =
-        "SELECT b.body, o.name, b.hash FROM program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
+        "SELECT b.body, o.name, b.hash, b.form FROM program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
                WHERE p.id = ?1";
-    let found: Option<(Vec<u8>, String, [u8; 32])> = connection
+    let found: Option<(Vec<u8>, String, [u8; 32], i64)> = connection
         .prepare_cached(sql)?
-        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
-    let Some((body, owner, hash)) = found else { return Ok(None) };
+    let Some((body, owner, hash, form)) = found else { return Ok(None) };
     if *blake3::hash(&body).as_bytes() != hash {
         return Err(StoreError::Unreadable(format!("the body of {id} was changed on the disk")));
     }
-    let spec = decode_record(&body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    let spec = body::decode(form, &body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
     Ok(Some((spec, owner)))
 }
 

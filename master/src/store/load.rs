@@ -1,7 +1,7 @@
 //! What a master that starts reads back: all that is alive, and the counts of what is not.
 
 use super::{
-    SqliteStore, StoreError,
+    SqliteStore, StoreError, body,
     commit::{state_number, state_of},
 };
 use common::{
@@ -90,7 +90,7 @@ impl SqliteStore {
     fn load_alive(&self) -> Result<Vec<AliveRow>, StoreError> {
         let mut specs: HashMap<i64, (Arc<ProgramSpec>, [u8; 32])> = HashMap::new();
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
-        let mut spec_of = self.connection.prepare("SELECT body, hash FROM spec WHERE key = ?1")?;
+        let mut spec_of = self.connection.prepare("SELECT body, hash, form FROM spec WHERE key = ?1")?;
         let sql = format!(
             "SELECT p.sequence, p.id, p.spec, o.name, p.client, p.idx, p.copies, p.state, p.attempt, s.id,
              p.submitted_at, p.started_at, p.cancel_by, p.crashes FROM program p JOIN owner o ON o.key = p.owner
@@ -108,13 +108,12 @@ impl SqliteStore {
             let (spec, spec_hash) = match specs.get(&spec_key) {
                 Some(known) => known.clone(),
                 None => {
-                    let (body, hash): (Vec<u8>, [u8; 32]) =
-                        spec_of.query_row([spec_key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                    let (body, hash, form): (Vec<u8>, [u8; 32], i64) =
+                        spec_of.query_row([spec_key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
                     if *blake3::hash(&body).as_bytes() != hash {
                         return Err(StoreError::Damaged(format!("the body {spec_key} was changed")));
                     }
-                    let spec: ProgramSpec =
-                        decode_record(&body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+                    let spec = body::decode(form, &body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
                     let known = (Arc::new(spec), hash);
                     specs.insert(spec_key, known.clone());
                     known

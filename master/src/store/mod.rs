@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
+mod body;
 pub(crate) mod check;
 pub(crate) mod commit;
 pub(crate) mod files;

@@ -57,6 +57,8 @@ CREATE INDEX seal_open ON seal (key) WHERE sums IS NULL;
 -- Collected files are a fourth stream: the keys of outputs and seals make room for it.
 ALTER TABLE program ADD COLUMN files_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE spec ADD COLUMN live INTEGER NOT NULL DEFAULT 0;
+-- Which form a body has.
+ALTER TABLE spec ADD COLUMN form INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE output RENAME TO output_before;
 CREATE TABLE output (key INTEGER PRIMARY KEY, start INTEGER NOT NULL, bytes BLOB NOT NULL);
 INSERT INTO output SELECT key / 4 * 8 + key % 4, start, bytes FROM output_before;

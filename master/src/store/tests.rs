@@ -1,7 +1,16 @@
 //! The store by itself: what was written is what is read.
 
-use super::{Moved, NewProgram, Record, SqliteStore, Storage, history::page, open::open_reader};
-use common::{ClientId, ProgramId, ProgramSpec, SlaveId, Timestamp, Work, message::HistoryQuery, program::State};
+use super::{
+    Moved, NewProgram, Record, SqliteStore, Storage,
+    history::page,
+    open::open_reader,
+    query::{Answer, Query},
+};
+use common::{
+    ClientId, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, Work,
+    message::{HistoryQuery, Stream},
+    program::State,
+};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -130,6 +139,50 @@ fn f19_a_schema_that_is_newer_than_the_program_is_refused_and_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(SqliteStore::open(folder.path()), Err(super::StoreError::TooNew { found: 9_999, .. })));
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+/// A submit as the first release of the store wrote it.
+const FIRST_BODY: &str = "04612e70790006507974686f6e04612e7079087072696e742831290102ff780102696e0101410162fc0046c323\
+    01fcc0c62d00fc00000040fb0001fc00000001fc000000403200010570632d3037";
+
+#[test]
+fn f18_a_history_of_before_collected_files_is_read_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = rusqlite::Connection::open(super::open::database_path(folder.path())).unwrap();
+    for step in &super::schema::STEPS[..4] {
+        database.execute_batch(step).unwrap();
+    }
+    database.pragma_update(None, "user_version", 4).unwrap();
+    let digits: Vec<u8> = FIRST_BODY.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let body: Vec<u8> = digits.chunks(2).map(byte).collect();
+    let hash: [u8; 32] = blake3::hash(&body).into();
+    let id = ProgramId(Uuid::from_u128(7));
+    database.execute("INSERT INTO owner (key, name) VALUES (1, 'alice')", []).unwrap();
+    let sql = "INSERT INTO spec (key, name, language, priority, hash, body) VALUES (1, 'a.py', 'Python', 50, ?1, ?2)";
+    database.execute(sql, rusqlite::params![hash, body]).unwrap();
+    let outcome = common::frame::encode_record(&Outcome::Exited { code: 0 });
+    let sql = "INSERT INTO program (sequence, id, spec, owner, state, client, idx, copies, submitted_at, attempt,
+               ended_at, stdout_bytes, stderr_bytes, outcome) VALUES (5, ?1, 1, 1, ?2, ?3, 0, 1, 1, 1, 2, 3, 4, ?4)";
+    let state = super::commit::state_number(State::Done);
+    database.execute(sql, rusqlite::params![id.0, state, Uuid::nil(), outcome]).unwrap();
+    database.execute("INSERT INTO total VALUES (1, ?1, 1)", [state]).unwrap();
+    database.execute("INSERT INTO output VALUES (20, 0, x'616263'), (21, 0, x'64656667')", []).unwrap();
+    database.execute("INSERT INTO seal VALUES (23, 0, x'00')", []).unwrap();
+    drop(database);
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let mut reader = super::history::Reader::new(store.connection, folder.path().join("outputs"));
+    let Answer::Programs(found) = reader.answer(&Query::Programs(vec![id])) else { panic!() };
+    let row = found.into_iter().next().unwrap().unwrap();
+    assert_eq!((row.output_bytes, row.error_bytes, row.files_bytes, row.live), (3, 4, 0, false));
+    let Answer::Spec(Some(spec)) = reader.answer(&Query::Spec(id)) else { panic!() };
+    assert_eq!((spec.0.name.as_str(), spec.0.limits.disk), ("a.py", common::limits::DISK_DEFAULT));
+    assert_eq!(spec.0.slave.as_deref(), Some("pc-07"));
+    for (stream, expected) in [(Stream::Stdout, &b"abc"[..]), (Stream::Stderr, b"defg"), (Stream::Files, b"")] {
+        let query = Query::Output { id, stream, offset: 0, bytes_max: 100 };
+        let Answer::Output(Some(output)) = reader.answer(&query) else { panic!("{stream:?}") };
+        assert_eq!(output.bytes, expected);
+    }
 }
 
 #[test]

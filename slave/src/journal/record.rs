@@ -15,7 +15,7 @@ use common::{
 use serde::{Deserialize, Serialize};
 
 /// The first bytes of the file; the number is the format's.
-pub(super) const MAGIC: [u8; 8] = *b"RUCHEJ1\n";
+pub(super) const MAGIC: [u8; 8] = *b"RUCHEJ2\n";
 const HEAD_BYTES: usize = 12;
 /// No record of ours is larger: an assignment came in one frame, and the output of a result is bounded.
 const BODY_BYTES_MAX: usize = 2 * limits::FRAME_DATA_BYTES_MAX;
