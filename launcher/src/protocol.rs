@@ -107,6 +107,8 @@ pub struct Guards {
     pub seccomp: bool,
     /// Folders that programs may read and execute; nothing else of the machine is seen.
     pub system: Vec<PathBuf>,
+    /// Folders that programs may write as well: the slave's configuration names them.
+    pub writable: Vec<PathBuf>,
     /// The folder that holds the slot's working folders: the one place where programs may write, beside a private
     /// `/tmp`. Seen under the same path.
     pub work: PathBuf,
