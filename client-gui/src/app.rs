@@ -14,7 +14,7 @@ use crate::{
 };
 use client::{HistoryWindow, Link, Mirror};
 use common::{ProgramId, message::Request, program::State, view::ProgramView};
-use egui::{Key, Modifiers, Panel, Rect, Ui, pos2};
+use egui::{Key, Modifiers, Panel, Ui};
 use jiff::tz::TimeZone;
 use std::{
     rc::Rc,
@@ -268,20 +268,8 @@ impl App {
     /// The list, and the detail pane beside it, below it or in its place.
     fn history(&mut self, ui: &mut Ui, mirror: &Arc<Mirror>, clock: &Clock, commands: &mut Commands) {
         let whole = ui.max_rect();
-        let screen = ui.ctx().content_rect().width();
         let program = self.state.detail.program.filter(|_| self.state.detail.open).and_then(|id| mirror.program(id));
-        let (list, pane) = match program {
-            None => (Some(whole), None),
-            Some(_) if screen < theme::NARROW => (None, Some(whole)),
-            Some(_) if screen < theme::WIDE => {
-                let (list, pane) = whole.split_top_bottom_at_y(whole.top() + whole.height() * 0.46);
-                (Some(list), Some(pane))
-            }
-            Some(_) => {
-                let (list, pane) = whole.split_left_right_at_x(whole.right() - theme::DETAIL);
-                (Some(list), Some(pane))
-            }
-        };
+        let (list, pane) = panels::beside(ui, whole, program.is_some());
         if let Some(list) = list {
             let window = ui
                 .scope_builder(egui::UiBuilder::new().max_rect(list).id_salt("list"), |ui| {
@@ -308,7 +296,7 @@ impl App {
                     outputs: &state.outputs,
                 };
                 panels::detail::detail_ui(ui, &shown, clock, &mut state.detail, commands);
-                divide(ui, pane, list);
+                panels::divide(ui, pane, list);
             });
         }
     }
@@ -369,21 +357,6 @@ fn why_interval(program: &ProgramView) -> Option<Duration> {
         // The answer counts seconds.
         Standing::Unknown => Some(Duration::from_secs(1)),
         Standing::Known(_) => None,
-    }
-}
-
-/// The line between the list and the pane.
-fn divide(ui: &Ui, pane: Rect, list: Option<Rect>) {
-    let t = tokens(ui);
-    let line = egui::Stroke::new(1.0, t.border);
-    match list {
-        Some(list) if list.right() <= pane.left() + 0.5 => {
-            ui.painter().vline(pane.left() + 0.5, pane.y_range(), line);
-        }
-        Some(_) => {
-            ui.painter().hline(pane.x_range(), pos2(0.0, pane.top()).y + 0.5, line);
-        }
-        None => {}
     }
 }
 

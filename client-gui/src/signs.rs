@@ -1,7 +1,7 @@
 //! Signs and icons painted as shapes: no font has to have them, and they take any colour and size.
 
 use crate::view_model::Standing;
-use common::program::State;
+use common::{program::State, view::IsolationLevel};
 use egui::{Color32, CornerRadius, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, pos2, vec2};
 
 /// An icon of the interface.
@@ -79,6 +79,27 @@ pub fn standing(painter: &Painter, rect: Rect, standing: Standing, colour: Color
         // What is lost and what is not known are the same question; word and colour tell them apart.
         Standing::Unknown => state(painter, rect, State::Lost, colour),
     }
+}
+
+/// Paints the sign of an isolation level in the middle of `rect`, 11 points high: a shield, full where programs have a
+/// user of their own, half where the kernel keeps limits, empty else, crossed where there is none.
+pub fn shield(painter: &Painter, rect: Rect, level: IsolationLevel, colour: Color32) {
+    let at = grid(Rect::from_center_size(rect.center(), vec2(11.0, 11.0)), 11.0);
+    let outline = [at(5.5, 0.6), at(10.0, 2.2), at(9.6, 6.2), at(5.5, 10.6), at(1.4, 6.2), at(1.0, 2.2)];
+    let stroke = Stroke::new(1.3, colour);
+    match level {
+        IsolationLevel::Root => {
+            painter.add(Shape::convex_polygon(outline.to_vec(), colour, stroke));
+            return;
+        }
+        IsolationLevel::Delegated => {
+            let half = vec![at(5.5, 0.6), at(5.5, 10.6), at(1.4, 6.2), at(1.0, 2.2)];
+            painter.add(Shape::convex_polygon(half, colour, Stroke::NONE));
+        }
+        IsolationLevel::UserNamespaces => {}
+        IsolationLevel::Plain => line(painter, &[at(1.0, 10.0), at(10.0, 1.0)], stroke),
+    }
+    painter.add(Shape::closed_line(outline.to_vec(), stroke));
 }
 
 /// Paints an icon in the middle of `rect`; icons are drawn on a square of 18 points.

@@ -62,7 +62,7 @@ pub struct Tokens {
     pub wait: Color32,
     /// Failed: a person should look.
     pub fail: Color32,
-    /// Paused.
+    /// Suspended.
     pub susp: Color32,
     /// Lost, unreachable, weaker isolation.
     pub lost: Color32,

@@ -4,6 +4,7 @@
 mod outputs;
 pub mod scene;
 mod script;
+mod slaves;
 
 use crate::backend::{Asked, Backend, Known, Login, Submit, Submitting};
 use client::{HistoryWindow, Link, Mirror, live::Busy};

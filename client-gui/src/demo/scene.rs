@@ -1,20 +1,18 @@
 //! Made-up data like that of the drawings: what `--demo` shows and what tests read.
 
+use super::slaves::slave;
 use client::{Identity, Link, Mirror};
 use common::{
     ByteSize, ClientId, Duration, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, Work,
     message::status::Event,
     program::State,
     session::Role,
-    view::{
-        Ceiling, ClientKind, ClientView, Isolation, IsolationLevel, LanguageOffer, Policy, ProgramView, Progress,
-        SlaveState, SlaveView, Summary, Usage,
-    },
+    view::{ClientKind, ClientView, Policy, ProgramView, Progress, Summary, Usage},
 };
 use uuid::Uuid;
 
 /// Seconds since the connection to one of the slaves was lost.
-const CUT: u64 = 24;
+pub(super) const CUT: u64 = 24;
 
 /// Programs that the history is said to hold.
 pub const TOTAL: u64 = 1_204_331;
@@ -67,7 +65,7 @@ const LONG_AGO: &[(&str, &str, &[&str])] = &[
 ];
 
 /// The slave of this number, 0 to 6.
-fn slave_id(number: u32) -> SlaveId {
+pub(super) fn slave_id(number: u32) -> SlaveId {
     SlaveId(Uuid::from_u128((0x019a_71c0 + u128::from(number)) << 96 | 0x8f3e_7b1c_9a44_0d5e_21c7_76f0))
 }
 
@@ -84,7 +82,7 @@ pub(super) fn program_id(sequence: u64) -> ProgramId {
     ProgramId(Uuid::from_u128(0x019a_a2f4_11d0_7c3e_8b21_0000_0000_0000 | u128::from(sequence)))
 }
 
-fn ago(now: Timestamp, seconds: u64) -> Timestamp {
+pub(super) fn ago(now: Timestamp, seconds: u64) -> Timestamp {
     Timestamp(now.0.saturating_sub(seconds * 1_000_000))
 }
 
@@ -195,51 +193,6 @@ pub fn spec(program: &ProgramView) -> ProgramSpec {
     spec.limits.memory = ByteSize(256 << 20);
     spec.limits.wall_time = Duration::from_secs(60);
     spec
-}
-
-fn slave(now: Timestamp, number: u32, name: &str, slots: (u32, u32), languages: &[&str]) -> SlaveView {
-    let (state, since) = match name {
-        "pc-05" => (SlaveState::Unreachable, 7 * 60),
-        "pc-06" => (SlaveState::Unreachable, CUT),
-        "pc-08" => (SlaveState::Draining, 340),
-        _ => (SlaveState::Connected, 11_520),
-    };
-    let plain = name == "pc-07";
-    SlaveView {
-        id: slave_id(number),
-        name: name.to_owned(),
-        address: format!("10.0.4.{}:51{}20", number + 12, number),
-        state,
-        since: ago(now, since),
-        connected_since: ago(now, 11_520),
-        running: slots.0,
-        ahead: 0,
-        slots: slots.1,
-        languages: languages
-            .iter()
-            .map(|language| LanguageOffer {
-                name: (*language).to_owned(),
-                version: if *language == "Python" { "3.12.3".to_owned() } else { "13.2".to_owned() },
-                extensions: Vec::new(),
-            })
-            .collect(),
-        isolation: Isolation {
-            level: if plain { IsolationLevel::Plain } else { IsolationLevel::Root },
-            guards: Vec::new(),
-            summary: match name {
-                "pc-07" => "the slave's own user, memory by watching, processes by watching".to_owned(),
-                "pc-04" => "a user for each slot, memory by cgroup v1, processes by cgroup".to_owned(),
-                _ => "a user for each slot, memory by cgroup v2, processes by cgroup".to_owned(),
-            },
-            memory_by_cgroup: !plain,
-            own_user: !plain,
-        },
-        machine: "Linux 6.1.0-18-amd64, 4 CPUs".to_owned(),
-        release: env!("CARGO_PKG_VERSION").to_owned(),
-        aside: (name == "pc-08")
-            .then(|| "as 5 attempts in a row failed there, the last: no space left on device".to_owned()),
-        ceiling: Ceiling::default(),
-    }
 }
 
 fn client(now: Timestamp, number: u128, user: &str, role: Role, kind: ClientKind, counts: (u32, u32)) -> ClientView {

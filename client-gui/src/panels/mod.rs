@@ -8,7 +8,42 @@ pub(crate) mod dialogs;
 pub(crate) mod history;
 pub mod output_view;
 pub(crate) mod palette;
+pub(crate) mod slave_detail;
 pub(crate) mod slaves;
 pub(crate) mod submit;
 mod submit_settings;
 pub(crate) mod table;
+
+use crate::theme::{self, tokens};
+use egui::{Rect, Ui};
+
+/// Where a list and the pane of what is selected in it stand: beside each other, one below the other, or in a narrow
+/// window the pane alone.
+pub(crate) fn beside(ui: &Ui, whole: Rect, open: bool) -> (Option<Rect>, Option<Rect>) {
+    let screen = ui.ctx().content_rect().width();
+    if !open {
+        (Some(whole), None)
+    } else if screen < theme::NARROW {
+        (None, Some(whole))
+    } else if screen < theme::WIDE {
+        let (list, pane) = whole.split_top_bottom_at_y(whole.top() + whole.height() * 0.46);
+        (Some(list), Some(pane))
+    } else {
+        let (list, pane) = whole.split_left_right_at_x(whole.right() - theme::DETAIL);
+        (Some(list), Some(pane))
+    }
+}
+
+/// The line between the list and the pane.
+pub(crate) fn divide(ui: &Ui, pane: Rect, list: Option<Rect>) {
+    let line = egui::Stroke::new(1.0, tokens(ui).border);
+    match list {
+        Some(list) if list.right() <= pane.left() + 0.5 => {
+            ui.painter().vline(pane.left() + 0.5, pane.y_range(), line);
+        }
+        Some(_) => {
+            ui.painter().hline(pane.x_range(), pane.top() + 0.5, line);
+        }
+        None => {}
+    }
+}

@@ -27,12 +27,36 @@ const COLUMNS: &[Column] = &[
     column("State", 132.0, 0.08),
     column("Slots", 190.0, 0.08),
     Column { title: "Languages and isolation", width: 180.0, share: 0.66, right: false, from: 700.0 },
-    // What an operator can do; in a narrower window the menu of the row offers it.
-    Column { title: "", width: 112.0, share: 0.0, right: true, from: 640.0 },
+    // What an operator can do; where there is less room the pane of the slave and the menu of the row offer it.
+    Column { title: "", width: 112.0, share: 0.0, right: true, from: 800.0 },
 ];
 
-/// The pane.
+/// The list, and what is told of the selected slave beside it, below it or in its place.
 pub(crate) fn slaves_ui(ui: &mut Ui, mirror: &Mirror, clock: &Clock, state: &mut SlavesState, commands: &mut Commands) {
+    let chosen = state.selected.and_then(|id| mirror.slaves.get(&id));
+    let (list, pane) = super::beside(ui, ui.max_rect(), chosen.is_some());
+    if let Some(list) = list {
+        ui.scope_builder(egui::UiBuilder::new().max_rect(list).id_salt("list"), |ui| {
+            ui.set_clip_rect(list.intersect(ui.clip_rect()));
+            list_ui(ui, mirror, clock, state, commands);
+        });
+    }
+    let (Some(pane), Some(slave)) = (pane, chosen) else { return };
+    let close = ui
+        .scope_builder(egui::UiBuilder::new().max_rect(pane).id_salt("slave"), |ui| {
+            ui.set_clip_rect(pane.intersect(ui.clip_rect()));
+            let close = super::slave_detail::slave_ui(ui, slave, clock, commands);
+            super::divide(ui, pane, list);
+            close
+        })
+        .inner;
+    let free = ui.memory(|memory| memory.focused().is_none() && memory.top_modal_layer().is_none());
+    if close || (free && ui.input_mut(|input| input.consume_key(egui::Modifiers::NONE, egui::Key::Escape))) {
+        state.selected = None;
+    }
+}
+
+fn list_ui(ui: &mut Ui, mirror: &Mirror, clock: &Clock, state: &mut SlavesState, commands: &mut Commands) {
     let pane = ui.max_rect();
     let (tools, rest) = pane.split_top_bottom_at_y(pane.top() + theme::TOOL_BAR);
     bars::tool_bar(ui, tools, "Slaves", &slaves::headline(mirror));
@@ -133,7 +157,14 @@ fn note_ui(ui: &Ui, rect: Rect, row: &SlaveRow, t: &Tokens) {
     let (words, ink) = match (&row.aside, &row.lease) {
         (_, Some(lease)) => (lease, if row.running > 0 { t.unknown } else { t.muted }),
         (Some(aside), None) => (aside, t.text),
-        (None, None) => (&row.isolation, if row.weak { t.lost } else { t.muted }),
+        (None, None) => {
+            let ink = if row.weak { t.lost } else { t.muted };
+            let sign = Rect::from_center_size(pos2(rect.left() + 5.5, rect.center().y), Vec2::splat(11.0));
+            signs::shield(ui.painter(), sign, row.level, ink);
+            let words = Rect::from_min_max(pos2(rect.left() + 17.0, rect.top()), rect.max);
+            widgets::paint_elided(ui.painter(), words, &row.isolation, fonts::small(), ink);
+            return;
+        }
     };
     widgets::paint_elided(ui.painter(), rect, words, fonts::small(), ink);
 }
@@ -150,7 +181,7 @@ fn action_ui(ui: &mut Ui, cell: Rect, row_rect: Rect, row: &SlaveRow, commands: 
     });
 }
 
-fn state_ui(ui: &Ui, rect: Rect, row: &SlaveRow, t: &Tokens) {
+pub(super) fn state_ui(ui: &Ui, rect: Rect, row: &SlaveRow, t: &Tokens) {
     let sign = Rect::from_center_size(pos2(rect.left() + 5.5, rect.center().y), Vec2::splat(11.0));
     let colour = match row.state {
         SlaveState::Connected | SlaveState::Draining if row.aside.is_some() => {

@@ -125,7 +125,12 @@ fn verdict(program: &ProgramView, why: Option<&Explanation>, clock: &Clock) -> (
             };
             format!("{waits}{ahead}")
         }
-        (None, State::Suspended) => "Paused by the scheduler. It goes on when its turn comes.".to_owned(),
+        (None, State::Suspended) => match &program.slave_name {
+            Some(slave) => {
+                format!("Suspended on {slave}. It stands still, and its wall time with it, until it is resumed.")
+            }
+            None => "Suspended. It stands still, and its wall time with it, until it is resumed.".to_owned(),
+        },
         (None, _) => match (&program.slave_name, program.started_at) {
             (Some(slave), Some(started)) => format!("Running on {slave} for {}.", clock.lasting(started)),
             (Some(slave), None) => format!("Starting on {slave}."),

@@ -4,6 +4,7 @@ pub mod clients;
 pub mod clock;
 pub mod detail;
 pub mod history;
+pub mod isolation;
 pub mod pulse;
 pub mod slaves;
 pub mod submit;
@@ -18,7 +19,7 @@ pub const fn state_word(state: State) -> &'static str {
     match state {
         State::Waiting => "Waiting",
         State::Running => "Running",
-        State::Suspended => "Paused",
+        State::Suspended => "Suspended",
         State::Done => "Done",
         State::Failed => "Failed",
         State::Cancelled => "Cancelled",

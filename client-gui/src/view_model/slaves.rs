@@ -1,12 +1,12 @@
 //! The list of slaves and the recent events below it.
 
-use super::{Clock, counted};
+use super::{Clock, counted, isolation};
 use crate::{command::Master, widgets::shown};
 use client::Mirror;
 use common::{
     SlaveId, Timestamp,
     limits::LEASE_MASTER,
-    view::{SlaveState, SlaveView},
+    view::{IsolationLevel, SlaveState, SlaveView},
 };
 
 /// One row.
@@ -36,8 +36,10 @@ pub struct SlaveRow {
     pub languages: String,
     /// Each language with its version, for the tooltip.
     pub versions: String,
-    /// What it can enforce.
+    /// How far it shuts programs in, and what it can enforce.
     pub isolation: String,
+    /// The level behind that, for its sign.
+    pub level: IsolationLevel,
     /// Whether that is less than all.
     pub weak: bool,
     /// Why it is given nothing new, where somebody or the master set it aside.
@@ -55,7 +57,6 @@ impl SlaveRow {
         let languages: Vec<_> = slave.languages.iter().map(|offer| shown(&offer.name)).collect();
         let versions: Vec<_> =
             slave.languages.iter().map(|offer| shown(format!("{} {}", offer.name, offer.version).trim())).collect();
-        let weak = !slave.isolation.memory_by_cgroup || !slave.isolation.own_user;
         Self {
             id: slave.id,
             raw_name: slave.name.clone(),
@@ -81,8 +82,9 @@ impl SlaveRow {
                 languages.join("  ")
             },
             versions: versions.join("\n"),
-            isolation: shown(&slave.isolation.summary),
-            weak,
+            isolation: isolation::line(&slave.isolation),
+            level: slave.isolation.level,
+            weak: isolation::is_weak(&slave.isolation),
             // The master's reason goes on from these words: `by alice: a new disk`.
             aside: slave.aside.as_deref().map(|reason| shown(&format!("set aside {reason}"))),
             lease: lease(slave, clock),
@@ -289,7 +291,7 @@ mod tests {
         slave.isolation.summary = "a\nb".into();
         slave.languages[0].name = "Py\u{202e}".into();
         let row = SlaveRow::new(&slave, &clock);
-        assert_eq!((row.name.as_str(), row.isolation.as_str()), ("pc\\x1b[31m", "a\\nb"));
+        assert_eq!((row.name.as_str(), row.isolation.as_str()), ("pc\\x1b[31m", "root: a\\nb"));
         assert!(row.languages.starts_with("Py\\u{202e}"));
     }
 }

@@ -1,7 +1,7 @@
 //! Slaves, clients and panes without anything.
 
 use crate::kit::{NOW, demo, keys, show, window};
-use client_gui::{command::Pane, demo::Demo};
+use client_gui::{backend::Backend as _, command::Pane, demo::Demo};
 use egui::{Key, Modifiers, Role};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
@@ -30,9 +30,11 @@ fn e8_slaves_and_clients_are_listed() {
 
 #[test]
 fn e8_a_slave_is_set_aside_with_a_reason_and_taken_back() {
-    let mut harness = window(&demo(), (1_280.0, 800.0));
+    let mut harness = window(&demo(), (1_440.0, 860.0));
     show(&mut harness, Pane::Slaves);
     harness.get_by_label_contains("pc-08, Set aside").click();
+    harness.run_steps(4);
+    harness.get_by_label("Slave pc-08");
     harness.get_all_by_label("Set aside…").next().unwrap().click();
     harness.run_steps(4);
     harness.get_by_label("Set pc-02 aside");
@@ -75,4 +77,23 @@ fn e8_empty_panes_say_what_to_do() {
     harness.state_mut().state.dialog = None;
     show(&mut harness, Pane::Clients);
     harness.get_by_label("Nobody is logged in, as far as this window knows");
+}
+
+#[test]
+fn i19_a_slave_that_is_pressed_tells_its_guards_and_its_ceiling() {
+    let demo = demo();
+    let mut harness = window(&demo, (1_280.0, 1_300.0));
+    show(&mut harness, Pane::Slaves);
+    harness.get_by_label_contains("pc-07, Connected").click();
+    harness.run_steps(4);
+    harness.get_by_label("Slave pc-07");
+    harness.get_by_label("Plain: weaker isolation");
+    harness.get_by_label("Off Files by Landlock: not in this kernel");
+    harness.get_by_label("On Calls that none needs refused: 61 calls refused");
+    let slave = client_gui::demo::slave_named(&demo.mirror(), "pc-04");
+    harness.state_mut().state.slaves.selected = slave;
+    harness.run_steps(4);
+    harness.get_by_label("Wall time: at most 1 h");
+    keys(&mut harness, Modifiers::NONE, Key::Escape);
+    assert!(harness.query_by_label("Slave pc-04").is_none());
 }
