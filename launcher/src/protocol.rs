@@ -146,16 +146,23 @@ pub struct SlotGroups {
     /// The group of the unified hierarchy that tells a program's processes from all others, where it is mounted: a
     /// program is born in it, and is frozen and killed by it. With version 2 the group that limits as well.
     pub identity: Option<PathBuf>,
+    /// The group of version 1 that makes a program stand still, where the unified hierarchy cannot.
+    pub freezer: Option<PathBuf>,
 }
 
 impl SlotGroups {
     /// No control groups: limits are kept by watching.
-    pub const NONE: Self = Self { version: GroupVersion::V1, memory: None, processes: None, cpu: None, identity: None };
+    pub const NONE: Self =
+        Self { version: GroupVersion::V1, memory: None, processes: None, cpu: None, identity: None, freezer: None };
 
     /// Each folder once.
     #[must_use]
     pub fn folders(&self) -> BTreeSet<PathBuf> {
-        [&self.memory, &self.processes, &self.cpu, &self.identity].into_iter().flatten().cloned().collect()
+        [&self.memory, &self.processes, &self.cpu, &self.identity, &self.freezer]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 }
 

@@ -1,11 +1,21 @@
 //! Control groups: which of them this machine lets us use, and a base group for one data folder.
 
+mod backend;
+mod folder;
+mod identity;
+mod mounts;
+mod processes;
 mod slot;
+mod v1;
+mod v2;
 
 pub(crate) use slot::SlotFiles;
 
 use crate::best_effort;
 use crate::protocol::{GroupVersion, SlotGroups};
+use common::view::Guard;
+use folder::Folder;
+use mounts::Mounts;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -15,7 +25,7 @@ use std::{
 /// Leftovers of an earlier run are killed for at most this long before they are given up.
 const LEFT_OVER_END_MAX: Duration = Duration::from_secs(5);
 
-/// The base groups of one slave.
+/// The base groups of one slave: the best that this machine lets it make.
 #[derive(Clone, Debug, Default)]
 pub struct Base {
     version: Option<GroupVersion>,
@@ -24,6 +34,12 @@ pub struct Base {
     cpu: Option<PathBuf>,
     /// In the unified hierarchy, with or without controllers.
     identity: Option<PathBuf>,
+    /// Version 1; for a machine where the unified hierarchy does not freeze.
+    freezer: Option<PathBuf>,
+    /// Why version 2 does not limit; empty when it does.
+    not_v2: String,
+    /// Why there is no identity; empty when there is one.
+    no_identity: String,
     /// Why memory is not limited by a group; empty when it is.
     pub problem: String,
 }
@@ -33,54 +49,78 @@ impl Base {
     /// earlier run left in it.
     #[must_use]
     pub fn prepare(name: &str) -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let mounts = Mounts::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
-        let base = match (mounts.folder("memory"), &mounts.unified) {
-            (Some(memory), _) => Self::prepare_v1(&mounts, memory, name),
-            (None, Some(_)) => Self::prepare_v2(&mounts, name),
-            (None, None) => Self { problem: "no control groups are mounted".to_owned(), ..Self::default() },
-        };
-        let identity = match base.version {
-            Some(GroupVersion::V2) => base.memory.clone(),
-            Some(GroupVersion::V1) | None => make_identity(&mounts, name),
-        };
-        Self { identity, ..base }
+        let mounts = Mounts::of_this_process();
+        let mut base = Self::prepare_v2(&mounts, name);
+        if base.memory.is_none() {
+            let not_v2 = base.problem;
+            base = match mounts.folder("memory") {
+                Some(memory) => Self { not_v2, ..Self::prepare_v1(&mounts, &memory, name) },
+                None => Self { problem: not_v2.clone(), not_v2, ..Self::default() },
+            };
+            match make_identity(&mounts, name) {
+                Ok(folder) => base.identity = Some(folder),
+                Err(reason) => base.no_identity = reason,
+            }
+        }
+        base.freezer = mounts.folder("freezer").and_then(|of| make_base(&of.join(name), "freezer.state").ok());
+        base
     }
 
     /// The base group `name` as an earlier run made it, whose keepers live in it still.
     #[must_use]
     pub fn reuse(name: &str) -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let mounts = Mounts::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        let mounts = Mounts::of_this_process();
         let there = |folder: PathBuf| Some(folder.join(name)).filter(|folder| folder.is_dir());
         let of = |controller: &str| mounts.folder(controller).and_then(there);
-        if let Some(memory) = of("memory") {
-            let (processes, cpu) = (of("pids"), of("cpuacct"));
-            let identity = mounts.unified.clone().and_then(|(mount, own)| there(own).or_else(|| there(mount)));
-            let version = Some(GroupVersion::V1);
-            return Self { version, memory: Some(memory), processes, cpu, identity, problem: String::new() };
+        let identity = mounts.unified.clone().and_then(|(mount, own)| there(own).or_else(|| there(mount)));
+        let mut base = Self { identity: identity.clone(), freezer: of("freezer"), ..Self::default() };
+        if let Some(folder) = identity.filter(|folder| folder.join("memory.max").exists()) {
+            base.version = Some(GroupVersion::V2);
+            [base.memory, base.processes, base.cpu] = [(); 3].map(|()| Some(folder.clone()));
+        } else if let Some(memory) = of("memory") {
+            base.version = Some(GroupVersion::V1);
+            [base.memory, base.processes, base.cpu] = [Some(memory), of("pids"), of("cpuacct")];
+            base.not_v2 = v2_is_missing(&mounts);
+        } else {
+            "the agent before this one had no control group".clone_into(&mut base.problem);
         }
-        let unified = mounts.unified.clone().and_then(|(mount, own)| there(own).or_else(|| there(mount)));
-        match unified {
-            Some(folder) => Self {
-                version: Some(GroupVersion::V2),
-                memory: Some(folder.clone()),
-                processes: Some(folder.clone()),
-                cpu: Some(folder.clone()),
-                identity: Some(folder),
-                problem: String::new(),
-            },
-            None => Self::none("the agent before this one had no control group"),
+        if base.identity.is_none() {
+            "the agent before this one had none".clone_into(&mut base.no_identity);
         }
+        base
     }
 
     /// No control groups.
     #[must_use]
     pub fn none(reason: &str) -> Self {
-        Self { problem: reason.to_owned(), ..Self::default() }
+        Self {
+            problem: reason.to_owned(),
+            not_v2: reason.to_owned(),
+            no_identity: reason.to_owned(),
+            ..Self::default()
+        }
     }
 
-    fn prepare_v1(mounts: &Mounts, memory: PathBuf, name: &str) -> Self {
+    /// The same without what one guard needs: `memory-limit`, `process-limit`, `cgroup-kill` or `cgroup-freeze`.
+    /// With version 2 the first three are one group.
+    #[must_use]
+    pub fn without(mut self, guard: &str, reason: &str) -> Self {
+        let v2 = self.version == Some(GroupVersion::V2);
+        match guard {
+            "memory-limit" | "process-limit" | "cgroup-kill" if v2 => return Self::none(reason),
+            "memory-limit" => (self.memory, self.problem) = (None, reason.to_owned()),
+            "process-limit" => self.processes = None,
+            "cgroup-kill" => (self.identity, self.no_identity) = (None, reason.to_owned()),
+            "cgroup-freeze" if v2 => return Self::none(reason),
+            "cgroup-freeze" => {
+                (self.identity, self.freezer, self.no_identity) = (None, None, reason.to_owned());
+            }
+            _ => {}
+        }
+        self
+    }
+
+    fn prepare_v1(mounts: &Mounts, memory: &Path, name: &str) -> Self {
         let mut base = Self { version: Some(GroupVersion::V1), ..Self::default() };
         match make_base(&memory.join(name), "memory.limit_in_bytes") {
             Ok(folder) => base.memory = Some(folder),
@@ -93,22 +133,18 @@ impl Base {
     }
 
     fn prepare_v2(mounts: &Mounts, name: &str) -> Self {
-        let Some((mount, own)) = mounts.unified.clone() else { return Self::default() };
+        let Some((mount, own)) = mounts.unified.clone() else { return Self::none(&v2_is_missing(mounts)) };
         let mut problem = String::new();
         for parent in [own, mount] {
             match enable_controllers(&parent).and_then(|()| make_base_v2(&parent.join(name))) {
                 Ok(folder) => {
-                    let folder = Some(folder);
-                    return Self {
-                        version: Some(GroupVersion::V2),
-                        memory: folder.clone(),
-                        processes: folder.clone(),
-                        cpu: folder.clone(),
-                        identity: folder,
-                        problem: String::new(),
-                    };
+                    let mut base = Self { version: Some(GroupVersion::V2), ..Self::default() };
+                    [base.memory, base.processes, base.cpu, base.identity] = [(); 4].map(|()| Some(folder.clone()));
+                    return base;
                 }
-                Err(error) => problem = format!("{}: {error}", parent.display()),
+                // The reason at the own group is the one that an administrator can do something about.
+                Err(error) if problem.is_empty() => problem = format!("{}: {error}", parent.display()),
+                Err(_) => {}
             }
         }
         Self { problem, ..Self::default() }
@@ -126,6 +162,36 @@ impl Base {
         self.processes.is_some()
     }
 
+    /// What keeps the limits and ends and stops programs, and why it is not something better.
+    #[must_use]
+    pub fn guards(&self) -> Vec<Guard> {
+        let guard = |name: &str, on: bool, detail: String| Guard { name: name.to_owned(), on, detail };
+        let limit = |on: bool, watched: &str| match (on, self.version) {
+            (true, Some(GroupVersion::V2)) => "cgroup v2".to_owned(),
+            (true, _) if self.not_v2.is_empty() => "cgroup v1".to_owned(),
+            (true, _) => format!("cgroup v1; not v2: {}", self.not_v2),
+            (false, _) if self.problem.is_empty() => format!("{watched}: no controller of processes"),
+            (false, _) => format!("{watched}: {}", self.problem),
+        };
+        let watched = "kept by watching, so a program may pass it for a moment";
+        let identity = self.identity.as_deref().map(|folder| folder.display().to_string());
+        let freeze = match (&identity, &self.freezer) {
+            (Some(_), _) => (true, "cgroup v2".to_owned()),
+            (None, Some(_)) => (true, format!("cgroup v1; not v2: {}", self.no_identity)),
+            (None, None) => (false, format!("suspended programs are stopped by signals: {}", self.no_identity)),
+        };
+        let kill = match &identity {
+            Some(folder) => format!("all processes of a program at once, in {folder}"),
+            None => format!("processes are looked for and killed one by one: {}", self.no_identity),
+        };
+        vec![
+            guard("memory-limit", self.memory.is_some(), limit(self.memory.is_some(), watched)),
+            guard("process-limit", self.processes.is_some(), limit(self.processes.is_some(), watched)),
+            guard("cgroup-kill", identity.is_some(), kill),
+            guard("cgroup-freeze", freeze.0, freeze.1),
+        ]
+    }
+
     /// The groups of one slot, made when its keeper starts.
     #[must_use]
     pub fn slot(&self, slot: u32) -> SlotGroups {
@@ -136,60 +202,26 @@ impl Base {
             processes: of(&self.processes),
             cpu: of(&self.cpu),
             identity: of(&self.identity),
+            freezer: if self.identity.is_none() { of(&self.freezer) } else { None },
         }
     }
 
     /// Removes the base groups, once the launcher has ended.
     pub fn remove(&self) {
-        for folder in [&self.memory, &self.processes, &self.cpu, &self.identity].into_iter().flatten() {
+        let all = [&self.memory, &self.processes, &self.cpu, &self.identity, &self.freezer];
+        for folder in all.into_iter().flatten() {
             best_effort(remove_tree(folder));
         }
     }
 }
 
-/// Where controllers are mounted, and where this process is in each.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Mounts {
-    v1: Vec<(String, PathBuf)>,
-    /// The mount and this process's own folder in it.
-    unified: Option<(PathBuf, PathBuf)>,
-}
-
-impl Mounts {
-    fn parse(mountinfo: &str, own: &str) -> Self {
-        let mut found = Self::default();
-        for line in mountinfo.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
-            let left: Vec<&str> = left.split(' ').collect();
-            let right: Vec<&str> = right.split(' ').collect();
-            let (Some(root), Some(mount), Some(kind)) = (left.get(3), left.get(4), right.first()) else { continue };
-            let options = right.get(2).copied().unwrap_or_default();
-            for membership in own.lines() {
-                let mut parts = membership.splitn(3, ':').skip(1);
-                let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
-                let below = path.strip_prefix(root.trim_end_matches('/')).unwrap_or(path).trim_start_matches('/');
-                let folder = Path::new(mount).join(below);
-                match *kind {
-                    "cgroup2" if controllers.is_empty() => {
-                        found.unified.get_or_insert((PathBuf::from(mount), folder));
-                    }
-                    "cgroup" if !controllers.is_empty() => {
-                        for controller in controllers.split(',') {
-                            if options.split(',').any(|option| option == controller) {
-                                found.v1.push((controller.to_owned(), folder.clone()));
-                            }
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-        found
-    }
-
-    fn folder(&self, controller: &str) -> Option<PathBuf> {
-        self.v1.iter().find(|(name, _)| name == controller).map(|(_, folder)| folder.clone())
-    }
+fn v2_is_missing(mounts: &Mounts) -> String {
+    let Some((mount, _)) = &mounts.unified else { return "the unified hierarchy is not mounted".to_owned() };
+    let offered = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+    format!(
+        "the unified hierarchy offers {}",
+        if offered.trim().is_empty() { "no controllers" } else { offered.trim() }
+    )
 }
 
 /// A new, empty base group that has the controller's file and lets us make groups below.
@@ -208,9 +240,17 @@ fn make_base(folder: &Path, file: &str) -> io::Result<PathBuf> {
 }
 
 /// The base group of the unified hierarchy where other hierarchies limit, or nothing does: it needs no controller.
-fn make_identity(mounts: &Mounts, name: &str) -> Option<PathBuf> {
-    let (mount, own) = mounts.unified.clone()?;
-    [own, mount].into_iter().find_map(|parent| make_base(&parent.join(name), "cgroup.kill").ok())
+fn make_identity(mounts: &Mounts, name: &str) -> Result<PathBuf, String> {
+    let (mount, own) = mounts.unified.clone().ok_or("the unified hierarchy is not mounted")?;
+    let mut problem = String::new();
+    for parent in [own, mount] {
+        match make_base(&parent.join(name), "cgroup.kill") {
+            Ok(folder) => return Ok(folder),
+            Err(error) if problem.is_empty() => problem = format!("{}: {error}", parent.display()),
+            Err(_) => {}
+        }
+    }
+    Err(problem)
 }
 
 fn make_base_v2(folder: &Path) -> io::Result<PathBuf> {
@@ -256,7 +296,9 @@ fn remove_tree(folder: &Path) -> io::Result<()> {
                 remove_tree(&entry.path())?;
             }
         }
-        kill_members(folder);
+        if let Ok(open) = Folder::open(folder) {
+            open.kill_members();
+        }
         match fs::remove_dir(folder) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -266,32 +308,7 @@ fn remove_tree(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Kills every process in a group but this one.
-fn kill_members(folder: &Path) {
-    let own = std::process::id().to_string();
-    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-    for pid in text.split_ascii_whitespace().filter(|pid| *pid != own) {
-        if let Ok(pid) = pid.parse::<i32>() {
-            best_effort(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn e5_mounts_of_both_versions_are_found() {
-        let mountinfo = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
-                         35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
-                         41 31 0:38 /pod /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        let own = "4:memory:/a/b\n3:cpu,cpuacct:/\n0::/pod/x\n";
-        let mounts = Mounts::parse(mountinfo, own);
-        assert_eq!(mounts.folder("memory"), Some("/sys/fs/cgroup/memory/a/b".into()));
-        assert_eq!(mounts.folder("cpuacct"), Some("/sys/fs/cgroup/cpu/".into()));
-        assert_eq!(mounts.folder("pids"), None);
-        assert_eq!(mounts.unified, Some(("/sys/fs/cgroup/unified".into(), "/sys/fs/cgroup/unified/x".into())));
-        assert_eq!(Mounts::parse("rubbish\n1 2 - \n", "::\nx"), Mounts::default());
-    }
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_mounts(mountinfo: &str, own: &str) {
+    drop(Mounts::parse(mountinfo, own));
 }
