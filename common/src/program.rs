@@ -94,6 +94,23 @@ impl ResourceLimits {
         open_files: limits::OPEN_FILES_MAX,
     };
 
+    /// Whether each limit is at most that of `most`; a processor time that is left open is bounded by the wall time.
+    #[must_use]
+    pub fn is_within(&self, most: &Self) -> bool {
+        let cpu_time = match (self.cpu_time, most.cpu_time) {
+            (Some(asked), Some(allowed)) => asked <= allowed,
+            (None, _) | (_, None) => true,
+        };
+        cpu_time
+            && self.wall_time <= most.wall_time
+            && self.memory <= most.memory
+            && self.processes <= most.processes
+            && self.output <= most.output
+            && self.file_size <= most.file_size
+            && self.disk <= most.disk
+            && self.open_files <= most.open_files
+    }
+
     /// The first limit that is beyond `most`, with both values, for people.
     #[must_use]
     pub fn beyond(&self, most: &Self) -> Option<String> {

@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::{
-    config::Config,
+    audit::{self, Audit},
+    config::{Config, IsolationWish, Overrides},
     core::Core,
     data_folder::DataFolder,
     event_loop::{Announce, Ask, Slave},
@@ -67,6 +68,10 @@ struct Run {
     /// Programs that it offers to run at once; one for each processor unless given.
     #[arg(long, value_name = "N")]
     slots: Option<u32>,
+    /// How far programs are shut in: `strongest`, as far as this machine allows, or `plain`, with limits and the
+    /// end of whole trees but without namespaces.
+    #[arg(long, value_name = "strongest|plain")]
+    isolation: Option<IsolationWish>,
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -125,17 +130,21 @@ fn start_log(default: &str) {
 
 fn run(options: Run) -> Result<(), UserError> {
     start_log("info");
-    let config = Config::load(options.config.as_deref(), options.slots, options.name)?;
+    let overrides = Overrides { slots: options.slots, name: options.name, isolation: options.isolation };
+    let config = Config::load(options.config.as_deref(), overrides)?;
     let data = DataFolder::open(&options.data)?;
-    let has_identity = transport::SlaveIdentity::load(data.path())?.is_some();
-    if let Some(join) = &options.join {
-        join.parse::<transport::JoinString>()?;
-    } else if !has_identity {
-        let sentence = format!("there is no identity in {}", data.path().display());
-        return Err(UserError::new(ErrorCode::IdentityMissing, sentence));
-    }
+    let address = master_address(&data, options.join.as_deref())?;
+    let mut audit = open_audit(&data)?;
     // Before there is any thread: the launcher is started here.
-    let ready = setup::prepare(&config, &data)?;
+    let ready = setup::prepare(&config, &data, port_of(&address)).inspect_err(|error| {
+        if error.is(ErrorCode::IsolationMissing) {
+            audit.note(transport::clock::now(), audit::Kind::NotStarted, &address, None, &error.sentence);
+        }
+    })?;
+    if !ready.weaker.is_empty() {
+        let text = format!("runs at the level {} without {}", ready.isolation.level.word(), ready.weaker.join(", "));
+        audit.note(transport::clock::now(), audit::Kind::Weaker, &address, None, &text);
+    }
     let offered = ready.languages.iter().filter(|found| found.result.is_ok()).count();
     tracing::info!(languages = offered, isolation = %ready.isolation.summary, slots = config.slots, "ready");
     let internal = |error: std::io::Error| UserError::new(ErrorCode::Internal, format!("the slave failed: {error}"));
@@ -144,9 +153,9 @@ fn run(options: Run) -> Result<(), UserError> {
     let result = runtime.block_on(async {
         let asks = listen_to_signals(options.until_stdin_closes).map_err(internal)?;
         let identity = session::identity(data.path(), options.join.as_deref(), &config.name).await?;
-        let core = Core::new(config.slots, config.slots_max, config.grace);
+        let core = Core::new(config.slots, config.slots_max, config.grace).within(ready.policy);
         let slave = Slave::new(core, ready, identity, config.slots, Announcer);
-        let slave = slave.remembering(journal, found).renewing_in(data.path().to_owned());
+        let slave = slave.remembering(journal, found).renewing_in(data.path().to_owned()).auditing(audit);
         let result = slave.run(asks).await;
         match (result, &options.join) {
             (Err(error), Some(join)) if error.is(ErrorCode::IdentityRefused) => {
@@ -157,6 +166,31 @@ fn run(options: Run) -> Result<(), UserError> {
     });
     runtime.shutdown_background();
     result
+}
+
+/// Where the master is: as the join string says, else as the identity does. One of them must be there.
+fn master_address(data: &DataFolder, join: Option<&str>) -> Result<String, UserError> {
+    let identity = transport::SlaveIdentity::load(data.path())?;
+    match (join, identity) {
+        (Some(join), _) => Ok(join.parse::<transport::JoinString>()?.address),
+        (None, Some(identity)) => Ok(identity.address().to_owned()),
+        (None, None) => {
+            let sentence = format!("there is no identity in {}", data.path().display());
+            Err(UserError::new(ErrorCode::IdentityMissing, sentence))
+        }
+    }
+}
+
+fn port_of(address: &str) -> Option<u16> {
+    address.rsplit_once(':')?.1.parse().ok()
+}
+
+fn open_audit(data: &DataFolder) -> Result<Audit, UserError> {
+    Audit::open(data.path()).map_err(|error| {
+        let path = data.path().join(audit::FILE);
+        let sentence = format!("the audit log {} cannot be used: {error}", path.display());
+        UserError::new(ErrorCode::DataUnusable, sentence)
+    })
 }
 
 fn open_journal(data: &DataFolder) -> Result<(Journal, journal::Found), UserError> {
@@ -251,11 +285,11 @@ fn listen_to_signals(until_stdin_closes: bool) -> std::io::Result<mpsc::Receiver
 
 fn languages(options: &Languages) -> Result<(), UserError> {
     start_log("warn");
-    let config = Config::load(options.config.as_deref(), None, None)?;
+    let config = Config::load(options.config.as_deref(), Overrides::default())?;
     let folder = scratch_folder()?;
     let result = (|| {
         let data = DataFolder::open(&folder)?;
-        let ready = setup::prepare(&config, &data)?;
+        let ready = setup::prepare(&config, &data, None)?;
         let shown = if options.json { as_json(&ready.languages) } else { as_table(&ready.languages) };
         ready.executor.shut_down().map_err(output_failed)?;
         std::io::stdout().write_all(shown.as_bytes()).map_err(output_failed)

@@ -2,6 +2,8 @@
 //!
 //! `core` decides, `event_loop` moves bytes, `executor` runs programs through the launcher.
 
+pub mod audit;
+pub mod ceiling;
 pub mod cli;
 pub mod config;
 pub mod core;
@@ -11,6 +13,7 @@ pub mod executor;
 pub mod hollow;
 pub mod journal;
 pub mod languages;
+pub mod isolation;
 pub mod session;
 pub mod setup;
 

@@ -1,16 +1,15 @@
 //! Puts the executor together: launcher, control groups, users, working folders and languages.
 
 use crate::{
+    ceiling::Policy,
     config::{Config, Memory},
     data_folder::{DataFolder, UserRange},
     executor::{Executor, Outputs, Setup, WorkRoot},
+    isolation,
     languages::{self, Found},
 };
-use common::{
-    ErrorCode, UserError,
-    view::{Isolation, IsolationLevel},
-};
-use launcher::{Launcher, cgroup::Base, protocol::GroupVersion};
+use common::{ErrorCode, UserError, view::Isolation};
+use launcher::{Launcher, cgroup::Base};
 
 /// An executor that is ready, and what it was found to be able to do.
 pub struct Ready {
@@ -20,19 +19,24 @@ pub struct Ready {
     pub languages: Vec<Found>,
     /// What can be enforced.
     pub isolation: Isolation,
+    /// What it does whoever asks, and what never.
+    pub policy: Policy,
+    /// Guards that are off though nobody turned them off, with the reason of each.
+    pub weaker: Vec<String>,
     /// The users that programs run as.
     pub users: Option<UserRange>,
 }
 
-/// Prepares everything. Must be called before the process has threads.
+/// Prepares everything, for a master that listens at `master_port`. Must be called before the process has threads.
 ///
 /// # Errors
 /// When programs could not be started here.
-pub fn prepare(config: &Config, data: &DataFolder) -> Result<Ready, UserError> {
+pub fn prepare(config: &Config, data: &DataFolder, master_port: Option<u16>) -> Result<Ready, UserError> {
     let unavailable = |what: &str, error: std::io::Error| {
         UserError::new(ErrorCode::LimitUnavailable, format!("{what} cannot be set up: {error}"))
     };
     let table = languages::table(config.languages.as_deref())?;
+    config.keeps_apart(data.path())?;
     let is_root = rustix::process::geteuid().is_root();
     let base_name = format!("ruche-{}", data.id());
     let found = Launcher::find(data.path()).map_err(|error| unavailable("the launcher", error))?;
@@ -41,7 +45,13 @@ pub fn prepare(config: &Config, data: &DataFolder) -> Result<Ready, UserError> {
     let (launcher, users, (keepers, lease_until)) = match found {
         Some((launcher, found)) => {
             tracing::info!(slots = found.keepers.len(), "taking over what the agent before this one left");
-            (launcher, UserRange::kept(&found.keep, found.held), (found.keepers, found.lease_until))
+            let users = UserRange::kept(&found.keep, found.held);
+            if is_root && users.as_ref().is_none_or(|users| users.base == 0) {
+                let sentence = "the launcher of the agent before this one has no users for programs";
+                return Err(UserError::new(ErrorCode::LimitUnavailable, sentence)
+                    .with_hint("end its process `ruche-slave launcher`; its programs end with it"));
+            }
+            (launcher, users, (found.keepers, found.lease_until))
         }
         None => {
             let users = if is_root { Some(UserRange::take(config.program_uid_base)?) } else { None };
@@ -69,36 +79,22 @@ pub fn prepare(config: &Config, data: &DataFolder) -> Result<Ready, UserError> {
             launcher::end_all_of(user);
         }
     }
-    let isolation = isolation(&groups, base);
     let uid = work.probe_uid();
+    let tools = languages::tools(&table, &config.program_path, uid);
+    let found = isolation::find(config, data.path(), &tools, &groups, base.is_some(), master_port);
+    found.log(&work);
+    found.meets_what_is_required()?;
+    // Also when an agent before this one left no users: nothing that is sent here ever runs as root.
+    let as_root = uid == 0;
+    let policy = Policy { ceiling: found.ceiling, as_root };
+    let weaker = found.weaker().map(|guard| format!("{} ({})", guard.name, guard.detail)).collect();
     let outputs = Outputs::new(data.path()).map_err(|error| unavailable("the output folders", error))?;
-    let guards = launcher::protocol::Guards::default();
-    let setup = Setup { program_path: config.program_path.clone(), work, groups, guards, outputs };
+    let setup = Setup { program_path: config.program_path.clone(), work, groups, guards: found.guards, outputs };
     let mut executor =
         Executor::new(launcher, setup, keepers, lease_until).map_err(|error| unavailable("the executor", error))?;
     let cache = data.path().join("languages.json");
     let slots = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1));
-    let found = languages::find_all(table, &mut executor, slots, &config.program_path, uid, &cache)
+    let languages = languages::find_all(table, &mut executor, slots, &config.program_path, uid, &cache)
         .map_err(|error| unavailable("the probes of languages", error))?;
-    Ok(Ready { executor, languages: found, isolation, users })
-}
-
-fn isolation(groups: &Base, user_base: Option<u32>) -> Isolation {
-    let memory = match groups.memory_version() {
-        Some(GroupVersion::V1) => "memory by cgroup v1",
-        Some(GroupVersion::V2) => "memory by cgroup v2",
-        None => "memory by watching",
-    };
-    let processes = if groups.limits_processes() { "processes by cgroup" } else { "processes by watching" };
-    let user = if user_base.is_some() { "a user for each slot" } else { "the slave's own user" };
-    if !groups.problem.is_empty() {
-        tracing::info!(reason = %groups.problem, "memory is limited by watching, not by the kernel");
-    }
-    Isolation {
-        level: IsolationLevel::Plain,
-        guards: Vec::new(),
-        summary: format!("{user}, {memory}, {processes}"),
-        memory_by_cgroup: groups.memory_version().is_some(),
-        own_user: user_base.is_some(),
-    }
+    Ok(Ready { executor, languages, isolation: found.isolation, policy, weaker, users })
 }

@@ -127,6 +127,13 @@ pub struct Holdings {
     pub epoch: u32,
 }
 
+    /// Keep this in the audit: an order was not followed.
+    Audit {
+        /// Whose order it was, when it was about one attempt.
+        key: Option<AttemptKey>,
+        /// What was asked and why it was refused.
+        text: String,
+    },
 /// What an earlier start of the agent left.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Left {

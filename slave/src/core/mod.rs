@@ -5,10 +5,14 @@ mod delivery;
 mod event;
 mod lease;
 mod stopping;
+mod policy;
 
 pub use event::{Action, Event, FinishedHead, Holdings, Left, Now};
 
-use crate::executor::{AttemptEnd, Stop};
+use crate::{
+    ceiling::Policy,
+    executor::{AttemptEnd, Stop},
+};
 use common::{
     id::AttemptKey,
     limits,
@@ -63,6 +67,9 @@ pub struct Core {
     waiting: VecDeque<Assignment>,
     running: BTreeMap<AttemptKey, Running>,
     ended: BTreeMap<AttemptKey, Ended>,
+    /// What the master said last.
+    told_slots: Option<u32>,
+    policy: Policy,
     session: Session,
     /// The epoch of the master's history that everything here belongs to.
     epoch: u32,
@@ -79,7 +86,7 @@ impl Core {
     /// A slave that offers `slots`, never runs more than `slots_max`, and gives programs `grace` to end when
     /// it is stopped.
     #[must_use]
-    pub const fn new(slots: u32, slots_max: u32, grace: Duration) -> Self {
+    pub fn new(slots: u32, slots_max: u32, grace: Duration) -> Self {
         Self {
             slots,
             slots_max,
@@ -88,6 +95,8 @@ impl Core {
             waiting: VecDeque::new(),
             running: BTreeMap::new(),
             ended: BTreeMap::new(),
+            told_slots: None,
+            policy: Policy::default(),
             session: Session::Down,
             epoch: 0,
             fit: true,
@@ -187,7 +196,7 @@ impl Core {
             return;
         }
         match order {
-            Order::Assign(assignments) => self.assign(assignments),
+            Order::Assign(assignments) => self.assign(assignments, now),
             Order::Withdraw(keys) => self.withdraw(&keys),
             Order::Cancel { keys, by } => {
                 for key in keys {
@@ -206,7 +215,7 @@ impl Core {
                     self.stored(part, now);
                 }
             }
-            Order::SetSlots(slots) => self.slots = slots.min(self.slots_max),
+            Order::SetSlots(slots) => self.set_slots(slots),
             Order::Discard(keys) => {
                 for key in keys {
                     self.discard(key);
@@ -220,7 +229,7 @@ impl Core {
             | Order::Resize { .. }
             | Order::InputMissing(_) => {}
             Order::Registered { slots, lease, epoch } => {
-                self.slots = slots.min(self.slots_max);
+                self.set_slots(slots);
                 self.accepted(lease, epoch, now);
             }
         }
@@ -245,9 +254,9 @@ impl Core {
             || self.waiting.iter().any(|assignment| assignment.key == key)
     }
 
-    fn assign(&mut self, assignments: Vec<Assignment>) {
+    fn assign(&mut self, assignments: Vec<Assignment>, now: Now) {
         let mut refused = Vec::new();
-        for assignment in assignments {
+        for mut assignment in assignments {
             let discarded = self.running.get(&assignment.key).is_some_and(|running| running.discarded);
             if self.knows(assignment.key) && !discarded {
                 continue;
@@ -255,8 +264,13 @@ impl Core {
             // Of one that is being killed nothing will be told, so it must not be waited for.
             if discarded || !self.takes_work() || self.waiting.len() >= WAITING_MAX {
                 refused.push(assignment.key);
-            } else {
-                self.waiting.push_back(assignment);
+                continue;
+            }
+            match self.policy.admit(&mut assignment) {
+                Ok(()) => self.waiting.push_back(assignment),
+                // A refusal is kept until the master has it, as every end: what is over the bound goes back.
+                Err(_) if self.ended.len() >= limits::OUTBOX_RESULTS_MAX => refused.push(assignment.key),
+                Err(reason) => self.refuse(&assignment, &reason, now),
             }
         }
         if !refused.is_empty() {

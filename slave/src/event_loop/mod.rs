@@ -10,6 +10,7 @@ mod run;
 pub use run::{Restored, Run, Wake};
 
 use crate::{
+    audit::Audit,
     core::{Core, Event},
     data_folder::UserRange,
     executor::{Executor, ExecutorEvent},
@@ -73,6 +74,8 @@ pub struct Slave<A, R = Executor> {
     identity: Arc<SlaveIdentity>,
     renewal: Renewal,
     journal: Option<Journal>,
+    /// What was refused to the master.
+    audit: Option<Audit>,
     /// Why nothing new is taken, as it was told to the core.
     trouble: Option<String>,
     template: Registration,
@@ -106,6 +109,7 @@ impl<A: Announce> Slave<A> {
         let template = Registration {
             languages: ready.languages.iter().filter_map(crate::languages::Found::offer).collect(),
             isolation: ready.isolation.clone(),
+            ceiling: ready.policy.ceiling,
             ..registration(slots)
         };
         Self { _users: ready.users, ..Self::over(core, ready.executor, template, identity, announce) }
@@ -142,6 +146,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
             identity: Arc::new(identity),
             renewal: Renewal::default(),
             journal: None,
+            audit: None,
             trouble: None,
             template,
             announce,
@@ -153,6 +158,13 @@ impl<A: Announce, R: Run> Slave<A, R> {
             leaving: false,
             replacement: None,
         }
+    }
+
+    /// Keeps what it refuses to its master.
+    #[must_use]
+    pub fn auditing(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
     }
 
     /// Renews the certificate of its identity and saves it in this folder.

@@ -181,10 +181,18 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 }
             }
             Action::Leave => self.leaving = true,
+            Action::Audit { key, text } => self.audit_refusal(key, &text),
         }
     }
 
     fn read(&mut self, key: AttemptKey, stream: Stream, offset: u64, count: usize) -> Option<Vec<u8>> {
+    fn audit_refusal(&mut self, key: Option<AttemptKey>, text: &str) {
+        let Some(audit) = &mut self.audit else { return };
+        let master = format!("{} ({})", self.identity.address(), self.identity.pin());
+        let key = key.map(|key| key.to_string());
+        audit.note(clock::now(), crate::audit::Kind::Refused, &master, key.as_deref(), text);
+    }
+
         match self.executor.read(key, stream, offset, count) {
             Ok(bytes) => Some(bytes),
             Err(error) => {

@@ -84,6 +84,12 @@ pub fn find_all(
     executor: &mut Executor,
     slots: u32,
     program_path: &[PathBuf],
+/// Where the tools of these languages are, whether they work or not.
+#[must_use]
+pub fn tools(table: &[Language], program_path: &[PathBuf], uid: u32) -> Vec<PathBuf> {
+    table.iter().flat_map(|language| find::tools(language, program_path, uid).0).collect()
+}
+
     uid: u32,
     cache_file: &Path,
 ) -> std::io::Result<Vec<Found>> {

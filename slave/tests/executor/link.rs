@@ -53,7 +53,14 @@ async fn play() -> Played {
         let mut kit = Kit::new();
         let executor = kit.executor.take().unwrap();
         let isolation = Isolation::default();
-        let ready = Ready { executor, languages: Vec::new(), isolation, users: None };
+        let ready = Ready {
+            executor,
+            languages: Vec::new(),
+            isolation,
+            policy: slave::ceiling::Policy::default(),
+            weaker: Vec::new(),
+            users: None,
+        };
         let core = Core::new(1, 1, Duration::from_secs(1));
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { Slave::new(core, ready, identity, 1, Silent).run(asked).await }).unwrap();

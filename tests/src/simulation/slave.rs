@@ -391,6 +391,7 @@ impl SlaveNode {
                 self.machine.forget(key);
             }
             Action::RememberEpoch(epoch) => self.machine.journal.set_epoch(epoch),
+            Action::Audit { .. } => {}
             Action::Leave => {
                 if let Some(agent) = &mut self.agent {
                     agent.leaving = true;
