@@ -6,7 +6,7 @@ use crate::{
     editing::Run,
     state::AppState,
 };
-use common::{ErrorCode, ProgramId, ProgramSpec, UserError, message::Reply, view::Explanation};
+use common::{ErrorCode, ProgramId, ProgramSpec, UserError, message::Reply, program::State, view::Explanation};
 use std::{sync::Arc, time::Instant};
 
 /// Specs and explanations that are kept.
@@ -21,6 +21,17 @@ pub enum Awaited {
     Why(ProgramId, Asked<Reply>),
     /// The stop of these, by name.
     Stop(Vec<String>, Asked<Reply>),
+    /// The suspend or resume of these, by name.
+    StandStill {
+        /// Whether they are suspended.
+        suspend: bool,
+        /// What they are called.
+        names: Vec<String>,
+        /// The answer.
+        asked: Asked<Reply>,
+    },
+    /// Another wall time of this program: the sentence for when it holds.
+    WallTime(ProgramId, String, Asked<Reply>),
     /// Another run of these programs.
     Again(Again),
     /// Something that is done or not: the sentence for when it is.
@@ -82,6 +93,25 @@ fn take_one(state: &mut AppState, awaited: &mut Awaited, backend: &dyn Backend) 
             match answer {
                 Ok(Reply::Cancelled { results }) => stopped(state, names, results),
                 Ok(_) => state.fail(&unexpected()),
+                Err(error) => state.fail(&error),
+            }
+        }
+        Awaited::StandStill { suspend, names, asked } => {
+            let Some(answer) = asked.poll() else { return false };
+            match answer {
+                Ok(Reply::Changed { results }) => stood_still(state, *suspend, names, results),
+                Ok(_) => state.fail(&unexpected()),
+                Err(error) => state.fail(&error),
+            }
+        }
+        Awaited::WallTime(id, sentence, asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            match answer {
+                Ok(_) => {
+                    // Its limits are others now: they are asked for again.
+                    state.specs.remove(id);
+                    state.say(std::mem::take(sentence));
+                }
                 Err(error) => state.fail(&error),
             }
         }
@@ -151,11 +181,29 @@ fn submitted(state: &mut AppState, tab: u64, answer: Result<Vec<ProgramId>, User
     };
 }
 
-fn stopped(state: &mut AppState, names: &[String], results: Vec<Result<common::program::State, UserError>>) {
+fn stopped(state: &mut AppState, names: &[String], results: Vec<Result<State, UserError>>) {
     let refused: Vec<UserError> = results.into_iter().filter_map(Result::err).collect();
     match (refused.first(), names) {
         (None, [name]) => state.say(format!("{name} is stopped")),
         (None, names) => state.say(format!("{} programs are stopped", names.len())),
+        (Some(error), _) => state.fail(error),
+    }
+}
+
+fn stood_still(state: &mut AppState, suspend: bool, names: &[String], results: Vec<Result<State, UserError>>) {
+    let wanted = if suspend { State::Suspended } else { State::Running };
+    // The slave may not have said yet that it is done.
+    let done = results.iter().flatten().all(|state| *state == wanted);
+    let (one, many) = match (suspend, done) {
+        (true, true) => ("is suspended", "are suspended"),
+        (true, false) => ("is being suspended", "are being suspended"),
+        (false, true) => ("goes on", "go on"),
+        (false, false) => ("is being resumed", "are being resumed"),
+    };
+    let refused: Vec<UserError> = results.into_iter().filter_map(Result::err).collect();
+    match (refused.first(), names) {
+        (None, [name]) => state.say(format!("{name} {one}")),
+        (None, names) => state.say(format!("{} programs {many}", names.len())),
         (Some(error), _) => state.fail(error),
     }
 }

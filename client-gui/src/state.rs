@@ -185,6 +185,17 @@ pub enum Dialog {
     ConfirmStop(Vec<(ProgramId, String, &'static str)>),
     /// Run all of these again?
     ConfirmAgain(Vec<ProgramId>),
+    /// How long this program may run.
+    WallTime {
+        /// The program.
+        id: ProgramId,
+        /// What it is called.
+        name: String,
+        /// What is typed.
+        typed: String,
+        /// The field takes the keyboard in the next frame.
+        focus: bool,
+    },
     /// Why this slave is given nothing new.
     SetAside {
         /// The slave by name.

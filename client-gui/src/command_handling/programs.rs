@@ -8,7 +8,7 @@ use crate::{
     state::{AppState, Dialog},
     view_model::{Standing, counted, history},
 };
-use common::{ErrorCode, ProgramId, UserError, limits, message::Request};
+use common::{ErrorCode, ProgramId, UserError, limits, message::Request, program::State};
 
 /// Programs that are run again without asking first: more may be a slip of the hand.
 const UNASKED_MAX: usize = 100;
@@ -33,6 +33,18 @@ pub(super) fn handle(state: &mut AppState, command: Programs, means: &Means<'_>)
                 let request = Request::Cancel { ids: ids.to_vec() };
                 state.awaited.push(Awaited::Stop(names, means.backend.request(request)));
             }
+        }
+        Programs::Suspend => stand_still(state, true, &targets, means),
+        Programs::Resume => stand_still(state, false, &targets, means),
+        Programs::ChangeWallTime => {
+            let Some(id) = first else { return };
+            let typed = state.specs.get(&id).map(|spec| spec.limits.wall_time.to_string()).unwrap_or_default();
+            state.dialog = Some(Dialog::WallTime { id, name: name(id, means), typed, focus: true });
+        }
+        Programs::SetWallTime(id, wall_time) => {
+            let sentence = format!("{} may run for {wall_time} in all", name(id, means));
+            let request = Request::SetWallTime { id, wall_time };
+            state.awaited.push(Awaited::WallTime(id, sentence, means.backend.request(request)));
         }
         Programs::RunAgain => {
             if targets.len() > UNASKED_MAX {
@@ -59,6 +71,19 @@ pub(super) fn handle(state: &mut AppState, command: Programs, means: &Means<'_>)
             });
         }
         Programs::CopyOutput => copy_output(state, means),
+    }
+}
+
+/// Suspends those that run, or resumes those that are suspended.
+fn stand_still(state: &mut AppState, suspend: bool, targets: &[ProgramId], means: &Means<'_>) {
+    let from = if suspend { State::Running } else { State::Suspended };
+    let ids: Vec<_> =
+        targets.iter().copied().filter(|id| means.mirror.program(*id).is_some_and(|row| row.state == from)).collect();
+    for ids in ids.chunks(limits::COPIES_PER_REQUEST_MAX) {
+        let names = ids.iter().map(|id| name(*id, means)).collect();
+        let ids = ids.to_vec();
+        let request = if suspend { Request::Suspend { ids } } else { Request::Resume { ids } };
+        state.awaited.push(Awaited::StandStill { suspend, names, asked: means.backend.request(request) });
     }
 }
 

@@ -1,6 +1,7 @@
 //! A master in this process that follows a script: `ruche-gui --demo` works and looks like a cluster, and tests
 //! need none.
 
+mod control;
 mod outputs;
 pub mod scene;
 mod script;
@@ -54,6 +55,9 @@ impl Demo {
             outputs,
             total: scene::TOTAL,
             busy: 0,
+            still: BTreeMap::new(),
+            stood: BTreeMap::new(),
+            wall_times: BTreeMap::new(),
         })))
     }
 

@@ -22,7 +22,7 @@ pub const TOTAL: u64 = 1_204_331;
 type Row = (State, &'static str, &'static str, &'static str, &'static str, u64, u64, &'static str);
 
 const ROWS: &[Row] = {
-    use State::{Done, Failed, Lost, Running, Waiting};
+    use State::{Done, Failed, Lost, Running, Suspended, Waiting};
     &[
         (Running, "render_frames.py", "Python", "pc-07", "alice", 12, 0, ""),
         (Running, "matmul_bench.c", "C", "pc-02", "bob", 19, 0, ""),
@@ -32,7 +32,7 @@ const ROWS: &[Row] = {
         (Done, "hello.rs", "Rust", "pc-03", "carol", 95, 400, "Hello from pc-03"),
         (Done, "calcul_prime 1000000", "", "pc-04", "alice", 125, 1_900, "78498 primes, largest 999983"),
         (Running, "resize.sh", "Bash", "pc-06", "carol", 140, 0, "IMG_0219.jpg"),
-        (Running, "long_simulation.sh", "Bash", "pc-02", "erin", 190, 0, ""),
+        (Suspended, "long_simulation.sh", "Bash", "pc-02", "erin", 190, 0, ""),
         (Failed, "TriRapide.java", "Java", "pc-03", "bob", 200, 900, "TriRapide.java:14: error: ';' expected"),
         (Done, "wordcount.go", "Go", "pc-04", "erin", 260, 200, "18,220 words"),
         (Done, "backup.sh", "Bash", "pc-02", "alice", 310, 41_000, "312 files copied"),

@@ -30,6 +30,12 @@ pub(super) struct Script {
     pub(super) total: u64,
     /// Submits and further runs that are refused as busy before the next is taken.
     pub(super) busy: u32,
+    /// Since when programs are suspended.
+    pub(super) still: BTreeMap<ProgramId, Timestamp>,
+    /// For how long they were, in milliseconds.
+    pub(super) stood: BTreeMap<ProgramId, u64>,
+    /// Wall times that were changed.
+    pub(super) wall_times: BTreeMap<ProgramId, Duration>,
 }
 
 impl Script {
@@ -80,7 +86,8 @@ impl Script {
                 self.lose(program, now);
                 continue;
             }
-            let passed = now.since(program.started_at.unwrap_or(now)).as_millis();
+            let stood = self.stood.get(&program.id).copied().unwrap_or(0);
+            let passed = now.since(program.started_at.unwrap_or(now)).as_millis().saturating_sub(stood);
             if program.name == "render_frames.py" {
                 let frame = (passed / 290).clamp(41, 99);
                 if let Some(progress) = &mut program.progress
@@ -174,10 +181,7 @@ impl Script {
         }
         Some(match request {
             Request::Show { id } => self.find(*id).map(|program| Reply::Program(Box::new(program))).ok_or_else(unknown),
-            Request::Spec { id } => match self.specs.get(id) {
-                Some(spec) => Ok(Reply::Spec(Box::new(spec.clone()))),
-                None => self.find(*id).map(|row| Reply::Spec(Box::new(scene::spec(&row)))).ok_or_else(unknown),
-            },
+            Request::Spec { id } => self.spec(*id).map(|spec| Reply::Spec(Box::new(spec))).ok_or_else(unknown),
             Request::ReadOutput { id, stream, offset, bytes_max, follow } => {
                 return self.read(*id, *stream, *offset, *bytes_max, *follow);
             }
@@ -221,12 +225,16 @@ impl Script {
                 Ok(Reply::Events(self.mirror.events.iter().map(|event| (**event).clone()).collect()))
             }
             Request::Watch { .. } | Request::Logout => Ok(Reply::Ok),
+            Request::Suspend { ids } => {
+                Ok(Reply::Changed { results: ids.iter().map(|id| self.stand_still(*id, true)).collect() })
+            }
+            Request::Resume { ids } => {
+                Ok(Reply::Changed { results: ids.iter().map(|id| self.stand_still(*id, false)).collect() })
+            }
+            Request::SetWallTime { id, wall_time } => self.set_wall_time(*id, *wall_time),
             Request::Submit { .. }
             | Request::List(_)
             | Request::Wait { .. }
-            | Request::Suspend { .. }
-            | Request::Resume { .. }
-            | Request::SetWallTime { .. }
             | Request::Input { .. }
             | Request::Resize { .. }
             | Request::Signal { .. }

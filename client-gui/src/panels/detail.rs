@@ -62,7 +62,7 @@ pub(crate) fn detail_ui(
             reasons_ui(ui, &view);
         }
         tabs_ui(ui, shown, state, commands);
-        body_ui(ui, shown, clock, state);
+        body_ui(ui, shown, clock, state, commands);
     });
 }
 
@@ -201,10 +201,10 @@ fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState, commands: &m
     }
 }
 
-fn body_ui(ui: &mut Ui, shown: &Shown<'_>, clock: &Clock, state: &mut DetailState) {
+fn body_ui(ui: &mut Ui, shown: &Shown<'_>, clock: &Clock, state: &mut DetailState, commands: &mut Commands) {
     let t = tokens(ui);
     if state.tab == DetailTab::Use {
-        use_ui(ui, shown, clock);
+        use_ui(ui, shown, clock, commands);
         return;
     }
     let nothing = StreamText::default();
@@ -240,24 +240,33 @@ fn total_lines(parts: &[super::output_view::Part<'_>]) -> u64 {
     parts.iter().map(|(text, _)| text.line_count()).sum()
 }
 
-fn use_ui(ui: &mut Ui, shown: &Shown<'_>, clock: &Clock) {
+fn use_ui(ui: &mut Ui, shown: &Shown<'_>, clock: &Clock, commands: &mut Commands) {
     let t = tokens(ui);
     let rect = ui.available_rect_before_wrap();
     ui.painter().rect_filled(rect, CornerRadius::ZERO, t.bg);
     egui::ScrollArea::vertical().id_salt("use").auto_shrink(false).show(ui, |ui| {
         ui.add_space(8.0);
+        ui.spacing_mut().interact_size.y = 22.0;
         for (word, value) in detail::use_rows(shown.program, shown.spec, clock) {
             ui.horizontal(|ui| {
-                ui.add_space(6.0);
-                let (cell, _) = ui.allocate_exact_size(vec2(88.0, 22.0), Sense::hover());
+                ui.add_space(14.0);
+                let (cell, _) = ui.allocate_exact_size(vec2(80.0, 22.0), Sense::hover());
                 widgets::paint_elided(ui.painter(), cell, word, fonts::text(), t.muted);
                 let id = word.ends_with("ID");
                 let font = if id { fonts::mono_small() } else { fonts::text() };
                 let text = egui::RichText::new(&value).font(font).color(t.text);
                 ui.add(egui::Label::new(text).selectable(true).truncate());
+                if word == "Wall time" && !shown.program.state.is_final() {
+                    commands.button(ui, Programs::ChangeWallTime, Look::Quiet, false, 0.0);
+                }
             });
         }
     });
+}
+
+/// What is offered to a program that has not ended: to stand still, or to go on.
+pub(super) fn still(program: &ProgramView) -> Programs {
+    if program.state == State::Suspended { Programs::Resume } else { Programs::Suspend }
 }
 
 fn foot_ui(ui: &mut Ui, foot: Rect, program: &ProgramView, commands: &mut Commands) {
@@ -270,6 +279,7 @@ fn foot_ui(ui: &mut Ui, foot: Rect, program: &ProgramView, commands: &mut Comman
                 commands.button(ui, Programs::RunAgain, Look::Plain, false, 0.0);
             } else {
                 commands.button(ui, Programs::Stop, Look::Danger, false, 0.0);
+                commands.button(ui, still(program), Look::Plain, false, 0.0);
             }
             commands.button(ui, Programs::EditAndRun, Look::Plain, false, 0.0);
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {

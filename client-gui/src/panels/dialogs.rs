@@ -10,7 +10,7 @@ use crate::{
     view_model::{counted, grouped},
     widgets::{self, Look},
 };
-use common::limits::LOG_MESSAGE_BYTES_MAX;
+use common::limits::{self, LOG_MESSAGE_BYTES_MAX};
 use egui::{CornerRadius, Key, Modifiers, Rect, Sense, Ui, vec2};
 use std::path::PathBuf;
 
@@ -47,6 +47,10 @@ pub(crate) fn dialog_ui(ui: &Ui, dialog: &mut Dialog, commands: &mut Commands) -
                 Dialog::ConfirmAgain(programs) => {
                     ui.set_width(room.min(420.0));
                     confirm_again(ui, programs, commands)
+                }
+                Dialog::WallTime { id, name, typed, focus } => {
+                    ui.set_width(room.min(420.0));
+                    wall_time(ui, (*id, name), (typed, focus), commands)
                 }
                 Dialog::SetAside { slave, reason, focus } => {
                     ui.set_width(room.min(460.0));
@@ -142,6 +146,51 @@ fn confirm_again(ui: &mut Ui, programs: &[common::ProgramId], commands: &mut Com
     }
     commands.send(Programs::RunAgainConfirmed(programs.to_vec()));
     Outcome::Closed
+}
+
+fn wall_time(
+    ui: &mut Ui,
+    (id, name): (common::ProgramId, &str),
+    (typed, focus): (&mut String, &mut bool),
+    commands: &mut Commands,
+) -> Outcome {
+    title(ui, &format!("Wall time of {name}"));
+    words(ui, "How long it may run in all, since its start. The time that it is suspended does not count.");
+    ui.add_space(8.0);
+    let width = ui.available_width();
+    widgets::caption(ui, "Wall time");
+    ui.add_space(4.0);
+    let wanted = crate::editing::length(typed)
+        .filter(|time| (common::Duration::from_millis(1)..=limits::WALL_TIME_MAX).contains(time));
+    let wrong = wanted.is_none() && !typed.trim().is_empty();
+    let field = widgets::field(ui, typed, "Wall time", "such as 90 s, 10 min or 2 h", fonts::text(), wrong, width);
+    if std::mem::take(focus) {
+        field.request_focus();
+        select_from(ui, &field, typed, 0);
+    }
+    let enter = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+    match (buttons(ui, Some(("Change", Look::Primary, wanted.is_some())), "Cancel"), wanted) {
+        (Some(false), _) => Outcome::Closed,
+        (Some(true), Some(time)) => {
+            commands.send(Programs::SetWallTime(id, time));
+            Outcome::Closed
+        }
+        (None, Some(time)) if enter => {
+            commands.send(Programs::SetWallTime(id, time));
+            Outcome::Closed
+        }
+        (Some(true) | None, _) => Outcome::Open,
+    }
+}
+
+/// Puts the cursor at the end of a field, with what is after the first `from` characters selected.
+fn select_from(ui: &Ui, field: &egui::Response, typed: &str, from: usize) {
+    let cursor = |at| egui::text::CCursor::new(at);
+    let range = egui::text_selection::CCursorRange::two(cursor(from), cursor(typed.chars().count()));
+    if let Some(mut edit) = egui::TextEdit::load_state(ui.ctx(), field.id) {
+        edit.cursor.set_char_range(Some(range));
+        egui::TextEdit::store_state(ui.ctx(), field.id, edit);
+    }
 }
 
 fn set_aside(ui: &mut Ui, slave: &str, (reason, focus): (&mut String, &mut bool), commands: &mut Commands) -> Outcome {
@@ -257,11 +306,7 @@ fn path(ui: &mut Ui, purpose: &Purpose, typed: &mut String, focus: &mut bool) ->
     let field = widgets::field(ui, typed, "Path", "/home/you/program.py", fonts::mono(), false, width);
     if std::mem::take(focus) {
         field.request_focus();
-        let end = egui::text::CCursor::new(typed.chars().count());
-        if let Some(mut edit) = egui::TextEdit::load_state(ui.ctx(), field.id) {
-            edit.cursor.set_char_range(Some(egui::text_selection::CCursorRange::one(end)));
-            egui::TextEdit::store_state(ui.ctx(), field.id, edit);
-        }
+        select_from(ui, &field, typed, typed.chars().count());
     }
     let enter = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
     let ready = !typed.trim().is_empty();

@@ -13,7 +13,7 @@ use crate::{
     widgets::{self, Look},
 };
 use client::{HistoryFilter, HistoryWindow, Mirror};
-use common::view::ProgramView;
+use common::{program::State, view::ProgramView};
 use egui::{Color32, CornerRadius, Id, Key, Modifiers, Rect, Role, Sense, Stroke, Ui, Vec2, WidgetInfo, pos2, vec2};
 use std::time::{Duration, Instant};
 use table::{Column, column};
@@ -296,6 +296,10 @@ fn menu(ui: &mut Ui, commands: &mut Commands) {
         commands.entry(ui, command, false);
     }
     ui.separator();
+    for command in [Programs::Suspend, Programs::Resume, Programs::ChangeWallTime] {
+        commands.entry(ui, command, false);
+    }
+    ui.separator();
     for command in [Programs::Stop, Programs::RunAgain, Programs::EditAndRun] {
         commands.entry(ui, command, false);
     }
@@ -418,7 +422,7 @@ pub(crate) fn changes_in(mirror: &Mirror, clock: &Clock, window: &HistoryWindow)
         .filter_map(|position| mirror.history.row(position))
         .map(|row| {
             let began = row.started_at.unwrap_or(row.submitted_at);
-            if row.state.is_final() || row.started_at.is_none() {
+            if row.state.is_final() || row.state == State::Suspended || row.started_at.is_none() {
                 clock.ago_changes_in(began)
             } else {
                 // The time of what runs counts seconds.

@@ -333,6 +333,9 @@ fn result_buttons(ui: &mut Ui, head: Rect, program: &ProgramView, follow: &mut b
         }
         if !program.state.is_final() {
             commands.button(ui, Programs::Stop, Look::Quiet, false, 0.0);
+            if head.width() > 560.0 {
+                commands.button(ui, super::detail::still(program), Look::Quiet, false, 0.0);
+            }
         }
         ui.min_rect().left()
     })

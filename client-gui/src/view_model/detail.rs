@@ -166,6 +166,10 @@ fn facts(program: &ProgramView, spec: Option<&ProgramSpec>, clock: &Clock) -> Ve
             let limit = spec.map(|spec| format!(" of {}", spec.limits.memory)).unwrap_or_default();
             facts.push(fact("Memory", format!("{}{limit}", usage.memory_peak)));
         }
+        (None, Some(_)) if program.state == State::Suspended => {
+            let limit = spec.map(|spec| format!("; {} in all", spec.limits.wall_time)).unwrap_or_default();
+            facts.push(fact("Time", format!("stands still{limit}")));
+        }
         (None, Some(started)) if !program.state.is_final() => {
             let limit = spec.map(|spec| format!(" of {}", spec.limits.wall_time)).unwrap_or_default();
             facts.push(fact("Time", format!("{}{limit}", clock.running(started))));
@@ -206,10 +210,26 @@ pub fn use_rows(program: &ProgramView, spec: Option<&ProgramSpec>, clock: &Clock
     let written = common::ByteSize(program.output_bytes + program.error_bytes).to_string();
     let cut = if program.output_truncated { ", cut by the limit" } else { "" };
     push("Output", limit(Some(format!("{written}{cut}")), limits.map(|l| l.output.to_string())));
+    push("Disk", limits.map(|l| format!("at most {}", l.disk)));
+    push("File size", limits.map(|l| format!("at most {}", l.file_size)));
+    push("Open files", limits.map(|l| format!("at most {}", super::grouped(u64::from(l.open_files)))));
     if let Some(spec) = spec {
         if !spec.arguments.is_empty() {
             let words: Vec<_> = spec.arguments.iter().take(64).map(ToString::to_string).collect();
             rows.push(("Arguments", crate::arguments::join(words.iter().map(String::as_str))));
+        }
+        if !spec.inputs.is_empty() {
+            let names: Vec<_> = spec.inputs.iter().take(64).map(|input| input.name.to_string()).collect();
+            rows.push(("Input files", names.join(", ")));
+        }
+        if !spec.collect.is_empty() {
+            let patterns: Vec<_> = spec.collect.iter().map(|pattern| shown(pattern)).collect();
+            rows.push(("Brings back", patterns.join(", ")));
+        }
+        let network = if spec.network { "it asked for it" } else { "none" };
+        rows.push(("Network", network.to_owned()));
+        if spec.live.is_some() {
+            rows.push(("Input", "while it runs".to_owned()));
         }
         if let Some(slave) = &spec.slave {
             rows.push(("Only on", shown(slave)));

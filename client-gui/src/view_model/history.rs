@@ -95,9 +95,9 @@ fn time(program: &ProgramView, clock: &Clock) -> String {
         return String::new();
     }
     match (program.state, program.started_at) {
-        // When a lost program ended nobody knows.
-        (State::Waiting | State::Lost, _) | (_, None) => String::new(),
-        (State::Running | State::Suspended, Some(started)) => clock.running(started),
+        // When a lost program ended nobody knows, nor for how long a suspended one has run.
+        (State::Waiting | State::Suspended | State::Lost, _) | (_, None) => String::new(),
+        (State::Running, Some(started)) => clock.running(started),
         (State::Done | State::Failed | State::Cancelled, Some(started)) => {
             let wall = match (program.usage, program.ended_at) {
                 (Some(usage), _) => usage.wall,

@@ -3,7 +3,7 @@
 use crate::kit::{demo, double_click, keys, labels, show, window};
 use client_gui::{backend::Backend, command::Pane, state::Dialog};
 use egui::{Key, Modifiers, Role};
-use egui_kittest::kittest::Queryable as _;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 #[test]
 fn e6_the_history_shows_sign_word_and_verdict() {
@@ -199,4 +199,55 @@ fn e11_many_programs_are_run_again_only_after_asking() {
     keys(&mut harness, Modifiers::NONE, Key::Enter);
     harness.run_steps(10);
     harness.get_by_label(&format!("{count} programs run again"));
+}
+
+#[test]
+fn e5_a_running_program_is_suspended_and_resumed() {
+    let mut harness = window(&demo(), (1_440.0, 860.0));
+    show(&mut harness, Pane::History);
+    harness.get_by_label_contains("Running, render_frames.py").click();
+    harness.run_steps(6);
+    assert!(harness.query_by_role_and_label(Role::Button, "Resume").is_none());
+    harness.get_by_role_and_label(Role::Button, "Suspend").click();
+    harness.run_steps(6);
+    harness.get_by_label("render_frames.py is suspended");
+    harness.get_by_label_contains("Suspended, render_frames.py");
+    harness.get_by_label("Suspended render_frames.py");
+    harness.get_by_label_contains("Suspended on pc-07.");
+    keys(&mut harness, Modifiers::COMMAND | Modifiers::SHIFT, Key::R);
+    harness.get_by_label("render_frames.py goes on");
+    harness.get_by_label_contains("Running, render_frames.py");
+    // What is not suspended cannot be resumed.
+    keys(&mut harness, Modifiers::COMMAND | Modifiers::SHIFT, Key::R);
+    harness.get_by_label("Resume: select programs that are suspended first");
+    keys(&mut harness, Modifiers::COMMAND | Modifiers::SHIFT, Key::S);
+    harness.get_by_label("render_frames.py is suspended");
+}
+
+#[test]
+fn e5_the_wall_time_of_a_running_program_is_changed() {
+    let mut harness = window(&demo(), (1_440.0, 860.0));
+    show(&mut harness, Pane::History);
+    harness.get_by_label_contains("Running, render_frames.py").click();
+    harness.run_steps(6);
+    keys(&mut harness, Modifiers::COMMAND | Modifiers::SHIFT, Key::L);
+    harness.get_by_label("Wall time of render_frames.py");
+    let field = |harness: &egui_kittest::Harness<'_, client_gui::app::App>| {
+        harness.get_by_role_and_label(Role::TextInput, "Wall time").accesskit_node().value()
+    };
+    assert_eq!(field(&harness).as_deref(), Some("1 min"), "the present one is there to be changed");
+    harness.event(egui::Event::Text("soon".into()));
+    harness.run_steps(4);
+    keys(&mut harness, Modifiers::NONE, Key::Enter);
+    harness.get_by_label("Wall time of render_frames.py");
+    assert!(harness.get_by_role_and_label(Role::Button, "Change").accesskit_node().is_disabled());
+    harness.get_by_role_and_label(Role::TextInput, "Wall time").click();
+    harness.run_steps(2);
+    keys(&mut harness, Modifiers::COMMAND, Key::A);
+    harness.event(egui::Event::Text("5 min".into()));
+    harness.run_steps(4);
+    keys(&mut harness, Modifiers::NONE, Key::Enter);
+    harness.get_by_label("render_frames.py may run for 5 min in all");
+    harness.run_steps(6);
+    harness.get_by_label_contains("Time: 0:12 of 5 min");
 }

@@ -1,5 +1,9 @@
 //! The tabs of the submit pane: text, settings, and the program that they become.
 
+mod fields;
+
+pub(crate) use fields::length;
+
 use crate::{
     arguments,
     panels::output_view::OutputView,
@@ -7,9 +11,8 @@ use crate::{
     templates::Sample,
 };
 use client::live::Busy;
-use common::{
-    ByteSize, Duration, ErrorCode, ProgramId, ProgramSpec, UserError, Work, escape::RawText, language, limits,
-};
+use common::{ByteSize, ErrorCode, ProgramId, ProgramSpec, UserError, Work, escape::RawText, language, limits};
+use fields::{number, variables, wrong};
 use std::{path::Path, sync::Arc};
 
 /// The word of the language chooser for a command.
@@ -364,114 +367,5 @@ impl EditorTab {
     }
 }
 
-/// A length of time as people write it, and as this window writes it: `2 min 10 s` too.
-fn length(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    if let Ok(one) = text.parse::<Duration>() {
-        return Some(one);
-    }
-    let mut total = Duration(0);
-    let words: Vec<_> = text.split_whitespace().collect();
-    for pair in words.chunks(2) {
-        let [number, unit] = pair else { return None };
-        total = Duration(total.0.checked_add(format!("{number}{unit}").parse::<Duration>().ok()?.0)?);
-    }
-    (!words.is_empty()).then_some(total)
-}
-
-/// The variables that `text` sets; else what is wrong with it.
-fn variables(text: &str) -> Result<Vec<(RawText, RawText)>, String> {
-    let words = arguments::split(text).map_err(|why| format!("the environment cannot be read: {why}"))?;
-    let variable = |word: String| match word.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => {
-            let word = crate::widgets::shown(&word);
-            Err(format!("the environment has `{word}`; write NAME=value, with quotes around a value with spaces"))
-        }
-    };
-    words.into_iter().map(variable).collect()
-}
-
-fn wrong(what: &str, text: &str) -> String {
-    format!("{what} is `{}`; write for example 250 ms, 10 s, 5 min or 1 h", crate::widgets::shown(text))
-}
-
-fn number<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, UserError> {
-    text.trim().replace(',', "").parse().map_err(|_| {
-        let text = crate::widgets::shown(text);
-        UserError::new(ErrorCode::SubmitInvalid, format!("{what} is `{text}`; a whole number is accepted"))
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn e1_a_tab_becomes_the_program_that_it_shows() {
-        let mut state = SubmitState::default();
-        let tab = state.tab_mut().unwrap();
-        tab.arguments = "1000 'two words'".to_owned();
-        tab.stdin = Stdin::Text("in\n".to_owned());
-        (tab.wall_time, tab.cpu_time, tab.memory) = ("2 min 10 s".into(), "30s".into(), "256 MiB".into());
-        (tab.copies, tab.retry, tab.priority) = ("3".into(), "2".into(), "70".into());
-        tab.slave = Some("pc-03".to_owned());
-        (tab.output, tab.file_size) = ("1 MiB".into(), "2 GiB".into());
-        tab.environment = "GREETING='hi there'\nEMPTY=\n\"LINES=a\nb\"".to_owned();
-        let (spec, copies) = tab.spec().unwrap();
-        assert_eq!((spec.name.as_str(), spec.language(), copies), ("primes.py", Some("Python"), 3));
-        assert_eq!(spec.arguments, [RawText::from("1000"), RawText::from("two words")]);
-        assert_eq!(spec.limits.wall_time, Duration::from_secs(130));
-        assert_eq!(spec.limits.cpu_time, Some(Duration::from_secs(30)));
-        assert_eq!(spec.limits.memory, ByteSize(256 << 20));
-        assert_eq!((spec.limits.output, spec.limits.file_size), (ByteSize(1 << 20), ByteSize(2 << 30)));
-        let variables = [("GREETING", "hi there"), ("EMPTY", ""), ("LINES", "a\nb")];
-        assert_eq!(spec.environment, variables.map(|(name, value)| (name.into(), value.into())));
-        assert_eq!((spec.retry, spec.priority, spec.slave.as_deref()), (2, 70, Some("pc-03")));
-        state.add_spec(&spec);
-        let (again, _) = state.tab().unwrap().spec().unwrap();
-        assert_eq!(again, spec, "what is edited and not changed is the same program");
-    }
-
-    #[test]
-    fn e1_a_command_is_split_as_a_shell_would() {
-        let mut tab = EditorTab::new("x".into(), "echo 'a b' c\n".into(), COMMAND.into());
-        let (spec, _) = tab.spec().unwrap();
-        assert_eq!(spec.work, Work::Command { command: "echo".into() });
-        assert_eq!(spec.arguments, [RawText::from("a b"), RawText::from("c")]);
-        assert_eq!(EditorTab::from_spec(&spec).spec().unwrap().0.arguments, spec.arguments);
-        tab.text = "echo 'a".into();
-        assert!(tab.spec().unwrap_err().sentence.contains("not closed"));
-    }
-
-    #[test]
-    fn e9_a_wrong_field_is_named() {
-        for (name, change) in [
-            ("wall time", (|tab: &mut EditorTab| tab.wall_time = "soon".into()) as fn(&mut EditorTab)),
-            ("CPU time", |tab| tab.cpu_time = "x".into()),
-            ("memory", |tab| tab.memory = "much".into()),
-            ("processes", |tab| tab.processes = "-1".into()),
-            ("priority", |tab| tab.priority = "300".into()),
-            ("copies", |tab| tab.copies = "0".into()),
-            ("output limit", |tab| tab.output = "lots".into()),
-            ("file size limit", |tab| tab.file_size = String::new()),
-            ("environment", |tab| tab.environment = "NAME=two words".into()),
-            ("environment", |tab| tab.environment = "=x".into()),
-            ("arguments", |tab| tab.arguments = "\"".into()),
-        ] {
-            let mut tab = EditorTab::new("a.py".into(), "print(1)".into(), "Python".into());
-            change(&mut tab);
-            let error = tab.spec().unwrap_err();
-            assert!(error.is(ErrorCode::SubmitInvalid) && error.sentence.contains(name), "{name}: {error}");
-        }
-    }
-
-    #[test]
-    fn e1_another_language_renames_the_file() {
-        let mut tab = EditorTab::new("primes.py".into(), String::new(), "Python".into());
-        tab.set_language("C++");
-        assert_eq!(tab.file_name, "primes.cpp");
-        tab.set_language(COMMAND);
-        assert_eq!((tab.file_name.as_str(), tab.language()), ("primes.cpp", None));
-    }
-}
+mod tests;
