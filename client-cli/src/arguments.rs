@@ -51,7 +51,10 @@ pub(crate) enum Command {
         An ID may be shortened to its beginning or its end, as `ruche list` shows it.")]
     Show(Show),
     /// Print a program's output so far
-    #[command(after_help = "Examples:\n  ruche output ID\n  ruche output --follow ID\n  ruche output --stderr ID")]
+    #[command(after_help = "Examples:\n  ruche output ID\n  ruche output --follow ID\n  ruche output --stderr ID\n  \
+        ruche output ID > FILE\n\n\
+        On a terminal control characters are shown and not obeyed, unless --raw is given; pipes and files get the\n\
+        bytes as they are.")]
     Output(Output),
     /// Wait until programs have ended
     #[command(after_help = "Examples:\n  ruche wait ID ID\n  ruche wait --all --timeout 10m\n\n\
@@ -103,7 +106,8 @@ Examples:
 
 What stands after FILE or COMMAND belongs to the program. Ctrl-C cancels it, a second one leaves at once.
 With --json nothing is streamed: the ended program is printed as one object, with --count as an array.
-When standard output is a terminal, control characters of the program are shown and not obeyed.
+On a terminal control characters of the program are shown and not obeyed, unless --raw is given; pipes and files
+get its bytes as they are.
 
 Exit codes: the program's own; 128+N signal N ended it; 124 a time limit; 125 Ruche itself failed; 126 compile
 or syntax error; 127 no slave can run it or the command was not found; 130 cancelled; 137 the memory limit;
@@ -182,6 +186,9 @@ pub(crate) struct Submit {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// With `run`: let a terminal obey what the program writes, control characters too
+    #[arg(long)]
+    pub(crate) raw: bool,
     /// The source file (`-` is standard input), or after `--` the command; then the program's arguments
     #[arg(value_name = "FILE|COMMAND", trailing_var_arg = true, required = true)]
     pub(crate) words: Vec<OsString>,
@@ -228,6 +235,9 @@ pub(crate) struct Output {
     /// Go on until the program has ended
     #[arg(long)]
     pub(crate) follow: bool,
+    /// Let a terminal obey what the program wrote, control characters too
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,8 @@ mod arguments;
 mod commands;
 mod failure;
 mod follow;
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 mod output;
 mod session;
@@ -12,7 +14,8 @@ mod terminal;
 
 use arguments::{Cli, Command};
 use clap::{CommandFactory, Parser};
-use failure::{Failure, report};
+use common::escape::{Lines, visible};
+use failure::{Failure, report, say};
 use std::{ffi::OsString, process::ExitCode};
 
 /// The whole command line, for manual pages and completions.
@@ -45,8 +48,15 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 /// Shows a mistake in the arguments, or the help that was asked for. `run` exits with 125, so that a mistake
 /// is never taken for the program's own end.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    // What was typed may come from a script that took it from anywhere: colours only where it has nothing to obey.
+    let text = error.render().to_string();
+    let shown = usage_text(error);
     // Nobody reads it any more when it cannot be written.
-    drop(error.print());
+    if text == shown {
+        drop(error.print())
+    } else {
+        say(&shown)
+    }
     let asked_for_help = !error.use_stderr();
     let run = arguments.get(1).is_some_and(|word| word == "run");
     match (asked_for_help, run) {
@@ -54,6 +64,11 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
         (false, true) => failure::RUN_FAILED,
         (false, false) => failure::USAGE,
     }
+}
+
+/// The same with control characters shown instead of obeyed.
+fn usage_text(error: &clap::Error) -> String {
+    visible(error.render().to_string().as_bytes(), Lines::Keep)
 }
 
 fn start_log() {

@@ -34,8 +34,8 @@ fn harmless(json: &str) -> String {
     shown
 }
 
-/// Where the bytes of a program go: exactly as they are, or, on a terminal, with control characters shown
-/// instead of obeyed. Never holds the connection up: the writing waits on another thread.
+/// Where the bytes of a program go: exactly as they are, or, on a terminal unless asked otherwise, with control
+/// characters shown instead of obeyed. Never holds the connection up: the writing waits on another thread.
 pub(crate) struct Sink {
     out: Out,
     /// The beginning of a character whose rest has not come; only on a terminal.
@@ -48,15 +48,15 @@ enum Out {
 }
 
 impl Sink {
-    /// Standard output.
-    pub(crate) fn stdout() -> Self {
-        let held = std::io::stdout().is_terminal().then(Vec::new);
+    /// Standard output; with `raw` as it is also on a terminal.
+    pub(crate) fn stdout(raw: bool) -> Self {
+        let held = (!raw && std::io::stdout().is_terminal()).then(Vec::new);
         Self { out: Out::Stdout(tokio::io::stdout()), held }
     }
 
-    /// Standard error.
-    pub(crate) fn stderr() -> Self {
-        let held = std::io::stderr().is_terminal().then(Vec::new);
+    /// Standard error; with `raw` as it is also on a terminal.
+    pub(crate) fn stderr(raw: bool) -> Self {
+        let held = (!raw && std::io::stderr().is_terminal()).then(Vec::new);
         Self { out: Out::Stderr(tokio::io::stderr()), held }
     }
 

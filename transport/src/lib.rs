@@ -7,6 +7,8 @@ mod backoff;
 pub mod clock;
 mod connection;
 mod dial;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 pub mod identity;
 mod listener;

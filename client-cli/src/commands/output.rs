@@ -12,7 +12,7 @@ pub(super) async fn output(options: &Output) -> Outcome {
     };
     let mut session = Session::open().await?;
     let id = session.program(&options.id).await?;
-    let mut sink = Sink::stdout();
+    let mut sink = Sink::stdout(options.raw);
     let mut offset = 0;
     loop {
         let answer = session.ask(read_request(id, stream, offset, options.follow)).await;

@@ -58,7 +58,7 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
             return Err(Failure::Exit(CANCELLED));
         }
     }
-    let mut sinks = Sinks { stdout: Sink::stdout(), stderr: Sink::stderr() };
+    let mut sinks = Sinks { stdout: Sink::stdout(options.raw), stderr: Sink::stderr(options.raw) };
     let mut code = 0;
     let mut next = ahead.len();
     for id in &ids {
@@ -72,7 +72,7 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
             code = outcome.exit_code();
         }
         if !options.json {
-            verdict(&session, *id, &outcome).await;
+            verdict(&session, *id, &outcome, options.raw).await;
         }
     }
     if options.json {
@@ -100,7 +100,7 @@ pub(super) async fn send_again(
 
 /// Tells on standard error why a program did not end well. A plain exit code speaks for itself, so that a
 /// script finds on standard error what the program wrote and nothing else.
-async fn verdict(session: &Session, id: ProgramId, outcome: &ProgramOutcome) {
+async fn verdict(session: &Session, id: ProgramId, outcome: &ProgramOutcome, raw: bool) {
     let coded = |code: ErrorCode| report(&UserError::new(code, outcome.sentence()));
     match outcome {
         ProgramOutcome::Exited { code: 0 } => {}
@@ -108,7 +108,7 @@ async fn verdict(session: &Session, id: ProgramId, outcome: &ProgramOutcome) {
         ProgramOutcome::CompileError { detail } => {
             let text = compile_text(session, id).await.unwrap_or_default();
             let text = if text.is_empty() { detail.clone().into_bytes() } else { text };
-            write_error_text(&text);
+            write_error_text(&text, raw);
             tell(&ProgramOutcome::CompileError { detail: String::new() });
         }
         ProgramOutcome::NotSupported { .. } => coded(ErrorCode::LanguageNone),
@@ -129,10 +129,10 @@ fn tell(outcome: &ProgramOutcome) {
     say(&format!("ruche: {}\n", visible(outcome.sentence().as_bytes(), Lines::Escape)));
 }
 
-/// What the compiler wrote, as it wrote it; shown safely on a terminal.
-fn write_error_text(text: &[u8]) {
+/// What the compiler wrote, as it wrote it; shown safely on a terminal unless asked otherwise.
+fn write_error_text(text: &[u8], raw: bool) {
     let mut out = std::io::stderr().lock();
-    let safe = std::io::stderr().is_terminal().then(|| visible(text, Lines::Keep).into_bytes());
+    let safe = (!raw && std::io::stderr().is_terminal()).then(|| visible(text, Lines::Keep).into_bytes());
     let text = safe.as_deref().unwrap_or(text);
     let end: &[u8] = if text.ends_with(b"\n") { b"" } else { b"\n" };
     // A closed standard error is the caller's choice.

@@ -16,5 +16,10 @@ pub use join_string::{JoinString, JoinStringError};
 pub use pin::{CaPin, PinError};
 pub use slave::{EnrolmentKey, SlaveIdentity};
 
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_slave(text: &str) {
+    drop(SlaveIdentity::from_text(text));
+}
+
 /// The DNS name in every master's certificate. Trust comes from the CA's pin, not from where the master lives.
 pub(crate) const MASTER_NAME: &str = "ruche-master";

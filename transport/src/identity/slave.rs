@@ -171,7 +171,7 @@ impl SlaveIdentity {
         (self.chain.clone(), self.key.clone_key())
     }
 
-    fn from_text(text: &str) -> Result<Self, String> {
+    pub(super) fn from_text(text: &str) -> Result<Self, String> {
         // The codec's message would quote the line, which may be of the key.
         let file: IdentityFile =
             toml::from_str(text).map_err(|error| format!("it is not an identity: {}", error.message()))?;
