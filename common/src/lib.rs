@@ -2,6 +2,7 @@
 //!
 //! Pure: nothing here knows a socket, a file, a clock or a random source (see ARCHITECTURE.md).
 
+mod bounded;
 pub mod collected;
 pub mod error_code;
 pub mod escape;

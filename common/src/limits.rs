@@ -65,6 +65,8 @@ pub const SOURCE_BYTES_MAX: usize = 4 << 20;
 pub const STDIN_BYTES_MAX: usize = 8 << 20;
 /// Arguments of one program.
 pub const ARGUMENTS_MAX: usize = 131_072;
+/// Items of a list in a submit that are read before its own bound is looked at.
+pub const ITEMS_DECODED_MAX: usize = 1 << 20;
 /// Bytes of all arguments together; about what execve takes.
 pub const ARGUMENTS_BYTES_MAX: usize = 2 << 20;
 /// Environment variables given at submission.
@@ -215,6 +217,7 @@ const _: () = {
             + COLLECT_PATTERNS_MAX * COLLECT_PATTERN_BYTES_MAX
             < FRAME_DATA_BYTES_MAX
     );
+    assert!(ARGUMENTS_MAX < ITEMS_DECODED_MAX);
     assert!(OUTPUT_CHUNK_BYTES_MAX < FRAME_DATA_BYTES_MAX / 16);
     assert!(HEARTBEAT_INTERVAL.0 * 3 <= SILENCE_MAX.0);
     assert!(LEASE_SLAVE.0 + SILENCE_MAX.0 < LEASE_MASTER.0);

@@ -214,10 +214,12 @@ pub struct ProgramSpec {
     /// What runs.
     pub work: Work,
     /// Its arguments, after the command or source file.
+    #[serde(deserialize_with = "crate::bounded::items")]
     pub arguments: Vec<RawText>,
     /// Its standard input; none is an empty one.
     pub stdin: Option<SourceText>,
     /// Variables added to its environment, in order.
+    #[serde(deserialize_with = "crate::bounded::items")]
     pub environment: Vec<(RawText, RawText)>,
     /// Its bounds.
     pub limits: ResourceLimits,
@@ -232,6 +234,7 @@ pub struct ProgramSpec {
     /// Files that it finds in its working folder.
     pub inputs: Vec<InputFile>,
     /// Which files of the working folder are brought back: patterns of `common::collected`.
+    #[serde(deserialize_with = "crate::bounded::items")]
     pub collect: Vec<String>,
     /// Whether it needs the network; only slaves that allow it run it then.
     pub network: bool,
