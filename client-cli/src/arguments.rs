@@ -1,6 +1,7 @@
 //! What may stand on the command line.
 
-use clap::{Args, Parser, Subcommand};
+use crate::values;
+use clap::{Args, Parser, Subcommand, builder::TypedValueParser};
 use common::{ByteSize, Duration, program::State};
 use std::{ffi::OsString, path::PathBuf};
 
@@ -142,7 +143,7 @@ pub(crate) struct Login {
 #[derive(Debug, Args)]
 pub(crate) struct Submit {
     /// The language of the source file (else told by its extension)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::not_empty)]
     pub(crate) language: Option<String>,
     /// What people call the program (else the file's or command's name)
     #[arg(long, value_name = "TEXT")]
@@ -151,25 +152,25 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "FILE")]
     pub(crate) stdin: Option<PathBuf>,
     /// Add a variable to the program's environment
-    #[arg(long, value_name = "K=V")]
+    #[arg(long, value_name = "K=V", value_parser = clap::builder::OsStringValueParser::new().try_map(values::variable))]
     pub(crate) env: Vec<OsString>,
     /// Longest time from start to end (10s, 5m, 1h, 250ms)
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = values::wall_time)]
     pub(crate) wall_time: Option<Duration>,
     /// Most processor time
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = values::cpu_time)]
     pub(crate) cpu_time: Option<Duration>,
     /// Most memory (64K, 256M, 2G)
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub(crate) memory: Option<ByteSize>,
     /// Most processes and threads at once
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::processes)]
     pub(crate) processes: Option<u32>,
     /// Most output, standard output and error together
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = values::output)]
     pub(crate) output: Option<ByteSize>,
     /// Largest size of one file
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = values::file_size)]
     pub(crate) file_size: Option<ByteSize>,
     /// 0 (last) to 100 (first), 50 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -384,6 +385,15 @@ mod tests {
             ("ruche run", ErrorKind::MissingRequiredArgument),
             ("ruche run --bogus a.py", ErrorKind::UnknownArgument),
             ("ruche run --memory lots a.py", ErrorKind::ValueValidation),
+            ("ruche run --wall-time 0s a.py", ErrorKind::ValueValidation),
+            ("ruche run --cpu-time 90d a.py", ErrorKind::ValueValidation),
+            ("ruche run --memory 0 a.py", ErrorKind::ValueValidation),
+            ("ruche run --processes 0 a.py", ErrorKind::ValueValidation),
+            ("ruche run --output 1T a.py", ErrorKind::ValueValidation),
+            ("ruche run --file-size 128T a.py", ErrorKind::ValueValidation),
+            ("ruche run --env FOO a.py", ErrorKind::ValueValidation),
+            ("ruche run --env =x a.py", ErrorKind::ValueValidation),
+            ("ruche run --language= a.py", ErrorKind::ValueValidation),
             ("ruche run --count 0 a.py", ErrorKind::ValueValidation),
             ("ruche run --priority 101 a.py", ErrorKind::ValueValidation),
             ("ruche list --state asleep", ErrorKind::ValueValidation),

@@ -3,7 +3,7 @@
 use common::{
     Outcome, Timestamp,
     outcome::signal_name,
-    view::{ClientView, ProgramView, SlaveView},
+    view::{Ceiling, ClientView, ProgramView, SlaveView},
 };
 use serde_json::{Value, json};
 
@@ -95,6 +95,29 @@ pub(crate) fn slave(row: &SlaveView) -> Value {
         "languages": languages,
         "connected_since": time(row.connected_since),
         "aside": row.aside,
+        "isolation": {
+            "level": row.isolation.level.word(),
+            "guards": row.isolation.guards.iter().map(|guard| {
+                json!({ "name": guard.name, "on": guard.on, "detail": guard.detail })
+            }).collect::<Vec<_>>(),
+        },
+        "ceiling": ceiling(&row.ceiling),
+    })
+}
+
+/// What a slave never exceeds; a processor time of null is bounded by the wall time alone.
+fn ceiling(ceiling: &Ceiling) -> Value {
+    let limits = &ceiling.limits;
+    json!({
+        "wall_time_ms": limits.wall_time.as_millis(),
+        "cpu_time_ms": limits.cpu_time.map(common::Duration::as_millis),
+        "memory_bytes": limits.memory.0,
+        "processes": limits.processes,
+        "output_bytes": limits.output.0,
+        "file_size_bytes": limits.file_size.0,
+        "disk_bytes": limits.disk.0,
+        "open_files": limits.open_files,
+        "network": ceiling.network,
     })
 }
 

@@ -11,6 +11,7 @@ mod output;
 mod session;
 mod table;
 mod terminal;
+mod values;
 
 use arguments::{Cli, Command};
 use clap::{CommandFactory, Parser};

@@ -11,10 +11,13 @@ use crate::{
 use client::reply;
 use common::{
     message::Request,
-    view::{SlaveState, SlaveView},
+    view::{IsolationLevel, SlaveState, SlaveView},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// A guard that is missing wherever programs get no network at all.
+const NETWORK_GUARD: &str = "network-on-request";
 
 pub(super) async fn slaves(as_json: bool) -> Outcome {
     let slaves = reply::slaves(Session::open().await?.ask(Request::Slaves).await?)?;
@@ -27,9 +30,9 @@ pub(super) async fn slaves(as_json: bool) -> Outcome {
         return Ok(0);
     }
     let now = transport::clock::now();
-    let head = ["NAME", "STATE", "RUNNING", "SLOTS", "SINCE", "ADDRESS", "ID", "LANGUAGES", "SET ASIDE"];
+    let head = ["NAME", "STATE", "RUNNING", "SLOTS", "SINCE", "ADDRESS", "ID", "ISOLATION", "LANGUAGES", "SET ASIDE"];
     let aside = slaves.iter().any(|row| row.aside.is_some());
-    let mut table = if aside { Table::new(&head, &[0, 7, 8]) } else { Table::new(&head[..8], &[0, 7]) };
+    let mut table = if aside { Table::new(&head, &[0, 7, 8, 9]) } else { Table::new(&head[..9], &[0, 7, 8]) };
     for row in &slaves {
         let (sign, colour) = match row.state {
             SlaveState::Connected => ("✓", Colour::Good),
@@ -44,6 +47,7 @@ pub(super) async fn slaves(as_json: bool) -> Outcome {
             Cell::new(&ago(row.since, now)),
             Cell::new(&row.address),
             Cell::new(&row.id.to_string()).coloured(Colour::Quiet),
+            isolation(row),
             Cell::new(&languages_line(row)),
         ];
         if aside {
@@ -53,6 +57,20 @@ pub(super) async fn slaves(as_json: bool) -> Outcome {
     }
     print(&table.render(terminal::columns(), terminal::colours()))?;
     Ok(0)
+}
+
+/// The level; and where it is not the strongest, or a guard is off that it usually has, which ones are missing.
+fn isolation(row: &SlaveView) -> Cell {
+    let level = row.isolation.level;
+    let off = row.isolation.guards.iter().filter(|guard| !guard.on && guard.name != NETWORK_GUARD);
+    let off: Vec<&str> = off.map(|guard| guard.name.as_str()).collect();
+    let (text, colour) = match (level, off.as_slice()) {
+        (_, []) if row.isolation.guards.is_empty() => return Cell::new("-"),
+        (IsolationLevel::Root, []) => (level.word().to_owned(), Colour::Good),
+        (_, []) => (level.word().to_owned(), Colour::Quiet),
+        (_, off) => (format!("{} without {}", level.word(), off.join(", ")), Colour::Bad),
+    };
+    Cell::new(&text).coloured(colour)
 }
 
 pub(super) async fn set_aside(slave: String, reason: String) -> Outcome {

@@ -111,7 +111,10 @@ async fn verdict(session: &Session, id: ProgramId, outcome: &ProgramOutcome, raw
             write_error_text(&text, raw);
             tell(&ProgramOutcome::CompileError { detail: String::new() });
         }
-        ProgramOutcome::NotSupported { .. } => coded(ErrorCode::LanguageNone),
+        ProgramOutcome::NotSupported { detail } => match with_code(detail) {
+            Some(error) => report(&error),
+            None => coded(ErrorCode::LanguageNone),
+        },
         ProgramOutcome::NotFound { .. } => coded(ErrorCode::CommandNotFound),
         ProgramOutcome::Lost { .. } => coded(ErrorCode::SlaveLost),
         ProgramOutcome::Limit {
@@ -123,6 +126,13 @@ async fn verdict(session: &Session, id: ProgramId, outcome: &ProgramOutcome, raw
         | ProgramOutcome::Limit { limit: Limit::WallTime | Limit::CpuTime | Limit::Memory, .. }
         | ProgramOutcome::Cancelled { .. } => tell(outcome),
     }
+}
+
+/// The error of a detail that begins with its code, as that of a program which no slave allows does.
+fn with_code(detail: &str) -> Option<UserError> {
+    let (code, sentence) = detail.split_once(": ")?;
+    let code = ErrorCode::ALL.iter().find(|known| known.code() == code)?;
+    Some(UserError::new(*code, sentence))
 }
 
 fn tell(outcome: &ProgramOutcome) {

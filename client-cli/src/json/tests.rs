@@ -135,7 +135,11 @@ fn e8_slaves_and_clients_have_exactly_the_promised_fields() {
         ahead: 0,
         slots: 4,
         languages: vec![LanguageOffer { name: "C".into(), version: "12.2".into(), extensions: vec!["c".into()] }],
-        isolation: common::view::Isolation::default(),
+        isolation: common::view::Isolation {
+            level: common::view::IsolationLevel::UserNamespaces,
+            guards: vec![common::view::Guard { name: "own-user".into(), on: false, detail: "no root".into() }],
+            ..Default::default()
+        },
         machine: String::new(),
         release: String::new(),
         aside: None,
@@ -149,6 +153,15 @@ fn e8_slaves_and_clients_have_exactly_the_promised_fields() {
             "languages": [{ "name": "C", "version": "12.2" }],
             "connected_since": "1970-01-01T00:00:00.000Z",
             "aside": null,
+            "isolation": {
+                "level": "user-namespaces",
+                "guards": [{ "name": "own-user", "on": false, "detail": "no root" }],
+            },
+            "ceiling": {
+                "wall_time_ms": 2_592_000_000_u64, "cpu_time_ms": null, "memory_bytes": 1_u64 << 46, "processes": 32_768,
+                "output_bytes": 4_u64 << 30, "file_size_bytes": 1_u64 << 46, "disk_bytes": 1_u64 << 46,
+                "open_files": 65_536, "network": false,
+            },
         })
     );
     let client = client(&ClientView {

@@ -63,13 +63,13 @@ enum Command {
         #[arg(long, value_parser = ["slave"], default_value = "slave")]
         role: String,
         /// How long it is good
-        #[arg(long, value_name = "TIME", default_value = "1h")]
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = people::join_life)]
         ttl: Duration,
         /// How many slaves may use it
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(JOIN_USES_MAX)))]
         uses: u32,
         /// Where slaves reach the master [default: where it listens]
-        #[arg(long, value_name = "HOST:PORT")]
+        #[arg(long, value_name = "HOST:PORT", value_parser = people::join_host)]
         host: Option<String>,
     },
     /// Prints the pin of this master's CA, for clients to compare

@@ -8,6 +8,7 @@ use crate::{
 use common::{
     Duration, ErrorCode, Timestamp, UserError,
     limits::{JOIN_LIFE_MAX, PASSWORD_BYTES_MAX},
+    units::ParseUnitError,
 };
 use std::{
     io::{BufRead, Read},
@@ -99,11 +100,22 @@ pub(super) fn revoke(revoke: RevokeCommand) -> Result<(), UserError> {
 ///
 /// # Errors
 /// What a person should read.
+/// How long a join string may be good.
+pub(super) fn join_life(text: &str) -> Result<Duration, String> {
+    let ttl: Duration = text.parse().map_err(|error: ParseUnitError| error.to_string())?;
+    let in_range = ttl >= Duration::from_secs(1) && ttl <= JOIN_LIFE_MAX;
+    if in_range { Ok(ttl) } else { Err(format!("a life of {ttl} is outside 1 s to {JOIN_LIFE_MAX}")) }
+}
+
+/// An address that a slave can dial.
+pub(super) fn join_host(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or_default();
+    let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
+    let known = !host.is_empty() && host.chars().all(fits) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if known { Ok(text.to_owned()) } else { Err("write HOST:PORT, for example master.example:7420".to_owned()) }
+}
+
 pub(super) fn join_string(data: &Path, ttl: Duration, uses: u32, host: Option<String>) -> Result<(), UserError> {
-    if ttl > JOIN_LIFE_MAX || ttl == Duration::default() {
-        let sentence = format!("a life of {ttl} is outside 1 s to {JOIN_LIFE_MAX}");
-        return Err(UserError::new(ErrorCode::RequestInvalid, sentence));
-    }
     let secret = secrets::token()?;
     let expires = Timestamp(transport::clock::now().0.saturating_add(ttl.0));
     let request = AdminRequest::Invite { hash: secrets::token_hash(&secret), expires, uses };
