@@ -2,6 +2,7 @@
 //! before anything of it is done.
 
 use common::{
+    ErrorCode, UserError,
     message::Assignment,
     program::ResourceLimits,
     units::{ByteSize, Duration},
@@ -66,19 +67,21 @@ impl Policy {
     ///
     /// # Errors
     /// Why not, for people.
-    pub fn admit(&self, assignment: &mut Assignment) -> Result<(), String> {
+    pub fn admit(&self, assignment: &mut Assignment) -> Result<(), UserError> {
         let spec = &assignment.spec;
         if self.as_root {
-            return Err("programs would run as root here, which this slave never does".to_owned());
+            let sentence = "programs would run as root here, which this slave never does";
+            return Err(UserError::new(ErrorCode::IsolationMissing, sentence));
         }
-        // Whoever sent it may not have looked: a name with a folder in it, a limit that nobody enforces.
-        spec.validate().map_err(|error| error.sentence)?;
         if let Some(beyond) = spec.limits.beyond(&self.ceiling.limits) {
-            return Err(format!("it asks for {beyond}"));
+            return Err(UserError::new(ErrorCode::BeyondCeiling, format!("it asks for {beyond}")));
         }
         if spec.network && !self.ceiling.network {
-            return Err("it asks for the network, which this slave allows no program".to_owned());
+            let sentence = "it asks for the network, which this slave allows no program";
+            return Err(UserError::new(ErrorCode::NetworkNone, sentence));
         }
+        // Whoever sent it may not have looked: a name with a folder in it, a limit that nobody enforces.
+        spec.validate()?;
         if let (None, Some(most)) = (spec.limits.cpu_time, self.ceiling.limits.cpu_time) {
             Arc::make_mut(&mut assignment.spec).limits.cpu_time = Some(most);
         }
@@ -136,14 +139,14 @@ mod tests {
             ),
         ];
         for (change, named) in checks {
-            let refused = policy.admit(&mut assignment(change)).unwrap_err();
+            let refused = policy.admit(&mut assignment(change)).unwrap_err().sentence;
             assert!(refused.contains(named), "{refused}");
         }
         assert!(policy.admit_wall_time(Duration::from_secs(3_600)).is_ok());
         assert!(policy.admit_wall_time(Duration::from_secs(3_601)).unwrap_err().contains("at most 1 h"));
         assert!(policy.admit_wall_time(Duration(0)).is_err());
         let as_root = Policy { as_root: true, ..Policy::default() };
-        assert!(as_root.admit(&mut assignment(|_| {})).unwrap_err().contains("root"));
+        assert!(as_root.admit(&mut assignment(|_| {})).unwrap_err().sentence.contains("root"));
     }
 
     #[test]

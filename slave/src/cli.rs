@@ -5,6 +5,7 @@ use crate::{
     config::{Config, IsolationWish, Overrides},
     core::Core,
     data_folder::DataFolder,
+    doctor,
     event_loop::{Announce, Ask, Slave},
     journal::{self, Journal},
     languages::Found,
@@ -24,7 +25,8 @@ const EXAMPLES: &str = "\
 Examples:
   ruche-slave run --data /var/lib/ruche-slave --join ruche-join:…   enrol and serve
   ruche-slave run --data /var/lib/ruche-slave --slots 4             serve with the identity that is there
-  ruche-slave languages                                             what this machine can run";
+  ruche-slave languages                                             what this machine can run
+  ruche-slave doctor                                                how far it can shut programs in";
 
 /// Runs programs for a master and reports how they ended.
 #[derive(Debug, Parser)]
@@ -44,6 +46,11 @@ enum Task {
     Run(Run),
     /// Lists what this machine can run, with versions, and why not the rest.
     Languages(Languages),
+    /// Says what this machine can put between programs and itself, why not the rest, and what to do.
+    ///
+    /// Programs and languages are not run. The exit code is 1 when a guard is missing that `require` in the
+    /// configuration names; such a slave does not start.
+    Doctor(Doctor),
     /// Prints the completions for a shell.
     Completions {
         /// The shell.
@@ -90,6 +97,19 @@ struct Languages {
     config: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct Doctor {
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+    /// As `run` would with it.
+    #[arg(long, value_name = "strongest|plain")]
+    isolation: Option<IsolationWish>,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
 /// The whole command line, for manual pages and completions.
 #[must_use]
 pub fn command() -> clap::Command {
@@ -103,6 +123,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Task::Run(options) => run(options),
         Task::Languages(options) => languages(&options),
+        Task::Doctor(options) => examine(&options),
         Task::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "ruche-slave", &mut std::io::stdout());
             Ok(())
@@ -298,6 +319,17 @@ fn languages(options: &Languages) -> Result<(), UserError> {
         tracing::debug!(%error, "the scratch folder stays");
     }
     result
+}
+
+fn examine(options: &Doctor) -> Result<(), UserError> {
+    start_log("warn");
+    let overrides = Overrides { isolation: options.isolation, ..Overrides::default() };
+    let config = Config::load(options.config.as_deref(), overrides)?;
+    let found = doctor::examine(&config)?;
+    let shown =
+        if options.json { doctor::json(&config, &found).to_string() + "\n" } else { doctor::table(&config, &found) };
+    std::io::stdout().write_all(shown.as_bytes()).map_err(output_failed)?;
+    found.meets_what_is_required()
 }
 
 /// A folder for the probes that another user's programs can reach.

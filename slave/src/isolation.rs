@@ -5,7 +5,7 @@ mod readable;
 mod standin;
 
 use crate::{
-    config::{Config, IsolationWish},
+    config::{Config, IsolationWish, Memory},
     executor::WorkRoot,
 };
 use common::{
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 /// The guard that lets programs ask for the network.
 const NETWORK: &str = "network-on-request";
 /// Why a guard is off that the configuration turns off; no warning is due then.
-const BY_CHOICE: [&str; 2] = ["by configuration", "by `--isolation plain`"];
+const BY_CHOICE: [&str; 3] = ["by configuration", "by `--isolation plain`", "the configuration says"];
 
 /// What was found out.
 #[derive(Clone, Debug)]
@@ -35,6 +35,18 @@ pub struct Found {
     pub ceiling: Ceiling,
     /// Guards that are required and missing, with the reason.
     pub missing: Vec<Guard>,
+}
+
+/// The control groups of this slave, without what the configuration leaves out; `again` finds those that an agent
+/// before this one made.
+#[must_use]
+pub fn groups(config: &Config, name: &str, again: bool) -> Base {
+    let base = match config.memory {
+        Memory::Auto if again => Base::reuse(name),
+        Memory::Auto => Base::prepare(name),
+        Memory::Watch => Base::none("the configuration says `memory = \"watch\"`"),
+    };
+    config.without.iter().fold(base, |base, guard| base.without(guard, BY_CHOICE[0]))
 }
 
 /// Tries what this machine allows. Must be called before the process has threads.

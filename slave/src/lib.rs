@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod core;
 pub mod data_folder;
+pub mod doctor;
 pub mod event_loop;
 pub mod executor;
 pub mod hollow;

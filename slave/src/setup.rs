@@ -2,14 +2,14 @@
 
 use crate::{
     ceiling::Policy,
-    config::{Config, Memory},
+    config::Config,
     data_folder::{DataFolder, UserRange},
     executor::{Executor, Outputs, Setup, WorkRoot},
     isolation,
     languages::{self, Found},
 };
 use common::{ErrorCode, UserError, view::Isolation};
-use launcher::{Launcher, cgroup::Base};
+use launcher::Launcher;
 
 /// An executor that is ready, and what it was found to be able to do.
 pub struct Ready {
@@ -61,11 +61,7 @@ pub fn prepare(config: &Config, data: &DataFolder, master_port: Option<u16>) -> 
             (launcher, users, (Vec::new(), None))
         }
     };
-    let groups = match config.memory {
-        Memory::Auto if keepers.is_empty() => Base::prepare(&base_name),
-        Memory::Auto => Base::reuse(&base_name),
-        Memory::Watch => Base::none("the configuration says `memory = \"watch\"`"),
-    };
+    let groups = isolation::groups(config, &base_name, !keepers.is_empty());
     let base = users.as_ref().map(|users| users.base);
     let work =
         WorkRoot::prepare(data.path(), base, &data.id()).map_err(|error| unavailable("working folders", error))?;

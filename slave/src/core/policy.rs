@@ -3,6 +3,7 @@
 use super::{Action, Core, Now, delivery::Streams};
 use crate::{ceiling::Policy, executor::AttemptEnd};
 use common::{
+    UserError,
     escape::{RawText, shorten},
     limits::DETAIL_BYTES_MAX,
     message::Assignment,
@@ -20,11 +21,14 @@ impl Core {
 
     /// An attempt that is beyond what this slave allows: it ends before anything of it was done. Its end is kept and
     /// told like every other.
-    pub(super) fn refuse(&mut self, assignment: &Assignment, reason: &str, now: Now) {
+    pub(super) fn refuse(&mut self, assignment: &Assignment, reason: &UserError, now: Now) {
         let name = RawText::from(assignment.spec.name.as_str());
-        self.actions
-            .push(Action::Audit { key: Some(assignment.key), text: format!("`{name}` was not started: {reason}") });
-        let detail = shorten(&format!("This slave refuses it: {reason}."), DETAIL_BYTES_MAX);
+        self.actions.push(Action::Audit {
+            key: Some(assignment.key),
+            text: format!("`{name}` was not started: {}", reason.sentence),
+        });
+        let detail =
+            shorten(&format!("{}: This slave refuses it: {}.", reason.code, reason.sentence), DETAIL_BYTES_MAX);
         let end = AttemptEnd {
             key: assignment.key,
             outcome: Outcome::NotSupported { detail },

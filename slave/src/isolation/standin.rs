@@ -28,12 +28,8 @@ pub(super) fn probe(wish: &Wish, groups: &Base) -> Facts {
         let detail = if without { "by configuration" } else { detail };
         Guard { name: name.to_owned(), on: on && !without, detail: detail.to_owned() }
     };
-    let memory = groups.memory_version().is_some();
-    let told = vec![
-        guard("own-user", wish.own_users, "programs run as the slave's own user"),
-        guard("memory-limit", memory, "by cgroup"),
-        guard("process-limit", groups.limits_processes(), "by cgroup"),
-    ];
+    let mut told = vec![guard("own-user", wish.own_users, "programs run as the slave's own user")];
+    told.extend(groups.guards());
     Facts { level: IsolationLevel::Plain, guards: Guards::default(), told }
 }
 
