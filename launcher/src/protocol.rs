@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 /// Changes with every change of these messages: an agent takes over a launcher only when both speak the same. The
 /// first two of [`ToLauncher`] and the first of [`FromLauncher`] stay what they are for ever.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Agent to launcher.
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,6 +105,8 @@ pub struct Guards {
     pub landlock: bool,
     /// Calls that no program needs are refused.
     pub seccomp: bool,
+    /// Without a network of their own, programs get no sockets that reach one; by the filter of calls.
+    pub sockets_refused: bool,
     /// Folders that programs may read and execute; nothing else of the machine is seen.
     pub system: Vec<PathBuf>,
     /// Folders that programs may write as well: the slave's configuration names them.
@@ -399,6 +401,13 @@ pub enum Cause {
     FileSize,
     /// Its working folder and its `/tmp` had this size.
     Disk(ByteSize),
+    /// The file system that it writes to is nearly full, and it took a good part of it.
+    NoSpace {
+        /// What it took.
+        used: ByteSize,
+        /// What is left for all.
+        left: ByteSize,
+    },
     /// One of its processes had this many files open.
     OpenFiles(u32),
     /// The agent said so.

@@ -104,19 +104,38 @@ pub fn kill_marked(variable: &[u8]) {
 /// stands still to be killed.
 pub fn kill_descendants_of(pid: i32) {
     let mut known = BTreeSet::new();
+    stop_all(pid, &mut known, |_| true);
+    for process in &known {
+        send(*process, Signal::SIGKILL);
+    }
+}
+
+/// Stops all that descend from a process, and returns those that were not stopped already.
+#[must_use]
+pub fn stop_descendants_of(pid: i32) -> BTreeSet<i32> {
+    let mut stopped = BTreeSet::new();
+    stop_all(pid, &mut BTreeSet::new(), |process| {
+        let ours = Stat::read(process).is_some_and(|stat| !stat.stopped);
+        if ours {
+            stopped.insert(process);
+        }
+        ours
+    });
+    stopped
+}
+
+/// Stops those that `chosen` says, again and again until no new one turns up.
+fn stop_all(pid: i32, known: &mut BTreeSet<i32>, mut chosen: impl FnMut(i32) -> bool) {
     for _ in 0..STOP_PASSES_MAX {
         let now = descendants(pid);
-        let fresh: Vec<i32> = now.difference(&known).copied().collect();
+        let fresh: Vec<i32> = now.difference(known).copied().collect();
         if fresh.is_empty() {
             break;
         }
-        for process in &fresh {
-            send(*process, Signal::SIGSTOP);
+        for process in fresh.into_iter().filter(|process| chosen(*process)) {
+            send(process, Signal::SIGSTOP);
         }
-        known = now;
-    }
-    for process in &known {
-        send(*process, Signal::SIGKILL);
+        known.extend(now);
     }
 }
 
@@ -155,8 +174,14 @@ pub fn proportional_memory_of(pids: &BTreeSet<i32>) -> ByteSize {
     ByteSize(pids.iter().map(kibibytes).sum::<u64>() * 1024)
 }
 
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_stat(bytes: &[u8]) -> Option<i32> {
+    Stat::parse(bytes).map(|stat| stat.parent)
+}
+
 /// The fields of /proc/PID/stat that are used here.
 struct Stat {
+    stopped: bool,
     parent: i32,
     group: i32,
     threads: u32,
@@ -178,13 +203,14 @@ impl Stat {
         let fields: Vec<&str> = text.split_ascii_whitespace().collect();
         let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
         // proc(5) counts from 1 and the state is the third field.
-        let ticks: u64 = (11..=14).filter_map(number).sum();
+        let ticks = (11..=14).filter_map(number).fold(0, u64::saturating_add);
         Some(Self {
+            stopped: matches!(*fields.first()?, "T" | "t"),
             parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
             threads: u32::try_from(number(17)?).ok()?,
-            cpu: Duration(ticks * 1_000_000 / clock_ticks()),
-            resident: ByteSize(number(21)? * page_bytes()),
+            cpu: Duration(ticks.saturating_mul(1_000_000) / clock_ticks()),
+            resident: ByteSize(number(21)?.saturating_mul(page_bytes())),
         })
     }
 }

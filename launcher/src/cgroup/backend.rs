@@ -53,6 +53,11 @@ pub(crate) trait Backend {
             Some(_) | None => Ok(false),
         }
     }
+
+    /// Whether every process stands still by now.
+    fn is_frozen(&self) -> bool {
+        self.identity().is_some_and(Identity::is_frozen)
+    }
 }
 
 /// The best of what there is, and why a group that was asked for is not used; empty when all is well.
@@ -98,6 +103,9 @@ impl Backend for Watching {
     }
 
     fn begin(&mut self, _: u64, _: u32) -> io::Result<()> {
+        if let Some(identity) = &mut self.identity {
+            identity.prepare(false);
+        }
         Ok(())
     }
 
@@ -130,7 +138,7 @@ impl Backend for Watching {
     fn allow_processes(&mut self, _: u64) {}
 
     fn kill(&mut self) {
-        if let Some(identity) = &self.identity
+        if let Some(identity) = &mut self.identity
             && !identity.kill()
         {
             identity.folder().kill_members();

@@ -13,6 +13,9 @@ use std::{
     path::Path,
 };
 
+/// Tries to make a group anew whose last processes are still on their way out.
+const RENEW_TRIES: usize = 200;
+
 pub(crate) struct Identity {
     parent: Folder,
     name: String,
@@ -26,8 +29,11 @@ struct Files {
     enter_fds: [RawFd; 1],
     kill: Option<File>,
     freeze: Option<File>,
+    events: Option<File>,
     cpu: Option<File>,
     frozen: bool,
+    /// It was killed as a whole.
+    killed: bool,
 }
 
 impl Identity {
@@ -40,9 +46,29 @@ impl Identity {
         Ok(identity)
     }
 
-    /// A new group in its place, whose figures start at nothing. The old one must be empty.
-    pub(super) fn renew(&mut self) -> io::Result<()> {
-        self.parent.remove(&self.name)?;
+    /// Makes it ready for the next program: a new group in its place, if that is `wanted`, or if the old one was
+    /// killed: Linux from 6.14 on kills whatever is born into a group that ever was, because it takes the count of
+    /// kills of the parent's group for that of the new one. True when it is new.
+    pub(super) fn prepare(&mut self, wanted: bool) -> bool {
+        if !wanted && !self.files.killed {
+            return false;
+        }
+        for _ in 0..RENEW_TRIES {
+            match self.renew() {
+                Ok(()) => return true,
+                // Processes that were waited for leave the group a moment later.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => std::thread::yield_now(),
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    fn renew(&mut self) -> io::Result<()> {
+        match self.parent.remove(&self.name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.folder = Folder::make(&self.parent, &self.name)?;
         self.files = Files::open(&self.folder)?;
         Ok(())
@@ -52,8 +78,9 @@ impl Identity {
         &self.folder
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+    /// What the next program is born in; none when it has to enter by itself.
+    pub(super) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        (!self.files.killed).then(|| self.folder.as_fd())
     }
 
     pub(super) const fn entries(&self) -> &[RawFd] {
@@ -61,13 +88,23 @@ impl Identity {
     }
 
     /// Kills all that is in it and below it, frozen or not, and what is being forked meanwhile.
-    pub(super) fn kill(&self) -> bool {
+    pub(super) fn kill(&mut self) -> bool {
+        self.files.killed = true;
         self.files.kill.as_ref().is_some_and(|file| file.write_at(b"1", 0).is_ok())
     }
 
     /// Whether the kernel can freeze it.
     pub(super) const fn freezes(&self) -> bool {
         self.files.freeze.is_some()
+    }
+
+    /// Whether it is killed at once.
+    pub(super) const fn kills(&self) -> bool {
+        self.files.kill.is_some()
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        self.files.events.as_ref().and_then(|file| value_of(file, "frozen")) == Some(1)
     }
 
     pub(super) fn set_frozen(&mut self, frozen: bool) -> io::Result<()> {
@@ -94,8 +131,10 @@ impl Files {
             _enter: enter,
             kill: folder.writable("cgroup.kill").ok(),
             freeze: folder.writable("cgroup.freeze").ok(),
+            events: folder.readable("cgroup.events").ok(),
             cpu: folder.readable("cpu.stat").ok(),
             frozen: false,
+            killed: false,
         })
     }
 }

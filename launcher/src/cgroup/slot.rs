@@ -26,7 +26,7 @@ impl SlotFiles {
 
     /// The group that the next program is born in. Valid until `begin` is called again.
     pub(crate) fn identity(&self) -> Option<BorrowedFd<'_>> {
-        self.backend.identity().map(Identity::as_fd)
+        self.backend.identity().and_then(Identity::birthplace)
     }
 
     /// What a child that was not born in the group writes `0` to.
@@ -91,6 +91,16 @@ impl SlotFiles {
     /// The program stands still, or goes on. False when no group can do it.
     pub(crate) fn set_frozen(&mut self, frozen: bool) -> io::Result<bool> {
         self.backend.set_frozen(frozen)
+    }
+
+    /// Whether every process of the program stands still by now.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.backend.is_frozen()
+    }
+
+    /// Whether [`SlotFiles::kill`] ends all of the program at once.
+    pub(crate) fn kills_whole(&self) -> bool {
+        self.backend.identity().is_some_and(Identity::kills)
     }
 }
 

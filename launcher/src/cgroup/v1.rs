@@ -3,7 +3,7 @@
 
 use super::{
     backend::Backend,
-    folder::{Folder, number_of, value_of},
+    folder::{Folder, number_of, text_of, value_of},
     identity::Identity,
     processes::Processes,
 };
@@ -71,6 +71,9 @@ impl Backend for V1 {
     }
 
     fn begin(&mut self, memory: u64, processes: u32) -> io::Result<()> {
+        if let Some(identity) = &mut self.identity {
+            identity.prepare(false);
+        }
         if let Some(files) = &mut self.memory {
             files.begin(memory)?;
         }
@@ -130,7 +133,7 @@ impl Backend for V1 {
         self.allow_processes(0);
         // What is frozen here does not die.
         best_effort(self.set_frozen(false));
-        if self.identity.as_ref().is_some_and(Identity::kill) {
+        if self.identity.as_mut().is_some_and(Identity::kill) {
             return;
         }
         if let Some(folder) =
@@ -147,6 +150,14 @@ impl Backend for V1 {
         match &mut self.freezer {
             Some(freezer) => freezer.set_frozen(frozen).map(|()| true),
             None => Ok(false),
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        match (&self.identity, &self.freezer) {
+            (Some(identity), _) if identity.freezes() => identity.is_frozen(),
+            (_, Some(freezer)) => freezer.is_frozen(),
+            (_, None) => false,
         }
     }
 }
@@ -239,8 +250,11 @@ struct Freezer {
 impl Freezer {
     fn open(path: &Path) -> io::Result<Self> {
         let (_, folder, _) = Folder::make_at(path)?;
-        let mut freezer =
-            Self { state: folder.writable("freezer.state")?, enter: folder.writable("cgroup.procs")?, frozen: true };
+        let mut freezer = Self {
+            state: folder.resettable("freezer.state")?.0,
+            enter: folder.writable("cgroup.procs")?,
+            frozen: true,
+        };
         freezer.set_frozen(false)?;
         Ok(freezer)
     }
@@ -255,6 +269,10 @@ impl Freezer {
         self.state.write_all_at(if frozen { b"FROZEN" } else { b"THAWED" }, 0)?;
         self.frozen = frozen;
         Ok(())
+    }
+
+    fn is_frozen(&self) -> bool {
+        text_of(&self.state).is_some_and(|text| text.trim() == "FROZEN")
     }
 
     /// Moves the whole tree in, until nothing new turns up: what is forked by one that is in is born in it.

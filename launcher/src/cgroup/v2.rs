@@ -94,7 +94,7 @@ impl Backend for V2 {
     fn begin(&mut self, memory: u64, processes: u32) -> io::Result<()> {
         // Where the peak of the programs before this one cannot be forgotten, the group is made anew. One that
         // is not empty yet serves once more.
-        if !self.files.fresh && !self.files.peak_resets && self.identity.renew().is_ok() {
+        if self.identity.prepare(!self.files.fresh && !self.files.peak_resets) {
             self.files = Files::open(self.identity.folder())?;
         }
         self.files.begin(memory, processes)

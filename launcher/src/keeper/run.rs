@@ -1,24 +1,23 @@
 //! One program from its start to the end of its whole tree.
 
-use super::signals;
+use super::{limits::Looks, signals, state::Run};
 use crate::{
-    Socket, best_effort,
+    Socket,
     cgroup::SlotFiles,
-    protocol::{Cause, Ended, FromKeeper, KeeperState, NotStarted, ProgramUser, StartStep, Status, Step, ToKeeper},
+    protocol::{
+        Cause, Ended, FromKeeper, KeeperConfig, KeeperState, Namespaces, NotStarted, ProgramUser, StartStep, Status,
+        Step, ToKeeper,
+    },
     serve::boot_now,
     socket::{Received, Wait},
-    spawn::{self, Starter, StepDescriptors},
-    tree,
+    spawn::{Starter, StepDescriptors},
+    watch::Disk,
 };
-use common::units::{ByteSize, Duration};
+use common::units::ByteSize;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
-    sys::{
-        signal::{SigSet, Signal, killpg},
-        time::TimeSpec,
-    },
-    unistd::Pid,
+    sys::{signal::SigSet, time::TimeSpec},
 };
 use std::{
     io,
@@ -26,22 +25,20 @@ use std::{
     time::Instant,
 };
 
-/// How often limits that the kernel does not keep for us are looked at.
-const WATCH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
-/// How often the groups are asked even without an alarm: not every kernel tells of each event.
-const GROUPS_INTERVAL: std::time::Duration = std::time::Duration::from_millis(200);
 /// How long after an alarm the kernel may still be about to end a process.
 const ALARM_LASTS: std::time::Duration = std::time::Duration::from_millis(500);
-/// Processes that a group may have while its program is ended: the keeper and its helper.
-const PROCESSES_WHILE_KILLING: u64 = 4;
 /// How often a tree that does not end is killed again.
 const KILL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(5);
 
 pub(super) struct Runner {
     socket: Socket,
-    files: SlotFiles,
+    pub(super) files: SlotFiles,
     starter: Starter,
-    user: Option<ProgramUser>,
+    pub(super) user: Option<ProgramUser>,
+    /// This process is the first of a namespace of its own, in which there are only its programs' processes.
+    pub(super) own_processes: bool,
+    /// `/tmp` is the programs' own.
+    private_tmp: bool,
     null: OwnedFd,
     mask: SigSet,
     /// The last program, for an agent that follows another.
@@ -54,26 +51,9 @@ struct Last {
     note: Vec<u8>,
     /// Its working folder and the reading ends of its pipes.
     descriptors: Vec<OwnedFd>,
+    suspended: bool,
     /// How it ended; none while it runs.
     report: Option<FromKeeper>,
-}
-
-/// What is known of the program that runs.
-struct Run {
-    main: i32,
-    started: Instant,
-    cpu_before: Option<u64>,
-    main_end: Option<(Status, std::time::Duration)>,
-    cause: Option<Cause>,
-    killing: bool,
-    kill_at: Option<Instant>,
-    cpu: Duration,
-    memory_peak: ByteSize,
-    left_over: u32,
-    agent_gone: bool,
-    kill_passes: u32,
-    /// Until when the kernel may be about to end a process for want of memory.
-    alarmed_until: Option<Instant>,
 }
 
 impl Runner {
@@ -81,10 +61,23 @@ impl Runner {
         socket: Socket,
         files: SlotFiles,
         starter: Starter,
-        user: Option<ProgramUser>,
+        config: &KeeperConfig,
         null: OwnedFd,
     ) -> Self {
-        Self { socket, files, starter, user, null, mask: signals::while_waiting(), last: None }
+        let namespaces = config.guards.namespaces != Namespaces::None;
+        let own_processes = namespaces && std::process::id() == 1;
+        let (user, private_tmp) = (config.user, namespaces);
+        Self {
+            socket,
+            files,
+            starter,
+            user,
+            own_processes,
+            private_tmp,
+            null,
+            mask: signals::while_waiting(),
+            last: None,
+        }
     }
 
     /// The agent's next message. Interrupted only by the launcher's end.
@@ -122,11 +115,18 @@ impl Runner {
         };
         let (tag, note) = (last.tag.clone(), last.note.clone());
         let state = match &last.report {
-            None => KeeperState::Running { tag, note, suspended: false },
+            None => KeeperState::Running { tag, note, suspended: last.suspended },
             Some(report) => KeeperState::Ended { tag, note, report: Box::new(report.clone()) },
         };
         let descriptors: Vec<_> = last.descriptors.iter().map(AsFd::as_fd).collect();
         self.socket.send(&FromKeeper::State { number, state }, &descriptors)
+    }
+
+    /// Tells the agent, and the one that may follow it, whether the program stands still.
+    pub(super) fn set_suspended(&mut self, suspended: bool) {
+        if let Some(last) = &mut self.last {
+            last.suspended = suspended;
+        }
     }
 
     /// Runs one program. An error means that the agent or the launcher is gone; the tree is dead by then.
@@ -143,7 +143,7 @@ impl Runner {
         // The pipes must have no writer but the program, or the agent would never see their end.
         drop(descriptors);
         let tag = std::mem::take(&mut step.tag);
-        self.last = Some(Last { tag, note: Vec::new(), descriptors: kept, report: None });
+        self.last = Some(Last { tag, note: Vec::new(), descriptors: kept, suspended: false, report: None });
         match started {
             Ok(run) => self.watch(&step, run),
             Err(failure) => Ok(FromKeeper::NotStarted(failure)),
@@ -163,45 +163,24 @@ impl Runner {
             return Err(not_started(StartStep::Group, errno));
         }
         let cpu_before = self.files.cpu_micros().filter(|_| step.limits.cpu_time.is_some());
+        let own_folder = folder.try_clone().map_err(|_| not_started(StartStep::Descriptors, Errno::EMFILE))?;
+        let disk = Disk::new(folder.as_fd(), step.limits.disk.0, self.private_tmp, Instant::now());
         let standard = [input.as_fd(), output.as_fd(), error.as_fd()];
-        let descriptors = StepDescriptors { folder: folder.as_fd(), standard, groups: self.files.entries() };
-        let started = Instant::now();
+        let (groups, identity) = (self.files.entries(), self.files.identity());
+        let descriptors = StepDescriptors { folder: folder.as_fd(), standard, groups, identity };
         let main = self.starter.start(step, descriptors)?;
-        Ok(Run {
-            main,
-            started,
-            cpu_before,
-            main_end: None,
-            cause: None,
-            killing: false,
-            kill_at: None,
-            cpu: Duration(0),
-            memory_peak: ByteSize(0),
-            left_over: 0,
-            agent_gone: false,
-            kill_passes: 0,
-            alarmed_until: None,
-        })
+        Ok(Run::new(main, step, cpu_before, disk, own_folder))
     }
 
     fn watch(&mut self, step: &Step, mut run: Run) -> io::Result<FromKeeper> {
-        let watched = step.limits.cpu_time.is_some() || !self.files.limits_memory() || !self.files.limits_processes();
-        let interval = if watched { WATCH_INTERVAL } else { GROUPS_INTERVAL };
-        let mut watch_at = run.started + interval;
-        loop {
-            if !run.reap() {
-                break;
-            }
+        let mut looks = Looks::new(self, step, run.started());
+        while run.reap() {
             if run.main_end.is_some() && !run.killing {
                 run.killing = true;
             }
             let now = Instant::now();
             if !run.killing {
-                let due = now >= watch_at;
-                if due {
-                    watch_at = now + interval;
-                }
-                self.check_limits(step, &mut run, now, due, watched);
+                self.check_limits(step, &mut run, &mut looks, now);
             }
             if run.killing {
                 self.kill(step, &mut run);
@@ -209,93 +188,14 @@ impl Runner {
             let until = if run.killing || run.alarmed_until.is_some_and(|until| now < until) {
                 now + KILL_INTERVAL
             } else {
-                run.next_deadline(step).min(watch_at)
+                run.next_deadline(now).map_or(looks.next, |deadline| deadline.min(looks.next))
             };
             self.wait(step, &mut run, until)?;
         }
         if run.agent_gone {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(FromKeeper::Ended(self.result(step, &run)))
-    }
-
-    fn check_limits(&self, step: &Step, run: &mut Run, now: Instant, due: bool, watched: bool) {
-        if now >= run.started + step.limits.wall_time.to_std() {
-            run.end(Cause::WallTime);
-        } else if run.kill_at.is_some_and(|at| now >= at) {
-            run.end(Cause::Ordered);
-        } else if due || run.alarmed_until.is_some() {
-            match self.cause_of_groups(step) {
-                Some(cause) => run.end(cause),
-                None if due && watched => self.look_at_tree(step, run),
-                None => {}
-            }
-        }
-    }
-
-    /// The limits that no control group keeps.
-    fn look_at_tree(&self, step: &Step, run: &mut Run) {
-        let limits = &step.limits;
-        let by_group =
-            run.cpu_before.and_then(|before| Some(Duration(self.files.cpu_micros()?.saturating_sub(before))));
-        let complete = self.files.limits_memory() && self.files.limits_processes();
-        if !(complete && (by_group.is_some() || limits.cpu_time.is_none())) {
-            let pids = tree::descendants(std::process::id().cast_signed());
-            let usage = tree::usage_of(&pids);
-            run.memory_peak = run.memory_peak.max(usage.resident);
-            if !self.files.limits_memory() && usage.resident > limits.memory {
-                let used = tree::proportional_memory_of(&pids);
-                if used > limits.memory {
-                    return run.end(Cause::Memory(used));
-                }
-            }
-            if !self.files.limits_processes() && usage.processes > limits.processes {
-                return run.end(Cause::Processes(usage.processes));
-            }
-            let used = Duration(usage.cpu.0 + run.cpu.0);
-            if by_group.is_none() && limits.cpu_time.is_some_and(|limit| used > limit) {
-                return run.end(Cause::CpuTime(used));
-            }
-        }
-        if let (Some(used), Some(limit)) = (by_group, limits.cpu_time)
-            && used > limit
-        {
-            run.end(Cause::CpuTime(used));
-        }
-    }
-
-    /// Ends everything that is left, by every means there is; `reap` tells when it is done.
-    fn kill(&mut self, step: &Step, run: &mut Run) {
-        if run.kill_passes == 0 {
-            // Before ending it makes the group refuse processes as well.
-            run.cause = run.cause.or_else(|| self.cause_of_groups(step));
-        }
-        run.kill_passes += 1;
-        self.files.kill();
-        // The group has all of them. Where there is none, or should one be left, the user tells them.
-        if let Some(user) = self.user.filter(|_| !self.files.limits_processes() || run.kill_passes > 2) {
-            self.files.set_process_limit(PROCESSES_WHILE_KILLING);
-            spawn::kill_all_of(user);
-        }
-        // All of a process group at once; most programs never leave theirs. When the main process is gone its
-        // number is only the group's as long as one of ours is in it.
-        let own = std::process::id().cast_signed();
-        if run.main_end.is_none() || tree::is_any_in_group(&tree::descendants(own), run.main) {
-            best_effort(killpg(Pid::from_raw(run.main), Signal::SIGKILL));
-        }
-        tree::kill_descendants_of(own);
-    }
-
-    /// What the control groups say about why a program ended.
-    fn cause_of_groups(&self, step: &Step) -> Option<Cause> {
-        if self.files.memory_ran_out() {
-            let used = self.files.memory_peak().unwrap_or(step.limits.memory.0);
-            Some(Cause::Memory(ByteSize(used)))
-        } else if self.files.processes_ran_out() {
-            Some(Cause::Processes(step.limits.processes))
-        } else {
-            None
-        }
+        Ok(FromKeeper::Ended(self.result(step, &mut run)))
     }
 
     /// Waits for the end of a child, a message, an event of the control group or `until`.
@@ -328,6 +228,8 @@ impl Runner {
             Ok(Some(received)) => match received.message {
                 ToKeeper::Cancel { grace, note } => {
                     self.note(note);
+                    // What stands still could not end by itself.
+                    self.resume(run);
                     run.cancel(grace);
                 }
                 ToKeeper::Kill { note } => {
@@ -337,7 +239,16 @@ impl Runner {
                 ToKeeper::Tell { number } => self.tell(number)?,
                 // The agent never sends it before the last one ended.
                 ToKeeper::Run(_) => {}
-                ToKeeper::Suspend | ToKeeper::Resume | ToKeeper::SetWallTime(_) | ToKeeper::Signal(_) => {}
+                ToKeeper::Suspend => {
+                    self.suspend(run);
+                    self.send(&FromKeeper::Suspended(run.is_still()))?;
+                }
+                ToKeeper::Resume => {
+                    self.resume(run);
+                    self.send(&FromKeeper::Suspended(false))?;
+                }
+                ToKeeper::SetWallTime(limit) => run.set_wall_limit(limit.to_std()),
+                ToKeeper::Signal(signal) => run.signal(signal),
             },
             Err(_) => {
                 run.agent_gone = true;
@@ -354,8 +265,9 @@ impl Runner {
         }
     }
 
-    fn result(&self, step: &Step, run: &Run) -> Ended {
-        let (status, wall) = run.main_end.unwrap_or((Status::Signalled(libc::SIGKILL), run.started.elapsed()));
+    fn result(&self, step: &Step, run: &mut Run) -> Ended {
+        let killed_here = (Status::Signalled(libc::SIGKILL), run.ran(Instant::now()));
+        let (status, wall) = run.main_end.unwrap_or(killed_here);
         // A program that was killed here has its cause already; killing makes the groups say more.
         let groups = || if run.killing { None } else { self.cause_of_groups(step) };
         let cause = run.cause.or_else(groups).or(match status {
@@ -363,6 +275,7 @@ impl Runner {
             Status::Signalled(libc::SIGXCPU) if step.limits.cpu_time.is_some() => Some(Cause::CpuTime(run.cpu)),
             Status::Signalled(_) | Status::Exited(_) => None,
         });
+        let cause = cause.or_else(|| self.last_look(step, run));
         Ended {
             status,
             cause,
@@ -371,64 +284,6 @@ impl Runner {
             memory_peak: self.files.memory_peak().map_or(run.memory_peak, ByteSize),
             left_over: run.left_over,
         }
-    }
-}
-
-impl Run {
-    /// Takes note of every child that ended. False when there is none left.
-    fn reap(&mut self) -> bool {
-        loop {
-            let mut status = 0;
-            // SAFETY: plain numbers, for which zero is a value.
-            let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-            // SAFETY: the call fills the two that it is given.
-            let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG | libc::__WALL, &raw mut usage) };
-            match pid {
-                0 => return true,
-                -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-                -1 => return false,
-                _ => self.take_note(pid, status, &usage),
-            }
-        }
-    }
-
-    fn take_note(&mut self, pid: i32, status: i32, usage: &libc::rusage) {
-        let micros = |time: libc::timeval| {
-            u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
-        };
-        self.cpu.0 += micros(usage.ru_utime) + micros(usage.ru_stime);
-        let resident = u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
-        self.memory_peak = self.memory_peak.max(ByteSize(resident));
-        if pid != self.main {
-            self.left_over += u32::from(self.main_end.is_some());
-        } else if libc::WIFSIGNALED(status) {
-            self.main_end = Some((Status::Signalled(libc::WTERMSIG(status)), self.started.elapsed()));
-        } else {
-            self.main_end = Some((Status::Exited(libc::WEXITSTATUS(status)), self.started.elapsed()));
-        }
-    }
-
-    /// Ends the tree for this reason; the first reason counts.
-    fn end(&mut self, cause: Cause) {
-        self.cause.get_or_insert(cause);
-        self.killing = true;
-    }
-
-    fn cancel(&mut self, grace: Duration) {
-        if self.killing || self.kill_at.is_some() {
-            return;
-        }
-        self.kill_at = Some(Instant::now() + grace.to_std());
-        if self.main_end.is_none() {
-            best_effort(killpg(Pid::from_raw(self.main), Signal::SIGTERM));
-            // A program that stopped itself would not see it.
-            best_effort(killpg(Pid::from_raw(self.main), Signal::SIGCONT));
-        }
-    }
-
-    fn next_deadline(&self, step: &Step) -> Instant {
-        let wall = self.started + step.limits.wall_time.to_std();
-        self.kill_at.map_or(wall, |at| at.min(wall))
     }
 }
 

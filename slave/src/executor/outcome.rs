@@ -115,6 +115,14 @@ fn of_cause(cause: Cause, phase: Phase, limits: &ResourceLimits, ended: &Ended) 
             Limit::Disk,
             format!("Stopped by the disk limit. {who} filled {used} of {} after {}.", bounds.disk, ended.wall),
         ),
+        Cause::NoSpace { used, left } => limit(
+            Limit::Disk,
+            format!(
+                "Stopped because the slave's disk is nearly full: {left} are left. {who} took {used} of it, of {} that \
+                 its disk limit allows, after {}.",
+                bounds.disk, ended.wall
+            ),
+        ),
         Cause::OpenFiles(count) => limit(
             Limit::OpenFiles,
             format!(

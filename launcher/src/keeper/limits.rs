@@ -1,0 +1,163 @@
+//! The limits of a program that are looked at from time to time, and what the kernel's own say.
+
+use super::{run::Runner, state::Run};
+use crate::{
+    best_effort,
+    protocol::{Cause, Step},
+    tree,
+    watch::{Finding, most_open_files},
+};
+use common::units::{ByteSize, Duration};
+use std::{collections::BTreeSet, time::Instant};
+
+/// How often limits that the kernel does not keep for us are looked at.
+const INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
+/// How often the rest is: disk, open files, and the groups, as not every kernel tells of each event.
+const SLOW_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
+/// The first look; the time to the next doubles until it is the interval.
+const FIRST: std::time::Duration = std::time::Duration::from_millis(4);
+/// A disk limit that a program may reach within the slow interval is looked at more often.
+const SMALL_DISK: ByteSize = ByteSize(256 << 20);
+/// How long a freeze may take to be complete before the disk is measured anyway.
+const FREEZE_MAX: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// When limits are looked at.
+pub(super) struct Looks {
+    /// Some limit has no group that keeps it.
+    watched: bool,
+    interval: std::time::Duration,
+    pause: std::time::Duration,
+    pub(super) next: Instant,
+}
+
+impl Looks {
+    pub(super) fn new(runner: &Runner, step: &Step, started: Instant) -> Self {
+        let groups = runner.files.limits_memory() && runner.files.limits_processes();
+        let watched = step.limits.cpu_time.is_some() || !groups;
+        let interval = if watched || step.limits.disk < SMALL_DISK { INTERVAL } else { SLOW_INTERVAL };
+        Self { watched, interval, pause: FIRST, next: started + FIRST }
+    }
+
+    /// Whether it is time, and then when the next one is.
+    fn are_due(&mut self, now: Instant) -> bool {
+        if now < self.next {
+            return false;
+        }
+        self.pause = (self.pause * 2).min(self.interval);
+        self.next = now + self.pause;
+        true
+    }
+}
+
+impl Runner {
+    pub(super) fn check_limits(&mut self, step: &Step, run: &mut Run, looks: &mut Looks, now: Instant) {
+        let due = looks.are_due(now);
+        if let Some(cause) = run.overdue(now) {
+            return run.end(cause);
+        }
+        if (due || run.alarmed_until.is_some())
+            && let Some(cause) = self.cause_of_groups(step)
+        {
+            return run.end(cause);
+        }
+        // What stands still uses nothing more.
+        if !due || run.is_still() {
+            return;
+        }
+        let pids = tree::descendants(std::process::id().cast_signed());
+        if looks.watched {
+            self.look_at_tree(step, run, &pids);
+        }
+        run.open_files = run.open_files.max(most_open_files(&pids));
+        if !run.killing {
+            self.look_at_disk(run, &pids, now);
+        }
+    }
+
+    /// The limits that no control group keeps.
+    fn look_at_tree(&self, step: &Step, run: &mut Run, pids: &BTreeSet<i32>) {
+        let limits = &step.limits;
+        let by_group =
+            run.cpu_before.and_then(|before| Some(Duration(self.files.cpu_micros()?.saturating_sub(before))));
+        if let (Some(used), Some(limit)) = (by_group, limits.cpu_time)
+            && used > limit
+        {
+            return run.end(Cause::CpuTime(used));
+        }
+        let complete = self.files.limits_memory() && self.files.limits_processes();
+        if complete && (by_group.is_some() || limits.cpu_time.is_none()) {
+            return;
+        }
+        let usage = tree::usage_of(pids);
+        if !self.files.limits_memory() {
+            // Files in a private `/tmp` are memory.
+            let files = run.disk.tmp_bytes();
+            run.memory_peak = run.memory_peak.max(ByteSize(usage.resident.0 + files));
+            if usage.resident.0 + files > limits.memory.0 {
+                let used = ByteSize(tree::proportional_memory_of(pids).0 + files);
+                if used > limits.memory {
+                    return run.end(Cause::Memory(used));
+                }
+            }
+        }
+        if !self.files.limits_processes() && usage.processes > limits.processes {
+            return run.end(Cause::Processes(usage.processes));
+        }
+        let used = Duration(usage.cpu.0 + run.cpu.0);
+        if by_group.is_none() && limits.cpu_time.is_some_and(|limit| used > limit) {
+            run.end(Cause::CpuTime(used));
+        }
+    }
+
+    fn look_at_disk(&mut self, run: &mut Run, pids: &BTreeSet<i32>, now: Instant) {
+        let (disk, folder) = run.disk();
+        match disk.tick(folder, pids, now) {
+            Finding::Fine => {}
+            Finding::NoSpace { used, left } => {
+                run.end(Cause::NoSpace { used: ByteSize(used), left: ByteSize(left) });
+            }
+            Finding::Over(_) => self.confirm_disk(run),
+        }
+    }
+
+    /// Files that are moved while they are counted may be counted twice: the program stands still for the count that
+    /// ends it, where there is a group that can make it.
+    fn confirm_disk(&mut self, run: &mut Run) {
+        let frozen = self.files.set_frozen(true).unwrap_or(false);
+        let deadline = Instant::now() + FREEZE_MAX;
+        while frozen && !self.files.is_frozen() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let pids = tree::descendants(std::process::id().cast_signed());
+        let (disk, folder) = run.disk();
+        let finding = disk.measure(folder, &pids);
+        if let Finding::Over(used) = finding {
+            run.end(Cause::Disk(ByteSize(used)));
+        } else if frozen {
+            best_effort(self.files.set_frozen(false));
+        }
+    }
+
+    /// What the control groups say about why a program ended.
+    pub(super) fn cause_of_groups(&self, step: &Step) -> Option<Cause> {
+        if self.files.memory_ran_out() {
+            let used = self.files.memory_peak().unwrap_or(step.limits.memory.0);
+            Some(Cause::Memory(ByteSize(used)))
+        } else if self.files.processes_ran_out() {
+            Some(Cause::Processes(step.limits.processes))
+        } else {
+            None
+        }
+    }
+
+    /// What is only known when the whole tree is gone.
+    pub(super) fn last_look(&self, step: &Step, run: &mut Run) -> Option<Cause> {
+        let (disk, folder) = run.disk();
+        if let Finding::Over(used) = disk.measure(folder, &BTreeSet::new()) {
+            return Some(Cause::Disk(ByteSize(used)));
+        }
+        // The kernel refused it one more; what the program made of it is its own affair, if it ended well.
+        let failed = !matches!(run.main_end, Some((crate::protocol::Status::Exited(0), _)));
+        (failed && run.open_files >= step.limits.open_files).then_some(Cause::OpenFiles(run.open_files))
+    }
+}
