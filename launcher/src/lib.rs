@@ -6,13 +6,17 @@
 #![expect(unsafe_code, reason = "fork, clone, exec and the calls around them; each block says why it is sound")]
 
 pub mod cgroup;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
+mod isolation;
 mod keeper;
 pub mod protocol;
 mod serve;
 mod socket;
 mod spawn;
 pub mod tree;
+mod watch;
 
 pub use handle::{Found, FoundKeeper, Launcher};
 pub use serve::serve;

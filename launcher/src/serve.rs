@@ -1,7 +1,9 @@
 //! The launcher itself: one thread, little memory, so that forking a keeper is cheap and safe.
 
 use crate::{
-    Socket, best_effort, keeper,
+    Socket, best_effort,
+    isolation::namespaces::{self, Forked},
+    keeper,
     protocol::{FromLauncher, KeeperConfig, PROTOCOL, ToLauncher},
     socket::Wait,
     tree,
@@ -18,7 +20,7 @@ use nix::{
         timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid, fork},
+    unistd::Pid,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -241,19 +243,19 @@ impl Server {
     fn start_keeper(&mut self, config: KeeperConfig, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         let mut descriptors = descriptors.into_iter();
         let Some(theirs) = descriptors.next() else { return Ok(()) };
-        let launcher = nix::unistd::getpid();
+        let launcher = own_descriptor()?;
         // SAFETY: this process has one thread, so the child may do what it likes.
-        match unsafe { fork() } {
-            Ok(ForkResult::Child) => {
+        match unsafe { namespaces::fork(config.guards.namespaces) } {
+            Ok(Forked::Child(entered)) => {
                 // The launcher's own descriptors must not live on in a keeper: others would wait for their end in
                 // vain.
                 drop(descriptors);
                 drop((self.agent.take(), self.listener.take(), self.held.take()));
                 self.keepers.clear();
                 let ours = duplicate(&theirs.into())?;
-                keeper::run(ours, &config, launcher)
+                keeper::run(ours, &config, &launcher, entered)
             }
-            Ok(ForkResult::Parent { child }) => {
+            Ok(Forked::Parent(child)) => {
                 let folders = config.groups.folders();
                 self.bases.extend(folders.iter().filter_map(|folder| folder.parent().map(PathBuf::from)));
                 self.keepers.insert(child.as_raw(), Kept { config, agents_end: descriptors.next() });
@@ -380,6 +382,17 @@ fn leave_pipe_of_errors() -> io::Result<()> {
         nix::unistd::dup2_stderr(null.as_fd())?;
     }
     Ok(())
+}
+
+/// Stands for this process wherever it has no number.
+fn own_descriptor() -> io::Result<OwnedFd> {
+    // SAFETY: numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
+    match i32::try_from(result).map_err(io::Error::other)? {
+        // SAFETY: the kernel has just made this descriptor for us, closed on exec.
+        fd if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn duplicate(socket: &Socket) -> io::Result<Socket> {

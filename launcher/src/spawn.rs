@@ -1,7 +1,12 @@
 //! Starts a program with a vfork-style clone: the child shares the keeper's memory and does nothing but
 //! system calls on data that was prepared before, so it costs the same whatever the keeper's size.
 
-use crate::protocol::{NotStarted, ProgramUser, StartStep, Step};
+mod clone3;
+
+use crate::{
+    isolation::{Entry, Isolation},
+    protocol::{NotStarted, ProgramUser, StartStep, Step},
+};
 use common::units::Duration;
 use libc::{c_char, c_int, c_long, c_void};
 use std::{
@@ -16,12 +21,16 @@ const STACK_BYTES: usize = 64 << 10;
 const STACK_LIMIT_FOR_LONG_ARGUMENTS: u64 = 32 << 20;
 /// From this size of arguments and environment on, the limit above is asked for.
 const LONG_ARGUMENTS_BYTES: usize = 1 << 20;
+/// The form in which capabilities are told to the kernel.
+const CAPABILITIES_VERSION: u32 = 0x2008_0522;
 /// How long a count of the user's processes is good enough.
 const USER_COUNT_LASTS: std::time::Duration = std::time::Duration::from_secs(1);
 /// Above the limit, so that the limit is seen to be passed and other programs of the user go on.
 const PROCESSES_SPARE: u64 = 128;
-const OPEN_FILES_SOFT: u64 = 1_024;
-const OPEN_FILES_HARD: u64 = 4_096;
+/// Memory that a program may lock: what Linux gives each process by itself.
+const LOCKED_MEMORY: u64 = 8 << 20;
+/// Bytes in named queues of messages.
+const QUEUED_MESSAGES: u64 = 819_200;
 
 /// The descriptors of a step.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +40,17 @@ pub(crate) struct StepDescriptors<'a> {
     pub(crate) standard: [BorrowedFd<'a>; 3],
     /// Writing `0` to each enters a control group.
     pub(crate) groups: &'a [RawFd],
+    /// The folder of a control group to be born in.
+    pub(crate) identity: Option<BorrowedFd<'a>>,
 }
 
 /// Starts programs; holds the stack that children run on until they execute.
 pub(crate) struct Starter {
     stack: Vec<u8>,
     user: Option<ProgramUser>,
+    isolation: Isolation,
+    /// The kernel can make a process in a control group.
+    births: bool,
     /// Whether the program is to be the first that the kernel ends when memory runs out.
     first_victim: bool,
     /// No control group limits processes.
@@ -58,13 +72,15 @@ struct Plan {
     limit_count: usize,
     user: Option<ProgramUser>,
     first_victim: bool,
+    terminal: bool,
+    entry: Entry,
     keeper: libc::pid_t,
     failed_step: i32,
     failed_errno: i32,
     failed_candidate: usize,
 }
 
-const STEPS: [StartStep; 9] = [
+const STEPS: [StartStep; 12] = [
     StartStep::Clone,
     StartStep::ProcessGroup,
     StartStep::Group,
@@ -74,11 +90,15 @@ const STEPS: [StartStep; 9] = [
     StartStep::User,
     StartStep::Privileges,
     StartStep::Execute,
+    StartStep::Network,
+    StartStep::Landlock,
+    StartStep::Seccomp,
 ];
 
 impl Starter {
-    pub(crate) fn new(user: Option<ProgramUser>, first_victim: bool, bounds_user: bool) -> Self {
-        Self { stack: vec![0; STACK_BYTES], user, first_victim, bounds_user, user_count: None }
+    pub(crate) fn new(user: Option<ProgramUser>, isolation: Isolation, first_victim: bool, bounds_user: bool) -> Self {
+        let stack = vec![0; STACK_BYTES];
+        Self { stack, user, isolation, births: true, first_victim, bounds_user, user_count: None }
     }
 
     /// The most processes that the kernel lets the program's user have, where no control group counts those of
@@ -103,8 +123,24 @@ impl Starter {
         Some(others + u64::from(step.limits.processes) + PROCESSES_SPARE)
     }
 
+    /// A child in the control group `identity`, where there is one.
+    fn make_child(&mut self, plan: &mut Plan, identity: Option<BorrowedFd<'_>>) -> io::Result<i32> {
+        let entries = plan.group_count;
+        if let Some(group) = identity.filter(|_| self.births) {
+            plan.group_count = 0;
+            let argument = std::ptr::from_mut(plan).cast();
+            match clone3::clone_child_into(&mut self.stack, group, enter_program, argument) {
+                Err(error) if is_unknown(&error) => self.births = false,
+                result => return result,
+            }
+        }
+        plan.group_count = entries;
+        clone_child(&mut self.stack, enter_program, std::ptr::from_mut(plan).cast())
+    }
+
     /// Starts `step` and returns its process. All signals must be blocked.
     pub(crate) fn start(&mut self, step: &Step, descriptors: StepDescriptors<'_>) -> Result<i32, NotStarted> {
+        let entry = self.isolation.entry(step, descriptors.folder)?;
         let arguments = pointers(&step.arguments);
         let environment = pointers(&step.environment);
         let candidates = pointers(&step.candidates);
@@ -113,7 +149,7 @@ impl Starter {
             candidates: candidates.as_ptr(),
             arguments: arguments.as_ptr(),
             environment: environment.as_ptr(),
-            folder: descriptors.folder.as_raw_fd(),
+            folder: entry.folder.as_ref().map_or(descriptors.folder.as_raw_fd(), AsRawFd::as_raw_fd),
             standard: descriptors.standard.map(|fd| fd.as_raw_fd()),
             groups: descriptors.groups.as_ptr(),
             group_count: descriptors.groups.len(),
@@ -121,12 +157,14 @@ impl Starter {
             limit_count: limits.len(),
             user: self.user,
             first_victim: self.first_victim,
+            terminal: step.terminal,
+            entry,
             keeper: std::process::id().cast_signed(),
             failed_step: -1,
             failed_errno: 0,
             failed_candidate: 0,
         };
-        let child = clone_child(&mut self.stack, enter_program, (&raw mut plan).cast());
+        let child = self.make_child(&mut plan, descriptors.identity);
         // SAFETY: `plan` is ours; the child that wrote to it has executed or ended. Volatile, because the
         // compiler cannot know that another process wrote.
         let (failed_step, errno, candidate) = unsafe {
@@ -157,6 +195,11 @@ pub(crate) fn kill_all_of(user: ProgramUser) {
     if let Ok(pid) = clone_child(&mut stack, kill_all, (&raw mut user).cast()) {
         wait_for(pid);
     }
+}
+
+/// Whether the kernel does not know how to make a child in a group.
+fn is_unknown(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EBADF | libc::EOPNOTSUPP | libc::E2BIG | libc::EINVAL))
 }
 
 /// A child that shares our memory; we go on when it has executed or ended.
@@ -190,7 +233,7 @@ fn pointers(strings: &crate::protocol::Strings) -> Vec<*const c_char> {
 
 /// The limits that the kernel keeps for each process, within what this process may set.
 fn resource_limits(step: &Step, user_bound: Option<u64>) -> Vec<(c_int, libc::rlimit64)> {
-    let mut limits = Vec::with_capacity(6);
+    let mut limits = Vec::with_capacity(8);
     let mut bound = |resource: libc::__rlimit_resource_t, soft: u64, hard: u64| {
         let most = hard_limit(resource);
         let limit = libc::rlimit64 { rlim_cur: soft.min(most), rlim_max: hard.min(most) };
@@ -198,7 +241,10 @@ fn resource_limits(step: &Step, user_bound: Option<u64>) -> Vec<(c_int, libc::rl
     };
     bound(libc::RLIMIT_CORE, 0, 0);
     bound(libc::RLIMIT_FSIZE, step.limits.file_size.0, step.limits.file_size.0);
-    bound(libc::RLIMIT_NOFILE, OPEN_FILES_SOFT, OPEN_FILES_HARD);
+    let open_files = u64::from(step.limits.open_files);
+    bound(libc::RLIMIT_NOFILE, open_files, open_files);
+    bound(libc::RLIMIT_MEMLOCK, LOCKED_MEMORY, LOCKED_MEMORY);
+    bound(libc::RLIMIT_MSGQUEUE, QUEUED_MESSAGES, QUEUED_MESSAGES);
     if let Some(bound_of_user) = user_bound {
         bound(libc::RLIMIT_NPROC, bound_of_user, bound_of_user);
     }
@@ -264,7 +310,8 @@ unsafe fn prepare(plan: &Plan) -> i32 {
     unsafe {
         // A group of its own in the keeper's session, which has no terminal. Not a session of its own: where
         // the scheduler groups by session, a new one for each program more than doubles its cost under load.
-        if libc::syscall(libc::SYS_setpgid, 0, 0) < 0 {
+        let own = if plan.terminal { libc::SYS_setsid } else { libc::SYS_setpgid };
+        if libc::syscall(own, 0, 0) < 0 {
             return 1;
         }
         if plan.first_victim {
@@ -292,6 +339,12 @@ unsafe fn prepare(plan: &Plan) -> i32 {
                 return 4;
             }
         }
+        if plan.terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+            return 1;
+        }
+        if plan.entry.network >= 0 && libc::syscall(libc::SYS_setns, plan.entry.network, libc::CLONE_NEWNET) < 0 {
+            return 9;
+        }
         if let Some(user) = plan.user {
             let (uid, gid) = (c_long::from(user.uid), c_long::from(user.gid));
             if libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) < 0
@@ -313,11 +366,25 @@ unsafe fn prepare(plan: &Plan) -> i32 {
         {
             return 7;
         }
+        // What is left where there was no change of user, as in a namespace of users.
+        let header: [u32; 2] = [CAPABILITIES_VERSION, 0];
+        let nothing = [0_u32; 6];
+        if libc::syscall(libc::SYS_capset, header.as_ptr(), nothing.as_ptr()) < 0 {
+            return 7;
+        }
+        if plan.entry.rules >= 0 && libc::syscall(libc::SYS_landlock_restrict_self, plan.entry.rules, 0) < 0 {
+            return 10;
+        }
         // Every descriptor is closed on exec already; this is for those that a library opened otherwise.
         libc::syscall(libc::SYS_close_range, 3, c_long::from(u32::MAX), 0);
         // The keeper's handlers are gone with the execution; nothing else was changed but the mask.
         let none: u64 = 0;
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, std::ptr::null_mut::<u64>(), 8);
+        // Last: it judges every call from here on.
+        let filter = plan.entry.filter;
+        if !filter.is_null() && libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, filter) < 0 {
+            return 11;
+        }
         -1
     }
 }

@@ -3,26 +3,34 @@
 //! It has one thread and is the subreaper of everything that its programs start, so when it has no child
 //! left, nothing of a program is left.
 
+mod end;
+mod limits;
 mod run;
 mod signals;
+mod state;
 
 use crate::{
     Socket, best_effort,
     cgroup::SlotFiles,
+    isolation::Isolation,
     protocol::{FromKeeper, KeeperConfig, ToKeeper},
     socket::Wait,
     spawn::Starter,
 };
 use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{prctl, signal::Signal},
-    unistd::Pid,
 };
 use run::Runner;
-use std::{convert::Infallible, io, os::fd::OwnedFd};
+use std::{
+    convert::Infallible,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 /// Serves the agent until it closes its end, then ends the process.
-pub(crate) fn run(socket: Socket, config: &KeeperConfig, launcher: Pid) -> ! {
-    let code = match serve(socket, config, launcher) {
+pub(crate) fn run(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, entered: io::Result<()>) -> ! {
+    let code = match serve(socket, config, launcher, entered) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "there is nobody else to tell")]
@@ -36,7 +44,7 @@ pub(crate) fn run(socket: Socket, config: &KeeperConfig, launcher: Pid) -> ! {
     std::process::exit(code)
 }
 
-fn serve(socket: Socket, config: &KeeperConfig, launcher: Pid) -> io::Result<Infallible> {
+fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, entered: io::Result<()>) -> io::Result<Infallible> {
     signals::prepare()?;
     best_effort(prctl::set_name(c"ruche-keeper"));
     prctl::set_child_subreaper(true)?;
@@ -44,14 +52,18 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: Pid) -> io::Result<Inf
     nix::unistd::setsid()?;
     // Nothing survives the launcher: this signal ends the program and then the keeper.
     prctl::set_pdeathsig(Signal::SIGUSR1)?;
-    if nix::unistd::getppid() != launcher {
+    if has_ended(launcher)? {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let files = SlotFiles::open(&config.groups);
-    socket.send(&FromKeeper::Ready { problem: files.problem.clone() }, &[])?;
-    let starter = Starter::new(config.user, files.limits_memory(), !files.limits_processes());
+    // After the files of the groups, which are not seen from within.
+    let isolation = Isolation::build(&config.guards, entered);
+    let problems = [files.problem.clone(), isolation.problem()].into_iter().filter(|problem| !problem.is_empty());
+    let problem = problems.collect::<Vec<_>>().join("; ");
+    socket.send(&FromKeeper::Ready { problem }, &[])?;
+    let starter = Starter::new(config.user, isolation, files.limits_memory(), !files.limits_processes());
     let null = std::fs::File::open("/dev/null")?;
-    let mut runner = Runner::new(socket, files, starter, config.user, OwnedFd::from(null));
+    let mut runner = Runner::new(socket, files, starter, config, OwnedFd::from(null));
     loop {
         let Some(received) = runner.receive(Wait::Yes)? else { continue };
         match received.message {
@@ -60,13 +72,16 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: Pid) -> io::Result<Inf
                 runner.report(report)?;
             }
             ToKeeper::Tell { number } => runner.tell(number)?,
+            ToKeeper::Suspend | ToKeeper::Resume => runner.send(&FromKeeper::Suspended(false))?,
             // For a program that ended while the message was on its way.
-            ToKeeper::Cancel { .. }
-            | ToKeeper::Kill { .. }
-            | ToKeeper::Suspend
-            | ToKeeper::Resume
-            | ToKeeper::SetWallTime(_)
-            | ToKeeper::Signal(_) => {}
+            ToKeeper::Cancel { .. } | ToKeeper::Kill { .. } | ToKeeper::SetWallTime(_) | ToKeeper::Signal(_) => {}
         }
     }
+}
+
+/// Whether the process that this descriptor stands for is gone. By its descriptor: within a namespace of processes
+/// nobody outside has a number.
+fn has_ended(process: &OwnedFd) -> io::Result<bool> {
+    let mut ready = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    Ok(poll(&mut ready, PollTimeout::ZERO)? > 0)
 }

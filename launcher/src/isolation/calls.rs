@@ -1,0 +1,181 @@
+//! seccomp: the system calls that no program needs, and that have let programs out elsewhere, are refused.
+
+use super::assembler::{Call, Rule, Test, Verdict, assemble};
+use libc::{c_long, sock_filter};
+
+/// Which sockets a program may make besides those within the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sockets {
+    /// None that reach a network.
+    None,
+    /// TCP and UDP.
+    Internet,
+    /// All that its user may.
+    Any,
+}
+
+#[cfg(target_arch = "x86_64")]
+const PROCESSOR: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const PROCESSOR: u32 = 0xc000_00b7;
+/// The x32 convention has the same processor's word and numbers of its own.
+#[cfg(target_arch = "x86_64")]
+const FOREIGN: Option<u32> = Some(0x4000_0000);
+#[cfg(target_arch = "aarch64")]
+const FOREIGN: Option<u32> = None;
+
+/// Refused with EPERM, whatever the arguments.
+const REFUSED: &[c_long] = &[
+    // Namespaces and mounts.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    OPEN_TREE_ATTR,
+    // The kernel's own machines and what looks into it.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_syslog,
+    libc::SYS_lookup_dcookie,
+    LSM_SET_SELF_ATTR,
+    // Keys.
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    // Other processes.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_kcmp,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    // The machine as a whole.
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_vhangup,
+    libc::SYS_nfsservctl,
+    // Files by number rather than by name, and watches over whole file systems.
+    libc::SYS_open_by_handle_at,
+    libc::SYS_fanotify_init,
+];
+
+/// Newer than the constants of the library.
+const OPEN_TREE_ATTR: c_long = 467;
+const LSM_SET_SELF_ATTR: c_long = 460;
+
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: &[c_long] = &[
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+    libc::SYS_modify_ldt,
+    libc::SYS_uselib,
+    libc::SYS_ustat,
+    libc::SYS_sysfs,
+    libc::SYS__sysctl,
+];
+#[cfg(target_arch = "aarch64")]
+const REFUSED_HERE: &[c_long] = &[];
+
+/// Namespaces that a new process would be born in, time included.
+const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | 0x80)
+    .cast_unsigned();
+/// Terminal requests that act on whoever reads the terminal next, or on the machine's consoles.
+const TERMINAL_TRICKS: [u32; 3] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32, libc::TIOCSETD as u32];
+/// Linux itself, with and without its 32-bit form, random places and old kernels' numbers; and the question.
+const PERSONALITIES: [u32; 6] = [0, 8, 0x2_0000, 0x2_0008, 0x4_0000, 0xffff_ffff];
+/// The kind of a socket without the flags that come with it.
+const SOCKET_KIND: u32 = 0xf;
+
+/// The filter of programs.
+pub(super) fn filter(sockets: Sockets) -> Vec<sock_filter> {
+    let refused = REFUSED.iter().chain(REFUSED_HERE).map(|number| Call {
+        number: number_of(*number),
+        rules: Vec::new(),
+        otherwise: Verdict::Fail(libc::EPERM),
+    });
+    let mut calls: Vec<Call> = refused.collect();
+    let fails_when = |number, argument, test, errno| Call {
+        number: number_of(number),
+        rules: vec![Rule { tests: vec![(argument, test)], verdict: Verdict::Fail(errno) }],
+        otherwise: Verdict::Allow,
+    };
+    calls.push(fails_when(libc::SYS_clone, 0, Test::AnyBit(NEW_NAMESPACES), libc::EPERM));
+    let tricks = Test::OneOf { mask: u32::MAX, values: TERMINAL_TRICKS.to_vec() };
+    calls.push(fails_when(libc::SYS_ioctl, 1, tricks, libc::EPERM));
+    // Its arguments lie in memory, out of a filter's sight. Libraries fall back to the older call.
+    calls.push(Call { number: number_of(libc::SYS_clone3), rules: Vec::new(), otherwise: Verdict::Fail(libc::ENOSYS) });
+    let usual = Test::OneOf { mask: u32::MAX, values: PERSONALITIES.to_vec() };
+    calls.push(Call {
+        number: number_of(libc::SYS_personality),
+        rules: vec![Rule { tests: vec![(0, usual)], verdict: Verdict::Allow }],
+        otherwise: Verdict::Fail(libc::EPERM),
+    });
+    if let Some(call) = socket(sockets) {
+        calls.push(call);
+    }
+    assemble(PROCESSOR, FOREIGN, calls)
+}
+
+/// Sockets within the machine, and those of the network as far as they are allowed.
+fn socket(sockets: Sockets) -> Option<Call> {
+    let values =
+        |mask, values: &[i32]| Test::OneOf { mask, values: values.iter().map(|v| v.cast_unsigned()).collect() };
+    let family = |families: &[i32]| (0, values(u32::MAX, families));
+    let protocol = |protocols: &[i32]| (2, values(u32::MAX, protocols));
+    let allow = |tests| Rule { tests, verdict: Verdict::Allow };
+    let mut rules = vec![
+        allow(vec![family(&[libc::AF_UNIX])]),
+        // The machine's addresses and routes; libraries ask for them before they look up a name.
+        allow(vec![family(&[libc::AF_NETLINK]), protocol(&[libc::NETLINK_ROUTE])]),
+    ];
+    match sockets {
+        Sockets::Any => return None,
+        Sockets::None => {}
+        Sockets::Internet => rules.push(allow(vec![
+            family(&[libc::AF_INET, libc::AF_INET6]),
+            (1, values(SOCKET_KIND, &[libc::SOCK_STREAM, libc::SOCK_DGRAM])),
+            protocol(&[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP]),
+        ])),
+    }
+    let number = number_of(libc::SYS_socket);
+    Some(Call { number, rules, otherwise: Verdict::Fail(libc::EACCES) })
+}
+
+fn number_of(number: c_long) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,189 @@
+//! What stands between the programs of a slot and the machine: built once for each keeper, which is process 1 of its
+//! slot's namespaces, and only entered by each program. A guard that cannot be built refuses every program; none
+//! runs with less than was asked for.
+
+mod assembler;
+mod calls;
+mod files;
+mod loopback;
+mod messages;
+mod mounts;
+pub(crate) mod namespaces;
+mod view;
+
+use crate::{
+    best_effort,
+    protocol::{Guards, Namespaces, NotStarted, StartStep, Step},
+};
+use calls::Sockets;
+use messages::Messages;
+use std::{
+    fmt, io,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    path::{Path, PathBuf},
+};
+use view::View;
+
+/// The most that `/tmp` is made for; the disk limit is watched, this is what the kernel keeps.
+const TMP_SIZE_MIN: u64 = 1 << 20;
+
+/// Why a guard could not be built.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    what: String,
+    error: io::Error,
+}
+
+impl Problem {
+    fn new(what: String, error: io::Error) -> Self {
+        Self { what, error }
+    }
+
+    /// For what fails at `what`.
+    fn of<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let what = what.into();
+        move |error| Self { what, error: error.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.error)
+    }
+}
+
+impl From<Problem> for io::Error {
+    fn from(problem: Problem) -> Self {
+        problem.error
+    }
+}
+
+/// The guards of one slot, as its keeper holds them.
+pub(crate) struct Isolation {
+    view: Option<View>,
+    messages: Option<Messages>,
+    rules: Option<OwnedFd>,
+    /// Without network and with it.
+    filters: Option<[Filter; 2]>,
+    problem: Option<(StartStep, Problem)>,
+}
+
+/// A program for the kernel, and where it is.
+struct Filter {
+    _steps: Vec<libc::sock_filter>,
+    program: libc::sock_fprog,
+}
+
+impl Filter {
+    fn new(sockets: Sockets) -> Self {
+        let mut steps = calls::filter(sockets);
+        // The steps stay where they are when the vector moves.
+        let program = libc::sock_fprog { len: u16::try_from(steps.len()).unwrap_or(0), filter: steps.as_mut_ptr() };
+        Self { _steps: steps, program }
+    }
+}
+
+/// What a program enters before it is executed, as plain numbers and pointers to what its keeper holds.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The working folder as the program sees it; none when it sees it as the keeper got it.
+    pub(crate) folder: Option<OwnedFd>,
+    /// A network namespace to enter, or -1.
+    pub(crate) network: RawFd,
+    /// Rules of Landlock, or -1.
+    pub(crate) rules: RawFd,
+    /// A filter of system calls, or null.
+    pub(crate) filter: *const libc::sock_fprog,
+}
+
+impl Isolation {
+    /// Builds the guards, of which `entered` says whether the namespaces are there.
+    pub(crate) fn build(guards: &Guards, entered: io::Result<()>) -> Self {
+        let mut built = Self { view: None, messages: None, rules: None, filters: None, problem: None };
+        if let Err((step, problem)) = built.fill(guards, entered) {
+            built.problem = Some((step, problem));
+        }
+        built
+    }
+
+    fn fill(&mut self, guards: &Guards, entered: io::Result<()>) -> Result<(), (StartStep, Problem)> {
+        let at = |step| move |problem| (step, problem);
+        entered.map_err(Problem::of("a user namespace")).map_err(at(StartStep::Private))?;
+        let own = guards.namespaces != Namespaces::None;
+        if own {
+            let view = View::enter(guards).map_err(at(StartStep::Private))?;
+            loopback::switch_on().map_err(Problem::of("loopback")).map_err(at(StartStep::Network))?;
+            self.messages = Some(Messages::new());
+            self.view = Some(view);
+        }
+        if guards.landlock {
+            self.rules = Some(self.rules(guards).map_err(at(StartStep::Landlock))?);
+        }
+        if guards.seccomp {
+            let alone = if own {
+                Sockets::Internet
+            } else if guards.sockets_refused {
+                Sockets::None
+            } else {
+                Sockets::Any
+            };
+            self.filters = Some([Filter::new(alone), Filter::new(Sockets::Internet)]);
+        }
+        give_up_capabilities();
+        Ok(())
+    }
+
+    fn rules(&self, guards: &Guards) -> Result<OwnedFd, Problem> {
+        let own: [&Path; 2] = [&guards.work, Path::new("/tmp")];
+        let writable = own.into_iter().chain(guards.writable.iter().map(PathBuf::as_path));
+        match &self.view {
+            Some(view) => files::rules(Some(Path::new("/")), view.readable.iter().map(PathBuf::as_path), writable),
+            None => files::rules(None, files::readable_without_view(&guards.system), writable),
+        }
+    }
+
+    /// Why no program can be run; empty when all is well.
+    pub(crate) fn problem(&self) -> String {
+        self.problem.as_ref().map(|(_, problem)| problem.to_string()).unwrap_or_default()
+    }
+
+    /// What the program of this step enters, with nothing left of the one before.
+    pub(crate) fn entry(&mut self, step: &Step, folder: BorrowedFd<'_>) -> Result<Entry, NotStarted> {
+        let failed = |step| {
+            move |error: io::Error| NotStarted { step, errno: error.raw_os_error().unwrap_or(libc::EIO), candidate: 0 }
+        };
+        if let Some((step, problem)) = &self.problem {
+            return Err(NotStarted {
+                step: *step,
+                errno: problem.error.raw_os_error().unwrap_or(libc::EIO),
+                candidate: 0,
+            });
+        }
+        let mut within = None;
+        if let Some(view) = &mut self.view {
+            let size = step.limits.disk.0.min(step.limits.memory.0).max(TMP_SIZE_MIN);
+            view.renew_tmp(size).map_err(failed(StartStep::Private))?;
+            within = Some(view.folder_within(folder).map_err(failed(StartStep::Folder))?);
+        }
+        if let Some(messages) = &mut self.messages {
+            messages.renew().map_err(failed(StartStep::Private))?;
+        }
+        if step.network {
+            return Err(failed(StartStep::Network)(io::Error::from_raw_os_error(libc::EPERM)));
+        }
+        let filter = self.filters.as_ref().map_or(std::ptr::null(), |[alone, _]| &raw const alone.program);
+        let rules = self.rules.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        Ok(Entry { folder: within, network: -1, rules, filter })
+    }
+}
+
+/// What a program of root's could gain by executing a file; the keeper itself executes nothing and keeps what it has.
+fn give_up_capabilities() {
+    for capability in 0..64 {
+        // SAFETY: numbers only. It fails for whoever has nothing to give up, and behind the last one.
+        best_effort(match unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } {
+            0 => Ok(()),
+            _ => Err(()),
+        });
+    }
+}

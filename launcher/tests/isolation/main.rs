@@ -1,0 +1,5 @@
+//! Programs in a real keeper with its guards: what they see, what they reach, and what is left of them.
+
+mod kit;
+mod reach;
+mod view;

@@ -1,0 +1,78 @@
+//! What a program cannot do.
+
+use crate::kit::{Slot, step, strongest, without_namespaces};
+use launcher::protocol::Status;
+
+#[test]
+fn i17_calls_that_no_program_needs_are_refused() {
+    for guards in [strongest(), without_namespaces()] {
+        let mut slot = Slot::new(guards);
+        assert_eq!(slot.problem, "");
+        let script = "import ctypes, errno\nc = ctypes.CDLL(None, use_errno=True)\n\
+            calls = dict(mount=165, unshare=272, setns=308, bpf=321, keyctl=250, perf=298, io_uring=425, ptrace=101,\
+            kexec=246, userfaultfd=323, clone3=435, open_by_handle=304, fsopen=430, module=313, x32=0x40000000 + 39)\n\
+            for name, number in calls.items():\n\
+            \x20 r = c.syscall(number, 0, 0, 0, 0, 0)\n\
+            \x20 print(name, r if r >= 0 else errno.errorcode[ctypes.get_errno()])\n\
+            r = c.syscall(56, 0x10000000 | 17, 0, 0, 0, 0); print('clone', r, errno.errorcode[ctypes.get_errno()])\n\
+            r = c.ioctl(0, 0x5412, b'x'); print('tiocsti', r, errno.errorcode[ctypes.get_errno()])\n";
+        let told = slot.python(script).succeeded();
+        let expected: String =
+            ["mount", "unshare", "setns", "bpf", "keyctl", "perf", "io_uring", "ptrace", "kexec", "userfaultfd"]
+                .map(|name| format!("{name} EPERM\n"))
+                .concat();
+        let rest = "clone3 ENOSYS\nopen_by_handle EPERM\nfsopen EPERM\nmodule EPERM\nx32 ENOSYS\nclone -1 EPERM\ntiocsti -1 EPERM\n";
+        assert_eq!(told, expected + rest);
+    }
+}
+
+#[test]
+fn i20_codes_and_signals_are_told_as_they_are() {
+    let mut slot = Slot::new(strongest());
+    for code in [0, 1, 42, 126, 127, 255] {
+        assert_eq!(slot.shell(&format!("exit {code}")).ended.status, Status::Exited(code));
+    }
+    for signal in [1, 2, 3, 6, 9, 11, 13, 14, 15, 10, 12] {
+        let told = slot.shell(&format!("kill -{signal} $$"));
+        assert_eq!(told.ended.status, Status::Signalled(signal));
+    }
+    let missing = slot.try_run(&step(&["/usr/bin/no-such-program"])).unwrap_err();
+    assert_eq!((missing.step, missing.errno), (launcher::protocol::StartStep::Execute, libc::ENOENT));
+}
+
+#[test]
+fn i3_without_namespaces_the_rules_of_landlock_hold() {
+    let mut slot = Slot::new(without_namespaces());
+    assert_eq!(slot.problem, "");
+    let data = slot.data.path().display().to_string();
+    let told =
+        slot.shell(&format!("cat {data}/key; ls / /root {data}; echo x >/var/tmp/x; echo own >file && cat file"));
+    assert_eq!(told.output, "own\n", "{told:?}");
+    let script = "import socket\ntry: socket.socket()\nexcept OSError as e: print(e.errno)";
+    assert_eq!(slot.python(script).succeeded(), "13\n");
+}
+
+#[test]
+fn i12_what_outlives_the_main_process_is_gone_with_it() {
+    let mut slot = Slot::new(strongest());
+    let script = "(setsid sh -c 'trap \"\" TERM HUP; sleep 60' >/dev/null 2>&1 &) ; echo done";
+    assert_eq!(slot.shell(script).succeeded(), "done\n");
+    assert_eq!(slot.shell("ls /proc | grep -c '^[0-9]'").succeeded(), "3\n");
+}
+
+#[test]
+fn i16_open_files_and_locked_memory_are_bounded() {
+    let mut slot = Slot::new(strongest());
+    assert_eq!(slot.shell("ulimit -n; ulimit -Hn; ulimit -c").succeeded(), "256\n256\n0\n");
+    let script = "import os\ntry:\n while True: os.open('/dev/null', 0)\nexcept OSError as e: print(e.errno)";
+    assert_eq!(slot.python(script).succeeded(), "24\n");
+}
+
+#[test]
+fn i17_signals_of_a_program_do_not_end_its_keeper() {
+    let mut slot = Slot::new(strongest());
+    for signal in ["KILL", "TERM", "USR1", "USR2", "HUP", "STOP"] {
+        slot.shell(&format!("kill -{signal} 1; kill -{signal} -1; true"));
+    }
+    assert_eq!(slot.shell("echo still").succeeded(), "still\n");
+}
