@@ -9,12 +9,16 @@ use crate::{
 use std::{
     ffi::OsString,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
 
 /// The password of every user of a test.
 pub const PASSWORD: &str = "a long test password";
+
+/// The name of the folder in which programs leave their traces.
+const OUTSIDE: &str = "outside";
 
 /// Everything that one test needs.
 pub struct Cluster {
@@ -24,8 +28,8 @@ pub struct Cluster {
     pub slaves: Vec<Slave>,
     address: String,
     config: Option<PathBuf>,
-    /// Name, slots and words before the command line of each slave, to start it again.
-    slave_options: Vec<(String, u32, Vec<String>)>,
+    /// How each slave was started, to start it again.
+    starts: Vec<SlaveStart>,
     surroundings: Surroundings,
     data: PathBuf,
     /// The last one: removed when nothing runs in it any more.
@@ -47,6 +51,21 @@ pub struct Surroundings {
     pub clients: Vec<String>,
     /// The network of clients, as a file of /proc; that of the test when none.
     pub clients_network: Option<PathBuf>,
+}
+
+/// How a slave is started, where it is not simply by its name.
+#[derive(Clone, Debug, Default)]
+pub struct SlaveStart {
+    /// Its name.
+    pub name: String,
+    /// Programs that it runs at once.
+    pub slots: u32,
+    /// Words before its command line, such as `setpriv --reuid …`.
+    pub before: Vec<String>,
+    /// Words after it, such as `--isolation plain`.
+    pub options: Vec<String>,
+    /// The program, where it is not that of the workspace.
+    pub program: Option<PathBuf>,
 }
 
 /// A command line with words before it.
@@ -99,6 +118,9 @@ impl Cluster {
     /// When the master does not start.
     #[must_use]
     pub fn inside(folder: tempfile::TempDir, config: &str, surroundings: Surroundings) -> Self {
+        // Programs run as other users, and must get to the one folder that is theirs.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        make_outside(&folder.path().join(OUTSIDE));
         let config_path = (!config.is_empty()).then(|| folder.path().join("master.toml"));
         if let Some(path) = &config_path {
             fs::write(path, config).unwrap();
@@ -109,7 +131,7 @@ impl Cluster {
             slaves: Vec::new(),
             address,
             config: config_path,
-            slave_options: Vec::new(),
+            starts: Vec::new(),
             surroundings,
             data: folder.path().join("master"),
             folder,
@@ -123,6 +145,12 @@ impl Cluster {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The one folder besides their own that the programs of this cluster's slaves may read, execute and write.
+    #[must_use]
+    pub fn outside(&self) -> PathBuf {
+        self.path().join(OUTSIDE)
     }
 
     /// The master's data folder.
@@ -264,22 +292,47 @@ impl Cluster {
     /// # Panics
     /// When it does not connect.
     pub fn slave_within(&mut self, name: &str, slots: u32, before: &[String]) -> usize {
-        let data = self.path().join(name);
+        self.slave_started(SlaveStart { name: name.into(), slots, before: before.to_vec(), ..SlaveStart::default() })
+    }
+
+    /// The same, started as told.
+    ///
+    /// # Panics
+    /// When it does not connect.
+    pub fn slave_started(&mut self, start: SlaveStart) -> usize {
+        let data = self.path().join(&start.name);
         // The lock, if the first slave has to learn the languages, is held until it has.
         let learning = bring_languages(&data);
-        let mut command = self.slave_command(name, &["--slots", &slots.to_string(), "--join", &self.join_string()]);
-        if !before.is_empty() {
-            let mut outer = through(before, Path::new(command.get_program()));
-            outer.args(command.get_args());
-            command = outer;
-        }
-        let mut slave = Process::start(&mut command, self.path().join(format!("{name}.log")));
+        let mut command = self.start_command(&start);
+        command.args(["--join", &self.join_string()]);
+        let mut slave = Process::start(&mut command, self.path().join(format!("{}.log", start.name)));
         slave.line("connected to ");
         keep_languages(&data);
         drop(learning);
         self.slaves.push(slave);
-        self.slave_options.push((name.to_owned(), slots, before.to_vec()));
+        self.starts.push(start);
         self.slaves.len() - 1
+    }
+
+    fn start_command(&self, start: &SlaveStart) -> Command {
+        let program = start.program.clone().unwrap_or_else(|| binaries::path("ruche-slave"));
+        let mut command = through(&start.before, &program);
+        command.arg("run").arg("--data").arg(self.path().join(&start.name)).args(["--name", &start.name]);
+        command.args(["--slots", &start.slots.to_string()]).args(&start.options);
+        if !start.options.iter().any(|option| option == "--config") {
+            command.arg("--config").arg(self.slave_config(&start.name, ""));
+        }
+        command
+    }
+
+    /// Writes a slave's configuration with these lines, beside what the slaves of every test need; gives its path.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn slave_config(&self, name: &str, lines: &str) -> String {
+        let outside = self.outside();
+        self.file(&format!("{name}.toml"), format!("writable = [{:?}]\n{lines}", outside.to_str().unwrap()))
     }
 
     /// Starts a slave again that has ended, over what it left in its folder. Does not wait until it is connected.
@@ -287,10 +340,7 @@ impl Cluster {
     /// # Panics
     /// When it cannot be started.
     pub fn restart_slave(&mut self, place: usize) {
-        let (name, slots, before) = self.slave_options[place].clone();
-        let mut command = through(&before, &binaries::path("ruche-slave"));
-        command.arg("run").arg("--data").arg(self.path().join(&name)).args(["--name", &name]);
-        command.args(["--slots", &slots.to_string()]);
+        let mut command = self.start_command(&self.starts[place]);
         self.slaves[place].start_again(&mut command);
     }
 
@@ -303,6 +353,11 @@ impl Cluster {
         fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     }
+}
+
+fn make_outside(path: &Path) {
+    fs::create_dir(path).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o711)).unwrap();
 }
 
 /// What the first slave of a test run learned about this machine's languages serves the others:

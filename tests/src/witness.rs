@@ -96,13 +96,12 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Makes the file in `folder`, and puts the program beside it.
+    /// Makes the file in `folder`, that of [`crate::Cluster::outside`], and puts the program beside it.
     ///
     /// # Panics
     /// When the folder cannot be written.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o711)).unwrap();
         let (file, program) = (folder.join("witness"), folder.join("ruche-witness"));
         OpenOptions::new().create(true).append(true).mode(0o666).open(&file).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
@@ -142,13 +141,13 @@ impl Witness {
     }
 }
 
-/// Which slave's folder the current one lies in, seen from the folder of the witness file.
+/// Which slave's folder the current one lies in, beside the folder of the witness file.
 ///
 /// # Errors
 /// When there is no current folder.
 pub fn node(file: &Path) -> io::Result<String> {
     let here = std::env::current_dir()?;
-    let base = file.parent().unwrap_or_else(|| Path::new("/"));
+    let base = file.parent().and_then(Path::parent).unwrap_or_else(|| Path::new("/"));
     let node = here.strip_prefix(base).ok().and_then(|rest| rest.components().next());
     Ok(node.map_or_else(|| "elsewhere".to_owned(), |node| node.as_os_str().to_string_lossy().replace(' ', "_")))
 }

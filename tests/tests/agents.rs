@@ -16,7 +16,7 @@ fn f07_kill_9_of_an_agent_keeps_its_programs_and_the_next_agent_takes_them_over(
     let mut cluster = Cluster::new();
     cluster.slave("pc-01", 2);
     cluster.slave("pc-02", 2);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let plan = Plan { programs: 10_000, pause_ms: 20..200, run_ms: 50..1_500, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
     for kill in 1..=if soak() { 100 } else { 4 } {
@@ -39,7 +39,7 @@ fn f07_kill_9_of_an_agent_keeps_its_programs_and_the_next_agent_takes_them_over(
 fn f08_a_stopped_agent_has_its_programs_killed_at_the_lease_and_its_late_report_changes_nothing() {
     let mut nemesis = Nemesis::new("f08", 8);
     let mut cluster = Cluster::with_config("lease = \"4s\"\n");
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let stopped = cluster.slave("pc-01", 1);
     let id = single::submit(&cluster, &witness, 60_000, &["--retry", "1"]);
     single::wait_for_line(&witness, &id, "it runs", |_| true);
@@ -77,9 +77,9 @@ fn f08_a_stopped_agent_has_its_programs_killed_at_the_lease_and_its_late_report_
 fn f08_a_result_that_comes_after_the_next_attempt_began_changes_nothing() {
     let mut nemesis = Nemesis::new("f08-late", 8);
     let mut cluster = Cluster::with_config("lease = \"4s\"\n");
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let stopped = cluster.slave("pc-01", 1);
-    let gate = cluster.path().join("gate");
+    let gate = cluster.outside().join("gate");
     // The first attempt ends well when it may, the next one runs on.
     let program = witness.program().display().to_string();
     let words = witness.arguments(60_000, 100).join(" ");
@@ -117,7 +117,7 @@ fn f18_a_program_that_brings_down_its_slave_is_given_up_after_five_crashes() {
     let mut nemesis = Nemesis::new("f18", 18);
     let mut cluster = Cluster::with_config("lease = \"2s\"\n");
     cluster.slave("pc-01", 2);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let poison = single::submit(&cluster, &witness, 60_000, &["--retry", "100"]);
     let admin = cluster.admin();
     let mut crashes = 0;

@@ -18,7 +18,7 @@ fn f22_a_backup_made_under_load_holds_what_was_acknowledged_and_its_restore_reus
     let mut nemesis = Nemesis::new("f22", 22);
     let mut cluster = Cluster::with_config("lease = \"6s\"\n");
     cluster.slave("pc-01", 3);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let plan = Plan { programs: 10_000, pause_ms: 1..40, run_ms: 1..300, bytes: 1..30_000, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
     load.wait_for_more(30);

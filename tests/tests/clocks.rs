@@ -32,7 +32,7 @@ fn f15_jumps_of_the_wall_clock_change_no_lease_and_no_order_of_times() {
     let variables = shims[1].environment().into_iter().map(|(name, value)| format!("{name}={}", value.display()));
     let before: Vec<_> = std::iter::once("env".to_owned()).chain(variables).collect();
     cluster.slave_within("pc-01", 3, &before);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let plan = Plan { programs: 10_000, pause_ms: 100..400, run_ms: 50..1_000, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
     for jump in 1..=if soak() { 100 } else { 6 } {

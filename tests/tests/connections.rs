@@ -22,7 +22,7 @@ fn through_proxies() -> (Cluster, Proxy, Proxy) {
 fn f13_connections_that_are_reset_all_the_time_hold_nothing_up_and_repeat_nothing() {
     let mut nemesis = Nemesis::new("f13", 13);
     let (cluster, clients, slaves) = through_proxies();
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     // Much output in small pieces: a reset meets it in the middle.
     let plan =
         Plan { programs: 10_000, pause_ms: 50..350, bytes: 1_000..200_000, run_ms: 50..1_000, ..Plan::default() };
@@ -45,7 +45,7 @@ fn f13_connections_that_are_reset_all_the_time_hold_nothing_up_and_repeat_nothin
 fn f14_lost_answers_to_submits_cancels_and_results_change_nothing() {
     let mut nemesis = Nemesis::new("f14", 14);
     let (cluster, clients, slaves) = through_proxies();
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     // No submit is given up: each repeat must find the one program that the first one made.
     let plan = Plan {
         programs: 10_000,

@@ -22,7 +22,7 @@ fn f04_after_a_failed_sync_or_write_nothing_is_acknowledged_and_the_master_leave
     let mut nemesis = Nemesis::new("f04", 4);
     let (mut cluster, shim) = watched();
     cluster.slave("pc-01", 2);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let plan = Plan { programs: 10_000, pause_ms: 1..40, run_ms: 1..300, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
     let mut left = Vec::new();

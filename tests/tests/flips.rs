@@ -81,7 +81,7 @@ fn f06_damaged_files_are_reported_or_harmless_and_never_give_a_wrong_answer() {
     let mut nemesis = Nemesis::new("f06", 6);
     let mut cluster = Cluster::new();
     cluster.slave("pc-01", 3);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let plan = Plan { programs: 10, pause_ms: 1..20, run_ms: 1..50, bytes: 1..60_000, ..Plan::default() };
     let calls = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None).finish();
     judge(&cluster, &witness, calls, &Rules::STRICT);

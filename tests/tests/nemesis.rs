@@ -19,7 +19,7 @@ fn f01_kill_9_of_the_master_under_load_loses_nothing_and_runs_nothing_twice() {
     let mut cluster = Cluster::new();
     cluster.slave("pc-01", 2);
     cluster.slave("pc-02", 2);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let kills = if soak() { 200 } else { 4 };
     let plan = Plan { programs: 10_000, run_ms: 50..500, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
@@ -44,7 +44,7 @@ fn f09_a_master_that_was_stopped_for_longer_than_the_lease_loses_no_result() {
     let mut cluster = Cluster::with_config(&format!("lease = \"{}s\"\n", LEASE.as_secs()));
     cluster.slave("pc-01", 2);
     cluster.slave("pc-02", 2);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     // Shorter than the lease: whatever runs when the master is stopped comes to its end.
     let plan = Plan { programs: 10_000, run_ms: 50..1_000, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
@@ -67,7 +67,7 @@ fn f17_a_cancel_at_any_step_ends_a_program_once_though_the_master_is_killed() {
     let mut nemesis = Nemesis::new("f17", 17);
     let mut cluster = Cluster::new();
     cluster.slave("pc-01", 3);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let plan =
         Plan { programs: 10_000, pause_ms: 1..60, run_ms: 1..300, bytes: 0..600, cancel_one_in: 1, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
@@ -102,7 +102,7 @@ fn f20_a_second_master_on_the_same_folder_is_refused() {
 fn f23_a_master_and_a_slave_with_few_descriptors_refuse_what_is_new_and_keep_what_they_have() {
     let mut cluster = Cluster::new();
     cluster.slave("pc-01", 2);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let long = single::submit(&cluster, &witness, 1_500, &[]);
     single::wait_for_line(&witness, &long, "it runs", |_| true);
     let admin = cluster.admin();
@@ -137,7 +137,7 @@ fn f24_a_graceful_stop_under_load_exits_0_and_loses_nothing() {
     let mut cluster = Cluster::new();
     cluster.slave("pc-01", 2);
     let other = cluster.slave("pc-02", 2);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let plan = Plan { programs: 10_000, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
     for stop in 1..=if soak() { 40 } else { 2 } {

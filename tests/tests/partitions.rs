@@ -70,7 +70,7 @@ fn check_partitions(name: &'static str, usual: u64, kinds: &[Cut], cuts: u64) {
     let mut nemesis = Nemesis::new(name, usual);
     let mut divided = divided();
     let cluster = &mut divided.cluster;
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let plan = Plan { programs: 10_000, pause_ms: 600..1_500, run_ms: 50..1_500, ..Plan::default() };
     let load = Workload::start(cluster, &witness, &plan, nemesis.seed(), None);
     load.wait_for_more(5);
@@ -114,7 +114,7 @@ fn f10_a_host_that_dies_loses_its_programs_after_the_lease_and_not_before() {
     }
     let mut nemesis = Nemesis::new("f10", 10);
     let mut cluster = Cluster::with_config(&format!("lease = \"{}s\"\n", LEASE.as_secs()));
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let dying = cluster.slave_within("pc-01", 2, &HOST.map(str::to_owned));
     let admin = cluster.admin();
     let submit = |retry: &str| {

@@ -21,7 +21,7 @@ use tests::{
 fn recorded_run(nemesis: &Nemesis, submits: usize) -> (Cluster, Vec<Record>, Vec<Call>) {
     let (mut cluster, shim) = watched();
     cluster.slave("pc-01", 3);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let plan = Plan { programs: 10_000, pause_ms: 1..40, run_ms: 1..200, bytes: 1..40_000, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
     load.wait_for_more(submits);
@@ -65,7 +65,7 @@ fn f05_a_full_disk_refuses_submits_by_name_keeps_results_on_the_slaves_and_resum
     let surroundings = Surroundings { master: disk.enter("mnt"), ..Surroundings::default() };
     let mut cluster = Cluster::inside(folder, "", surroundings);
     cluster.slave("pc-01", 2);
-    let witness = Witness::new(cluster.path());
+    let witness = Witness::new(&cluster.outside());
     let plan = Plan { programs: 10_000, pause_ms: 20..150, run_ms: 50..600, ..Plan::default() };
     let load = Workload::start(&cluster, &witness, &plan, nemesis.seed(), None);
     for round in 1..=if soak() { 10 } else { 1 } {
