@@ -69,10 +69,10 @@ pub(super) fn open(groups: &SlotGroups) -> (Box<dyn Backend>, String) {
         .and_then(|path| Identity::open(path).map_err(|error| problem = format!("{}: {error}", path.display())).ok());
     match (groups.version, identity) {
         (GroupVersion::V2, Some(identity)) if groups.memory.is_some() => match V2::open(identity) {
-            Ok(backend) => return (Box::new(backend), problem),
+            Ok(backend) => (Box::new(backend), problem),
             Err((error, identity)) => {
                 problem = format!("memory is not limited by cgroup v2: {error}");
-                return (Box::new(Watching { identity: Some(identity) }), problem);
+                (Box::new(Watching { identity: Some(identity) }), problem)
             }
         },
         (GroupVersion::V1, identity) if groups.memory.is_some() || groups.processes.is_some() => {

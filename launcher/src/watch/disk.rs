@@ -6,10 +6,7 @@ use nix::sys::statvfs::{Statvfs, fstatvfs, statvfs};
 use std::{
     collections::BTreeSet,
     fs,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::fs::MetadataExt,
-    },
+    os::{fd::BorrowedFd, unix::fs::MetadataExt},
     time::{Duration, Instant},
 };
 
@@ -176,7 +173,7 @@ fn free_bytes(found: &Statvfs) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::{io::Write, os::fd::AsFd};
 
     #[test]
     fn i15_a_file_without_a_name_counts_while_it_is_open() {

@@ -1,5 +1,38 @@
-//! What a slave is to its launcher: the program that becomes one. Only the launcher's own tests use it.
+//! What a slave is to its launcher: the program that becomes one. Only the launcher's own tests use it, and what they
+//! run: a program that takes what it is told to take.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "it talks to a test, and fails by panic")]
 
-fn main() -> std::process::ExitCode {
-    launcher::serve()
+use std::{fs::File, process::ExitCode, time::Duration};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let number = |place: usize| words[place].parse::<usize>().unwrap();
+    match words[0].as_str() {
+        launcher::SUBCOMMAND => return launcher::serve(),
+        // Touches so many MiB and keeps them.
+        "eat" => {
+            let eaten = vec![1_u8; number(1) << 20];
+            std::thread::sleep(Duration::from_secs(1_000));
+            assert!(!eaten.is_empty());
+        }
+        // Opens files until it is refused one, and ends with a code a while after.
+        "open" => {
+            let files: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+            println!("{}", files.len());
+            std::thread::sleep(Duration::from_millis(500));
+            return ExitCode::from(u8::try_from(number(1)).unwrap());
+        }
+        // Moves a file about between folders, and ends with code 3.
+        "move" => {
+            let folders: Vec<String> = (0..9).map(|number| format!("{number}/a/b/c")).collect();
+            folders.iter().for_each(|folder| std::fs::create_dir_all(folder).unwrap());
+            std::fs::write("0/x", vec![0; 10_000_000]).unwrap();
+            for turn in 0..number(1) {
+                std::fs::rename(format!("{}/x", turn % 9), format!("{}/x", (turn + 1) % 9)).unwrap();
+            }
+            return ExitCode::from(3);
+        }
+        other => panic!("what is `{other}`?"),
+    }
+    ExitCode::SUCCESS
 }

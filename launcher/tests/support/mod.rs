@@ -1,6 +1,10 @@
 //! A launcher without a slave, with a keeper that runs programs.
 #![allow(dead_code, reason = "each test target uses a part of it")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panic and names the one case that it expects"
+)]
 
 use common::units::{ByteSize, Duration};
 use launcher::{
@@ -61,6 +65,13 @@ impl Slot {
             other => panic!("the keeper is not ready: {other:?}"),
         }
         Self { keeper, folder, groups, launcher: Some(launcher), user }
+    }
+
+    /// A program for tests, where the programs of the slot may execute it.
+    pub(crate) fn tool(&self) -> String {
+        let path = self.folder.path().join("tool");
+        std::fs::copy(env!("CARGO_BIN_EXE_launcher-for-tests"), &path).unwrap();
+        path.to_str().unwrap().to_owned()
     }
 
     /// Starts a shell script in a folder of its own.
