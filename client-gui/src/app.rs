@@ -98,6 +98,11 @@ impl App {
             self.state.pane = Pane::Connect;
         }
         changed |= self.follow_outputs();
+        let (sent, refused) = self.state.inputs.pump(&*self.backend, self.mirror.connected(), Instant::now());
+        changed |= sent;
+        if let Some(error) = refused {
+            self.state.fail(&error);
+        }
         self.ask_about_programs();
         if changed {
             ctx.request_repaint();
@@ -108,6 +113,9 @@ impl App {
             || self.state.submit.choosing.is_some()
             || self.state.awaited.iter().any(local);
         let now = Instant::now();
+        if let Some(next) = self.state.inputs.changes_in(now) {
+            ctx.request_repaint_after(next);
+        }
         for awaited in &self.state.awaited {
             if let Awaited::Again(again) = awaited
                 && let Some(next) = again.changes_in(now)
@@ -257,7 +265,8 @@ impl App {
             }
             Pane::Submit => {
                 let state = &mut self.state;
-                panels::submit::submit_ui(ui, &mirror, clock, &state.outputs, &mut state.submit, commands);
+                let streams = panels::Streams { outputs: &state.outputs, inputs: &mut state.inputs };
+                panels::submit::submit_ui(ui, &mirror, clock, streams, &mut state.submit, commands);
             }
             Pane::History => self.history(ui, &mirror, clock, commands),
             Pane::Slaves => panels::slaves::slaves_ui(ui, &mirror, clock, &mut self.state.slaves, commands),
@@ -289,13 +298,13 @@ impl App {
             ui.scope_builder(egui::UiBuilder::new().max_rect(pane).id_salt("detail"), |ui| {
                 ui.set_clip_rect(pane.intersect(ui.clip_rect()));
                 let state = &mut self.state;
-                let shown = panels::detail::Shown {
+                let mut shown = panels::detail::Shown {
                     program,
                     spec: state.specs.get(&program.id).map(|spec| &**spec),
                     why: state.whys.get(&program.id).and_then(|(why, _)| why.as_ref()),
-                    outputs: &state.outputs,
+                    streams: panels::Streams { outputs: &state.outputs, inputs: &mut state.inputs },
                 };
-                panels::detail::detail_ui(ui, &shown, clock, &mut state.detail, commands);
+                panels::detail::detail_ui(ui, &mut shown, clock, &mut state.detail, commands);
                 panels::divide(ui, pane, list);
             });
         }

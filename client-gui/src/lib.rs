@@ -16,6 +16,7 @@ pub mod describe;
 pub mod editing;
 pub mod files;
 pub mod fonts;
+pub mod input_lines;
 pub mod lexer;
 pub mod live;
 mod open;

@@ -4,6 +4,7 @@ use crate::{
     backend::Asked,
     command::Pane,
     files::{Chosen, Purpose},
+    input_lines::InputLines,
     output::Outputs,
     panels::output_view::OutputView,
     settings::{Keeper, Settings},
@@ -48,6 +49,8 @@ pub struct AppState {
     pub keeper: Option<Keeper>,
     /// Outputs of the programs that are looked at.
     pub outputs: Outputs,
+    /// What is typed to programs that run.
+    pub inputs: InputLines,
     /// Answers that are awaited.
     pub awaited: Vec<crate::answers::Awaited>,
     /// What was submitted, as far as somebody asked.
@@ -269,6 +272,7 @@ impl AppState {
             settings,
             keeper: None,
             outputs: Outputs::default(),
+            inputs: InputLines::default(),
             awaited: Vec::new(),
             specs: BTreeMap::new(),
             refused: BTreeMap::new(),

@@ -34,6 +34,8 @@ pub enum Go {
     Why,
     /// Search in the shown output.
     FindInOutput,
+    /// Put the keyboard in the input line of the shown program.
+    FocusInput,
     /// Close the detail pane.
     CloseDetail,
     /// Show the newest programs.
@@ -59,6 +61,7 @@ impl Go {
             Self::OpenOutput => ("Show output", "Its output and the slave that ran it"),
             Self::Why => ("Why?", "Why it waits, slave by slave, or how it ended"),
             Self::FindInOutput => ("Find in output", "Search in the shown output"),
+            Self::FocusInput => ("Write input", "Puts the keyboard in the input line of the program that is shown"),
             Self::CloseDetail => ("Close details", "Back to the list"),
             Self::Newest => ("Show the newest", "Scrolls to the top"),
             Self::FocusFilter => ("Filter the history", "By name, language, slave, user or ID"),
@@ -78,6 +81,7 @@ impl Go {
             Self::Shortcuts => Some(KeyboardShortcut::new(Modifiers::NONE, Key::F1)),
             Self::FindInOutput => ctrl_shift(Key::F),
             Self::FocusFilter => ctrl(Key::F),
+            Self::FocusInput => ctrl(Key::I),
             Self::Newest => ctrl(Key::Home),
             Self::Show(Pane::Connect)
             | Self::OpenOutput
@@ -92,6 +96,7 @@ impl Go {
         match self {
             Self::OpenOutput | Self::Why => situation.has_one_selected(),
             Self::FindInOutput => situation.has_output(),
+            Self::FocusInput => situation.takes_input(),
             Self::CloseDetail => need(situation.detail, "no details are open"),
             Self::Show(_)
             | Self::Palette

@@ -69,6 +69,8 @@ pub struct Situation {
     pub selected: Vec<State>,
     /// Whether an output is shown.
     pub output: bool,
+    /// Whether the program of that output takes input now, and if not, why; none when there is no program.
+    pub input: Option<Able>,
     /// Whether the pane of a program is open.
     pub detail: bool,
     /// Whether the open tab has something to run.
@@ -80,18 +82,18 @@ pub struct Situation {
 }
 
 /// Whether something can be done; if not, why, as a short sentence for the tooltip.
-type Able = Result<(), &'static str>;
+pub type Able = Result<(), &'static str>;
 
 fn need(is: bool, why: &'static str) -> Able {
     if is { Ok(()) } else { Err(why) }
 }
 
 impl Situation {
-    fn is_connected(&self) -> Able {
+    pub(crate) fn is_connected(&self) -> Able {
         need(self.connected, "not connected")
     }
 
-    fn may_submit(&self) -> Able {
+    pub(crate) fn may_submit(&self) -> Able {
         self.is_connected().and(need(self.role.is_some_and(|role| role >= Role::Submitter), "your role may only look"))
     }
 
@@ -106,6 +108,11 @@ impl Situation {
 
     fn has_one_selected(&self) -> Able {
         need(self.selected.len() == 1, "select one program first")
+    }
+
+    fn takes_input(&self) -> Able {
+        self.may_submit()?;
+        self.input.unwrap_or(Err("no program is shown"))
     }
 
     fn has_output(&self) -> Able {
@@ -145,6 +152,8 @@ impl Command {
             Files::SaveOutput.into(),
             Programs::CopyOutput.into(),
             Go::FindInOutput.into(),
+            Go::FocusInput.into(),
+            Programs::EndInput.into(),
             Go::CloseDetail.into(),
             Go::FocusFilter.into(),
             Go::Newest.into(),
@@ -201,9 +210,12 @@ impl Command {
     /// The shortcut as it is written: `Ctrl P`.
     #[must_use]
     pub fn keys(&self) -> String {
-        // These two are keys of the table, not shortcuts of the window.
+        // These are keys of the table and of the input line, not shortcuts of the window.
         if *self == Self::Go(Go::OpenOutput) {
             return "Enter".to_owned();
+        }
+        if *self == Self::Programs(Programs::EndInput) {
+            return "Ctrl D".to_owned();
         }
         if *self == Self::Go(Go::CloseDetail) {
             return "Esc".to_owned();

@@ -25,6 +25,10 @@ pub enum Programs {
     RunAgainConfirmed(Vec<ProgramId>),
     /// Open the source in the submit pane.
     EditAndRun,
+    /// Send this as input to this program, which runs.
+    SendInput(ProgramId, String),
+    /// Tell the shown program that no input follows.
+    EndInput,
     /// Copy the IDs.
     CopyId,
     /// Copy the shown output.
@@ -42,6 +46,8 @@ impl Programs {
             Self::SetWallTime(..) => ("Change", "How long it may run"),
             Self::RunAgain | Self::RunAgainConfirmed(_) => ("Run again", "The same programs once more, under new IDs"),
             Self::EditAndRun => ("Edit and run…", "Opens its source, arguments and limits to change them"),
+            Self::SendInput(..) => ("Send input", "The program reads it"),
+            Self::EndInput => ("End input", "Tells the program that no input follows"),
             Self::CopyId => ("Copy ID", "For the command line, or for a colleague; of several, one a line"),
             Self::CopyOutput => ("Copy output", "The marked lines, or all of them"),
         };
@@ -57,7 +63,12 @@ impl Programs {
             Self::RunAgain => ctrl(Key::R),
             Self::EditAndRun => ctrl(Key::E),
             Self::CopyId => ctrl_shift(Key::C),
-            Self::StopConfirmed(_) | Self::RunAgainConfirmed(_) | Self::SetWallTime(..) | Self::CopyOutput => None,
+            Self::StopConfirmed(_)
+            | Self::RunAgainConfirmed(_)
+            | Self::SetWallTime(..)
+            | Self::SendInput(..)
+            | Self::EndInput
+            | Self::CopyOutput => None,
         }
     }
 
@@ -82,7 +93,8 @@ impl Programs {
                 .and(situation.has_one_selected())
                 .and(need(situation.selected.iter().any(|state| !state.is_final()), "it has ended")),
             Self::StopConfirmed(_) => situation.is_connected(),
-            Self::SetWallTime(..) => situation.may_submit(),
+            Self::SetWallTime(..) | Self::SendInput(..) => situation.may_submit(),
+            Self::EndInput => situation.takes_input(),
             Self::CopyOutput => situation.has_output(),
         }
     }

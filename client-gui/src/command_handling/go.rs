@@ -59,6 +59,12 @@ pub(super) fn handle(state: &mut AppState, go: Go, mirror: &Mirror) {
                 state.detail.tab = row.map_or(DetailTab::Output, |row| DetailTab::best_for(row));
             }
         }
+        Go::FocusInput => {
+            if state.pane == Pane::History {
+                state.detail.tab = DetailTab::Output;
+            }
+            state.inputs.focus = true;
+        }
         Go::FindInOutput => {
             let view = if state.pane == Pane::Submit {
                 state.submit.tab_mut().map(|tab| &mut tab.view)

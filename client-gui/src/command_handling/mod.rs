@@ -43,6 +43,9 @@ pub fn situation(state: &AppState, mirror: &Mirror) -> Situation {
         role: mirror.identity.as_ref().map(|identity| identity.role),
         selected,
         output: shown_output(state).is_some(),
+        input: shown_output(state)
+            .and_then(|id| mirror.program(id))
+            .map(|row| crate::view_model::input::takes_input(row, &state.inputs)),
         detail,
         runnable: state.submit.tab().is_some_and(crate::editing::EditorTab::runnable),
         submitting: state.submit.tab().is_some_and(|tab| matches!(tab.run, Run::Submitting(_))),

@@ -46,6 +46,17 @@ pub(super) fn handle(state: &mut AppState, command: Programs, means: &Means<'_>)
             let request = Request::SetWallTime { id, wall_time };
             state.awaited.push(Awaited::WallTime(id, sentence, means.backend.request(request)));
         }
+        Programs::SendInput(id, text) => {
+            let Some(row) = means.mirror.program(id) else { return };
+            if let Err(error) = state.inputs.line(row).send(&text) {
+                state.fail(&error);
+            }
+        }
+        Programs::EndInput => {
+            if let Some(row) = shown_output(state).and_then(|id| means.mirror.program(id)) {
+                state.inputs.line(row).end();
+            }
+        }
         Programs::RunAgain => {
             if targets.len() > UNASKED_MAX {
                 state.dialog = Some(Dialog::ConfirmAgain(targets));

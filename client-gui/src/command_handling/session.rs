@@ -54,6 +54,7 @@ pub(crate) fn forget_programs(state: &mut AppState) {
     state.history = crate::state::HistoryState::default();
     state.detail = crate::state::DetailState::default();
     state.outputs = crate::output::Outputs::default();
+    state.inputs = crate::input_lines::InputLines::default();
     state.specs.clear();
     state.refused.clear();
     state.whys.clear();

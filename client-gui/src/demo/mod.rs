@@ -2,6 +2,7 @@
 //! need none.
 
 mod control;
+mod live;
 mod outputs;
 pub mod scene;
 mod script;
@@ -58,6 +59,7 @@ impl Demo {
             still: BTreeMap::new(),
             stood: BTreeMap::new(),
             wall_times: BTreeMap::new(),
+            inputs: BTreeMap::new(),
         })))
     }
 
@@ -92,6 +94,12 @@ impl Demo {
     /// Replaces a program by `row`, or adds it, for tests.
     pub fn put(&self, row: ProgramView) {
         self.0.borrow_mut().put(row);
+    }
+
+    /// What was sent to this program as live input, for tests.
+    #[must_use]
+    pub fn input_of(&self, id: ProgramId) -> String {
+        self.0.borrow().input_of(id)
     }
 
     /// Adds `count` programs that ended just now, as other people's work does.

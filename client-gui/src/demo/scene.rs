@@ -5,7 +5,7 @@ use client::{Identity, Link, Mirror};
 use common::{
     ByteSize, ClientId, Duration, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, Work,
     message::status::Event,
-    program::State,
+    program::{LiveInput, State},
     session::Role,
     view::{ClientKind, ClientView, Policy, ProgramView, Progress, Summary, Usage},
 };
@@ -35,7 +35,7 @@ const ROWS: &[Row] = {
         (Suspended, "long_simulation.sh", "Bash", "pc-02", "erin", 190, 0, ""),
         (Failed, "TriRapide.java", "Java", "pc-03", "bob", 200, 900, "TriRapide.java:14: error: ';' expected"),
         (Done, "wordcount.go", "Go", "pc-04", "erin", 260, 200, "18,220 words"),
-        (Done, "backup.sh", "Bash", "pc-02", "alice", 310, 41_000, "312 files copied"),
+        (Running, "guess.py", "Python", "pc-03", "alice", 310, 0, "A number from 1 to 100?"),
         (Lost, "gather_logs.sh", "Bash", "pc-05", "dave", 425, 0, ""),
         (Done, "plot.py", "Python", "pc-07", "carol", 490, 2_200, "wrote plot.png"),
         (Done, "quick.lua", "Lua", "pc-03", "bob", 550, 80, "ok"),
@@ -149,7 +149,7 @@ fn program(now: Timestamp, sequence: u64, row: &Row) -> ProgramView {
         last_line: last_line.to_owned(),
         unknown_since: (state == State::Running && slave == "pc-06").then(|| ago(now, CUT)),
         files_bytes: 0,
-        live: false,
+        live: name == super::live::GUESS,
     }
 }
 
@@ -191,7 +191,9 @@ pub fn spec(program: &ProgramView) -> ProgramSpec {
     };
     let mut spec = ProgramSpec::new(program.name.clone(), work);
     spec.limits.memory = ByteSize(256 << 20);
-    spec.limits.wall_time = Duration::from_secs(60);
+    let long = matches!(program.name.as_str(), "guess.py" | "long_simulation.sh");
+    spec.limits.wall_time = Duration::from_secs(if long { 3_600 } else { 60 });
+    spec.live = program.live.then_some(LiveInput { terminal: None });
     spec
 }
 

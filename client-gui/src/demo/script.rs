@@ -1,6 +1,7 @@
 //! What the demonstration's master knows, and how it answers.
 
 use super::{
+    live,
     outputs::{self, Output},
     scene,
 };
@@ -36,6 +37,8 @@ pub(super) struct Script {
     pub(super) stood: BTreeMap<ProgramId, u64>,
     /// Wall times that were changed.
     pub(super) wall_times: BTreeMap<ProgramId, Duration>,
+    /// Live input of programs.
+    pub(super) inputs: BTreeMap<ProgramId, live::Input>,
 }
 
 impl Script {
@@ -100,7 +103,7 @@ impl Script {
                     self.outputs.insert(program.id, Output { stdout: text, ..Output::default() });
                     self.put(program);
                 }
-            } else if self.specs.contains_key(&program.id) && passed >= RUNS_MS {
+            } else if !program.live && self.specs.contains_key(&program.id) && passed >= RUNS_MS {
                 self.end(program, now);
             }
         }
@@ -164,6 +167,7 @@ impl Script {
                 program.last_line.clear();
                 (program.output_bytes, program.error_bytes) = (0, 0);
                 (program.index, program.copies) = (index, count);
+                program.live = spec.live.is_some();
                 let id = program.id;
                 self.specs.insert(id, spec.clone());
                 self.outputs.insert(id, Output::default());
@@ -231,11 +235,11 @@ impl Script {
             Request::Resume { ids } => {
                 Ok(Reply::Changed { results: ids.iter().map(|id| self.stand_still(*id, false)).collect() })
             }
+            Request::Input { id, offset, bytes, end } => self.input(*id, *offset, bytes, *end),
             Request::SetWallTime { id, wall_time } => self.set_wall_time(*id, *wall_time),
             Request::Submit { .. }
             | Request::List(_)
             | Request::Wait { .. }
-            | Request::Input { .. }
             | Request::Resize { .. }
             | Request::Signal { .. }
             | Request::InputsHeld { .. }

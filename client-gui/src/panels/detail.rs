@@ -1,10 +1,10 @@
 //! One program: verdict, facts, output, buttons.
 
-use super::output_view::output_ui;
+use super::{Streams, input_ui::input_ui, output_view::output_ui};
 use crate::{
     command::{Command, Commands, Files, Go, Programs},
     fonts,
-    output::{Outputs, StreamText},
+    output::StreamText,
     signs::{self, Icon},
     state::{DetailState, DetailTab},
     theme::{self, tokens},
@@ -30,14 +30,14 @@ pub(crate) struct Shown<'a> {
     pub(crate) spec: Option<&'a ProgramSpec>,
     /// Why it waits, once the master said it.
     pub(crate) why: Option<&'a Explanation>,
-    /// What it printed, as far as it is here.
-    pub(crate) outputs: &'a Outputs,
+    /// What it printed, as far as it is here, and what is typed to it.
+    pub(crate) streams: Streams<'a>,
 }
 
 /// The pane.
 pub(crate) fn detail_ui(
     ui: &mut Ui,
-    shown: &Shown<'_>,
+    shown: &mut Shown<'_>,
     clock: &Clock,
     state: &mut DetailState,
     commands: &mut Commands,
@@ -201,14 +201,18 @@ fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState, commands: &m
     }
 }
 
-fn body_ui(ui: &mut Ui, shown: &Shown<'_>, clock: &Clock, state: &mut DetailState, commands: &mut Commands) {
+fn body_ui(ui: &mut Ui, shown: &mut Shown<'_>, clock: &Clock, state: &mut DetailState, commands: &mut Commands) {
     let t = tokens(ui);
     if state.tab == DetailTab::Use {
         use_ui(ui, shown, clock, commands);
         return;
     }
+    let mut room = ui.available_rect_before_wrap();
+    if state.tab == DetailTab::Output {
+        room = input_ui(ui, room, shown.program, shown.streams.inputs, commands);
+    }
     let nothing = StreamText::default();
-    let output = shown.outputs.get(shown.program.id);
+    let output = shown.streams.outputs.get(shown.program.id);
     let stream = |stream| output.map_or(&nothing, |output| output.stream(stream));
     let (stdout, stderr, compile) = (stream(Stream::Stdout), stream(Stream::Stderr), stream(Stream::Compile));
     let (parts, name, what) = match state.tab {
@@ -233,7 +237,9 @@ fn body_ui(ui: &mut Ui, shown: &Shown<'_>, clock: &Clock, state: &mut DetailStat
         // What has ended is read from its beginning unless the reader was already following.
         state.view.follow = false;
     }
-    output_ui(ui, name, &parts, &empty, &mut state.view);
+    ui.scope_builder(egui::UiBuilder::new().max_rect(room), |ui| {
+        output_ui(ui, name, &parts, &empty, &mut state.view);
+    });
 }
 
 fn total_lines(parts: &[super::output_view::Part<'_>]) -> u64 {

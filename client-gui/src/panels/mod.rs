@@ -6,6 +6,7 @@ pub(crate) mod connect;
 pub(crate) mod detail;
 pub(crate) mod dialogs;
 pub(crate) mod history;
+mod input_ui;
 pub mod output_view;
 pub(crate) mod palette;
 pub(crate) mod slave_detail;
@@ -14,8 +15,20 @@ pub(crate) mod submit;
 mod submit_settings;
 pub(crate) mod table;
 
-use crate::theme::{self, tokens};
+use crate::{
+    input_lines::InputLines,
+    output::Outputs,
+    theme::{self, tokens},
+};
 use egui::{Rect, Ui};
+
+/// What programs print, and what is typed to them.
+pub(crate) struct Streams<'a> {
+    /// What they printed, as far as it is here.
+    pub(crate) outputs: &'a Outputs,
+    /// What is typed to those that run.
+    pub(crate) inputs: &'a mut InputLines,
+}
 
 /// Where a list and the pane of what is selected in it stand: beside each other, one below the other, or in a narrow
 /// window the pane alone.

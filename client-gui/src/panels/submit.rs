@@ -1,6 +1,6 @@
 //! Write, choose, run, read the result.
 
-use super::{output_view::output_ui, submit_settings::settings_ui};
+use super::{Streams, input_ui::input_ui, output_view::output_ui, submit_settings::settings_ui};
 use crate::{
     command::{Commands, Edit, Files, Go, Pane, Programs},
     editing::{EditorTab, Run, SubmitState},
@@ -26,7 +26,7 @@ pub(crate) fn submit_ui(
     ui: &mut Ui,
     mirror: &Mirror,
     clock: &Clock,
-    outputs: &Outputs,
+    mut streams: Streams<'_>,
     state: &mut SubmitState,
     commands: &mut Commands,
 ) {
@@ -63,7 +63,7 @@ pub(crate) fn submit_ui(
         tab.changed = true;
     }
     if has_result {
-        result_ui(ui, bottom, mirror, clock, outputs, tab, commands);
+        result_ui(ui, bottom, mirror, clock, &mut streams, tab, commands);
     }
     settings_ui(ui, side, mirror, tab, commands);
 }
@@ -181,7 +181,7 @@ fn result_ui(
     rect: Rect,
     mirror: &Mirror,
     clock: &Clock,
-    outputs: &Outputs,
+    streams: &mut Streams<'_>,
     tab: &mut EditorTab,
     commands: &mut Commands,
 ) {
@@ -224,7 +224,8 @@ fn result_ui(
             let end = result_buttons(ui, head, program, &mut tab.view.follow, commands);
             let room = Rect::from_min_max(head.min, pos2(end, head.bottom()));
             result_words(ui, room, Standing::of(program), Standing::of(program).word(), &words);
-            result_output(ui, body, program, outputs, tab);
+            let room = input_ui(ui, body, program, streams.inputs, commands);
+            result_output(ui, room, program, streams.outputs, tab);
         }
     }
 }

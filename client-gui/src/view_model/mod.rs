@@ -4,6 +4,7 @@ pub mod clients;
 pub mod clock;
 pub mod detail;
 pub mod history;
+pub mod input;
 pub mod isolation;
 pub mod pulse;
 pub mod slaves;

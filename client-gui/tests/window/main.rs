@@ -2,6 +2,7 @@
 
 mod history;
 mod kit;
+mod live;
 mod session;
 mod slaves;
 mod submit;
