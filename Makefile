@@ -3,9 +3,10 @@
 CARGO ?= cargo
 PREFIX ?= /usr/local
 MINUTES ?= 30
+FUZZ_MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak audit screenshots install clean
+.PHONY: help run test check bench soak fuzz audit screenshots install clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -28,6 +29,10 @@ bench: ## Measure throughput and latency with optimised binaries
 soak: ## Repeat the whole-system tests for MINUTES (30) to find what fails seldom
 	@scripts/setup test
 	@$(CARGO) xtask soak --minutes $(MINUTES)
+
+fuzz: ## Search for bytes that break a decoder, FUZZ_MINUTES (10) in each of them
+	@scripts/setup fuzz
+	@$(CARGO) xtask fuzz --minutes $(FUZZ_MINUTES)
 
 audit: ## Licences, banned crates and sources of all dependencies
 	@scripts/setup build

@@ -70,25 +70,15 @@ impl Context {
     /// `E-CONFIG-INVALID` or `E-FILE-UNREADABLE`, naming the file.
     pub fn load(folder: &Path) -> Result<Option<Self>, UserError> {
         let path = folder.join(FILE_NAME);
-        let invalid = |what: String| {
-            UserError::new(ErrorCode::ConfigInvalid, format!("{}: {what}", path.display()))
-                .with_hint("log in again with `ruche login HOST:PORT --user NAME`; it writes the file anew")
-        };
         match fs::metadata(&path) {
-            Ok(metadata) if metadata.len() > FILE_BYTES_MAX => return Err(invalid("the file is too long".to_owned())),
+            Ok(metadata) if metadata.len() > FILE_BYTES_MAX => return Err(invalid(&path, "the file is too long")),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Ok(_) | Err(_) => {}
         }
         let text = fs::read_to_string(&path).map_err(|error| {
             UserError::new(ErrorCode::FileUnreadable, format!("{} cannot be read: {error}", path.display()))
         })?;
-        let file: File = toml::from_str(&text).map_err(|error| {
-            // The message alone: the error's own text quotes the line, which may hold the token.
-            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            invalid(format!("line {line}: {}", error.message()))
-        })?;
-        let pin = file.pin.parse().map_err(|error| invalid(format!("pin: {error}")))?;
-        Ok(Some(Self { target: Target { address: file.address, pin }, user: file.user, token: file.token.map(Secret) }))
+        parse(&text, &path).map(Some)
     }
 
     /// Writes the context whole or not at all, for the owner's eyes alone.
@@ -125,6 +115,22 @@ impl Context {
                 .with_hint(again)
         })
     }
+}
+
+fn invalid(path: &Path, what: &str) -> UserError {
+    UserError::new(ErrorCode::ConfigInvalid, format!("{}: {what}", path.display()))
+        .with_hint("log in again with `ruche login HOST:PORT --user NAME`; it writes the file anew")
+}
+
+/// Reads the text of a context file.
+pub(crate) fn parse(text: &str, path: &Path) -> Result<Context, UserError> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        // The message alone: the error's own text quotes the line, which may hold the token.
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        invalid(path, &format!("line {line}: {}", error.message()))
+    })?;
+    let pin = file.pin.parse().map_err(|error| invalid(path, &format!("pin: {error}")))?;
+    Ok(Context { target: Target { address: file.address, pin }, user: file.user, token: file.token.map(Secret) })
 }
 
 /// The error of a command that needs a login.

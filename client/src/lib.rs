@@ -9,6 +9,8 @@
 
 pub mod connection;
 pub mod context;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod live;
 pub mod local;
 pub mod mirror;

@@ -12,6 +12,8 @@ mod config;
 mod core;
 mod data_folder;
 mod event_loop;
+#[doc(hidden)]
+pub mod fuzzing;
 mod login;
 mod outputs;
 mod secrets;

@@ -9,6 +9,8 @@ use common::{
 
 /// Memory of one password hash in KiB, passes and lanes: 19 MiB, 2, 1.
 const COST: Cost = (19 * 1_024, 2, 1);
+/// More than any hash of a later release will cost.
+const COST_MAX: Cost = (1 << 20, 64, 16);
 /// Room that is reserved for one hash, in blocks of 1 KiB: more than the 32 MiB above which the C library always
 /// gives memory back to the system at once. Smaller pieces stay with the thread that used them, and a storm of
 /// logins meets many threads. What is not used is never touched.
@@ -89,12 +91,15 @@ pub(crate) fn hash_with(password: &str, cost: Cost) -> Result<String, UserError>
     Ok(format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${}${}", encode(&salt), encode(&hash)))
 }
 
-/// Cost, salt and hash of the kept form.
+/// Cost, salt and hash of the kept form; none when checking it would take memory or time that no hash of ours takes.
 fn parse(kept: &str) -> Option<(Cost, Vec<u8>, Vec<u8>)> {
     let mut parts = kept.strip_prefix("$argon2id$v=19$")?.split('$');
     let mut cost = parts.next()?.split(',');
     let mut number = |name: &str| cost.next()?.strip_prefix(name)?.parse().ok();
     let cost = (number("m=")?, number("t=")?, number("p=")?);
+    if cost.0 > COST_MAX.0 || cost.1 > COST_MAX.1 || cost.2 > COST_MAX.2 {
+        return None;
+    }
     let mut bytes = || BASE64_STANDARD_NO_PAD.decode(parts.next()?).ok();
     Some((cost, bytes()?, bytes()?))
 }
@@ -117,6 +122,11 @@ pub(crate) fn verify_password(password: &str, kept: Option<&str>) -> Result<(boo
     Ok((differs == 0 && expected.len() == found.len(), cost != COST))
 }
 
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_parse(kept: &str) {
+    drop(parse(kept));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +140,8 @@ mod tests {
         assert_eq!(verify_password("correct horsf", Some(&kept)).unwrap(), (false, false));
         assert_eq!(verify_password("correct horse", None).unwrap(), (false, false));
         assert!(verify_password("x", Some("plain")).is_err());
+        let dear = kept.replace("m=19456", "m=4294967295");
+        assert!(verify_password("correct horse", Some(&dear)).is_err());
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub mod data_folder;
 pub mod doctor;
 pub mod event_loop;
 pub mod executor;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hollow;
 pub mod journal;
 pub mod languages;

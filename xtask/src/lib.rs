@@ -5,6 +5,7 @@ pub mod audit;
 pub mod bench;
 pub mod check;
 pub mod errors;
+pub mod fuzz;
 pub mod man;
 pub mod mutants;
 pub mod requirements;

@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{audit, bench, check, errors, man, mutants, requirements, screenshots, soak, tidy};
+use xtask::{audit, bench, check, errors, fuzz, man, mutants, requirements, screenshots, soak, tidy};
 
 /// The project's own commands. `make help` lists the ones of every day.
 #[derive(Parser)]
@@ -40,6 +40,14 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         minutes: u64,
     },
+    /// Search for bytes that break a decoder, with each target of fuzz/
+    Fuzz {
+        /// For how long in each
+        #[arg(long, default_value_t = 1)]
+        minutes: u64,
+        /// Only these targets
+        targets: Vec<String>,
+    },
     /// Plant each bug of tests/mutations in a copy: the tests must find it
     Mutants {
         /// Only the patches whose names hold one of these
@@ -69,6 +77,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Screenshots => screenshots::run(),
         Command::Bench => bench::run(),
         Command::Soak { minutes } => soak::run(minutes),
+        Command::Fuzz { minutes, targets } => fuzz::run(std::time::Duration::from_secs(minutes * 60), &targets),
         Command::Mutants { only } => mutants::run(&only),
         Command::Audit => audit::run(),
     }

@@ -1,7 +1,7 @@
 //! The whole-system tests with full counts, part by part and seed after seed, to find what fails seldom.
 
 use crate::{
-    mutants,
+    fuzz, mutants,
     workspace::{command, run as run_command},
 };
 use anyhow::bail;
@@ -19,7 +19,7 @@ const fn part(what: &'static str, target: &'static str, filter: &'static str) ->
 }
 
 /// The most telling ones first: a short soak runs only these.
-const PARTS: [Part; 25] = [
+const PARTS: [Part; 26] = [
     part("F1 master killed 200 times under load", "nemesis", "f01"),
     part("F1–F18 simulation, a seed after the other", "simulation", ""),
     part("F2, F3 loss of power, 1,000 prefixes", "storage", "f02"),
@@ -44,8 +44,12 @@ const PARTS: [Part; 25] = [
     part("L load and overload", "load", ""),
     part("E13 restarts", "faults", ""),
     part("B bad input", "bad_input", ""),
+    part("B7–B19 hostile text and sizes", "hostile_text", ""),
     part("B1–B6 hostile peers", "hostile", ""),
 ];
+
+/// How long each decoder is searched at least.
+const FUZZ_LEAST: Duration = Duration::from_secs(10);
 
 /// How one part went.
 struct Result {
@@ -83,7 +87,19 @@ pub fn run(minutes: u64) -> anyhow::Result<()> {
             result.seconds += begun.elapsed().as_secs();
         }
     }
-    let gate = (results.len() == PARTS.len()).then(|| {
+    if results.len() == PARTS.len() {
+        let begun = Instant::now();
+        // A quarter of the time for all targets together.
+        let each = (length / 4 / fuzz::TARGETS).max(FUZZ_LEAST);
+        let failed = fuzz::run(each, &[]).inspect_err(|error| println!("soak: fuzz: {error:#}")).is_err();
+        results.push(Result {
+            what: "B5 decoders, by search",
+            rounds: 1,
+            failures: u32::from(failed),
+            seconds: begun.elapsed().as_secs(),
+        });
+    }
+    let gate = (results.len() > PARTS.len()).then(|| {
         let begun = Instant::now();
         let failed = mutants::run(&[]).inspect_err(|error| println!("mutation gate: {error:#}")).is_err();
         Result {

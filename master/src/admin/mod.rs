@@ -179,3 +179,9 @@ pub fn join_secret() -> Result<(String, [u8; 32]), UserError> {
     let hash = secrets::token_hash(&secret);
     Ok((secret, hash))
 }
+
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_line(line: &str) {
+    drop(serde_json::from_str::<AdminRequest>(line));
+    drop(serde_json::from_str::<Result<AdminAnswer, UserError>>(line));
+}

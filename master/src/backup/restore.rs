@@ -173,7 +173,7 @@ fn read_about(reader: &mut Reader<impl io::Read>, part: Part) -> Result<About, R
 }
 
 /// Whether a name is of the shape `outputs/ab/cd/NAME`: a backup never writes anywhere else.
-fn is_output(name: &str) -> bool {
+pub(super) fn is_output(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
     let hexadecimal = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     match parts.as_slice() {

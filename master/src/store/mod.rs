@@ -78,6 +78,18 @@ impl From<StoreError> for UserError {
     }
 }
 
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_log(log: &[u8], index: &[u8]) {
+    wal::fuzz(log, index);
+}
+
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_body(form: i64, bytes: &[u8]) {
+    if let Ok(spec) = body::decode(form, bytes) {
+        drop(spec.validate());
+    }
+}
+
 /// What the event loop needs of a store that writes. A standby pair will have another one.
 pub(crate) trait Storage: Send {
     /// Writes all records in one transaction; when it returns `Ok` they survive a loss of power.

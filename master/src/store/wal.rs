@@ -175,6 +175,11 @@ fn whole_frames(log: &[u8]) -> Frames {
     Frames { good, damaged: after_commit.into_iter().any(ours) }
 }
 
+/// Entry for the fuzz targets.
+pub(super) fn fuzz(log: &[u8], index: &[u8]) {
+    drop(examine(log, Index::parse(index).as_ref()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,6 +43,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_progress(bytes: &[u8]) -> Option<(f32, String)> {
+    progress::parse(bytes).map(|progress| (progress.percent, progress.text))
+}
+
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_kept(bytes: &[u8]) {
+    drop(common::frame::decode_record::<steps::Tag>(bytes));
+    drop(common::frame::decode_record::<Stop>(bytes));
+    if let Ok(sealed) = common::frame::decode_record::<Sealed>(bytes) {
+        let _places: [(u64, u64); Stream::COUNT] = sealed.places();
+    }
+}
+
 /// Events of the kernel that one turn looks at.
 const KERNEL_EVENTS_PER_TURN: usize = 256;
 /// A program's pipes are watched only from then on: most short ones end sooner, and what they wrote is read

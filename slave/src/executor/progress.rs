@@ -25,7 +25,7 @@ pub(super) fn read(folder: &WorkFolder) -> Option<Progress> {
     parse(&bytes[..count])
 }
 
-fn parse(bytes: &[u8]) -> Option<Progress> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Progress> {
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
     let (number, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));

@@ -12,8 +12,10 @@ mod syncer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use open::fuzz_read;
 pub use open::{Found, boot_id};
 pub use record::KeptEnd;
+pub(crate) use record::fuzz_file;
 pub use syncer::SyncFailure;
 
 use common::{

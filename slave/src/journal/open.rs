@@ -154,3 +154,13 @@ fn read(scan: Scan, boot: &str) -> (ReadHead, BTreeMap<AttemptKey, Entry>) {
     let head = Head { boot: boot.to_owned(), instance, epoch };
     (ReadHead { head, same_boot }, entries)
 }
+
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_read(bytes: &[u8]) {
+    let scan = scan(bytes);
+    assert!(scan.torn_bytes <= bytes.len() as u64, "no more is torn than there is");
+    let places = scan.records.iter().map(|(place, length, _)| (*place, place + length));
+    let ends = places.clone().map(|(_, end)| end);
+    assert!(places.skip(1).zip(ends).all(|((begin, _), end)| begin >= end), "records do not overlap");
+    drop(read(scan, "this boot"));
+}

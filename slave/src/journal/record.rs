@@ -83,15 +83,26 @@ impl KeptEnd {
 
 /// Appends the record to `out` and returns how many bytes it takes.
 pub(super) fn append(record: &Record, out: &mut Vec<u8>) -> u64 {
-    let body = encode_record(record);
+    append_body(&encode_record(record), out)
+}
+
+/// Entry for the fuzz targets: a journal with one record of this body.
+#[must_use]
+pub(crate) fn fuzz_file(body: &[u8]) -> Vec<u8> {
+    let mut file = MAGIC.to_vec();
+    append_body(body, &mut file);
+    file
+}
+
+fn append_body(body: &[u8], out: &mut Vec<u8>) -> u64 {
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let checksum = crc32fast::hash(&body).to_le_bytes();
+    let checksum = crc32fast::hash(body).to_le_bytes();
     let mut head = [0; 8];
     head[..4].copy_from_slice(&length);
     head[4..].copy_from_slice(&checksum);
     out.extend_from_slice(&head);
     out.extend_from_slice(&crc32fast::hash(&head).to_le_bytes());
-    out.extend_from_slice(&body);
+    out.extend_from_slice(body);
     (HEAD_BYTES + body.len()) as u64
 }
 

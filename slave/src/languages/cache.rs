@@ -47,8 +47,11 @@ impl Tried {
 
 impl Cache {
     pub(super) fn load(file: &Path) -> Self {
-        let read = fs::read(file).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        read.filter(|cache| cache.format == FORMAT).unwrap_or_default()
+        fs::read(file).ok().and_then(|bytes| Self::read(&bytes)).unwrap_or_default()
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Self>(bytes).ok().filter(|cache| cache.format == FORMAT)
     }
 
     /// The version that this tool said, when nothing has changed since.

@@ -10,6 +10,16 @@ use cache::Cache;
 use common::{ErrorCode, UserError, language::Language, view::LanguageOffer};
 use std::path::{Path, PathBuf};
 
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_version(text: &str) -> Option<String> {
+    probe::version_in(text)
+}
+
+/// Entry for the fuzz targets.
+pub(crate) fn fuzz_cache(bytes: &[u8]) {
+    drop(Cache::read(bytes));
+}
+
 /// A language that works here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {

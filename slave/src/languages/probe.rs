@@ -144,7 +144,7 @@ fn start(probe: Probe, executor: &mut Executor, running: &mut BTreeMap<AttemptKe
 }
 
 /// The first number with a dot in it, such as `3.11.2`; else the first number.
-fn version_in(text: &str) -> Option<String> {
+pub(super) fn version_in(text: &str) -> Option<String> {
     let is_part = |c: char| c.is_ascii_digit() || c == '.';
     let numbers = || text.split(|c| !is_part(c)).map(|word| word.trim_matches('.')).filter(|word| !word.is_empty());
     let found = numbers().find(|word| word.contains('.')).or_else(|| numbers().next())?;
