@@ -5,10 +5,12 @@
 //! * [`reply`]: the part of an answer that fits its request.
 //! * [`live`]: a session that reconnects for ever and keeps a [`mirror`] of what the master shows.
 //! * [`submit`]: from files and words to programs that the master has acknowledged.
+//! * [`files`]: files that programs are given and bring back.
 //! * [`local`]: a master and a slave on this computer, as child processes.
 
 pub mod connection;
 pub mod context;
+pub mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod live;

@@ -2,7 +2,10 @@
 
 use common::{
     ErrorCode, Outcome, ProgramId, ProgramSpec, UserError,
-    message::{Reply, status::Event},
+    message::{
+        Reply,
+        status::{Event, InputHeld},
+    },
     program::State,
     view::{ClientView, Explanation, ProgramView, SlaveView, Summary},
 };
@@ -48,6 +51,12 @@ extract! {
     ended: Reply::Ended { programs, count } => (programs, count), (Vec<(ProgramId, Outcome)>, u64);
     /// The answer to `Cancel`.
     cancelled: Reply::Cancelled { results } => results, Vec<Result<State, UserError>>;
+    /// The answer to `InputsHeld` and `PutInput`.
+    inputs_held: Reply::InputsHeld { files } => files, Vec<InputHeld>;
+    /// The answer to `Suspend` and `Resume`.
+    changed: Reply::Changed { results } => results, Vec<Result<State, UserError>>;
+    /// The answer to `Input`: every byte before this one is with the program.
+    input_taken: Reply::InputTaken { offset } => offset, u64;
     /// The answer to `Why`.
     why: Reply::Why(explanation) => explanation, Explanation;
     /// The answer to `Slaves`.
