@@ -9,7 +9,7 @@ pub mod cgroup;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
-mod isolation;
+pub mod isolation;
 mod keeper;
 pub mod protocol;
 mod serve;

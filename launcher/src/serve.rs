@@ -2,7 +2,11 @@
 
 use crate::{
     Socket, best_effort,
-    isolation::namespaces::{self, Forked},
+    isolation::{
+        Given,
+        namespaces::{self, Forked},
+        network::Machine,
+    },
     keeper,
     protocol::{FromLauncher, KeeperConfig, PROTOCOL, ToLauncher},
     socket::Wait,
@@ -244,6 +248,7 @@ impl Server {
         let mut descriptors = descriptors.into_iter();
         let Some(theirs) = descriptors.next() else { return Ok(()) };
         let launcher = own_descriptor()?;
+        let machine = config.guards.network.as_ref().map(|_| Machine::of_this_process());
         // SAFETY: this process has one thread, so the child may do what it likes.
         match unsafe { namespaces::fork(config.guards.namespaces) } {
             Ok(Forked::Child(entered)) => {
@@ -253,7 +258,7 @@ impl Server {
                 drop((self.agent.take(), self.listener.take(), self.held.take()));
                 self.keepers.clear();
                 let ours = duplicate(&theirs.into())?;
-                keeper::run(ours, &config, &launcher, entered)
+                keeper::run(ours, &config, &launcher, Given { entered, machine })
             }
             Ok(Forked::Parent(child)) => {
                 let folders = config.groups.folders();

@@ -140,7 +140,7 @@ impl Starter {
 
     /// Starts `step` and returns its process. All signals must be blocked.
     pub(crate) fn start(&mut self, step: &Step, descriptors: StepDescriptors<'_>) -> Result<i32, NotStarted> {
-        let entry = self.isolation.entry(step, descriptors.folder)?;
+        let entry = self.isolation.entry(step, descriptors.folder, descriptors.identity)?;
         let arguments = pointers(&step.arguments);
         let environment = pointers(&step.environment);
         let candidates = pointers(&step.candidates);

@@ -9,14 +9,19 @@ mod loopback;
 mod messages;
 mod mounts;
 pub(crate) mod namespaces;
+pub(crate) mod network;
+mod probe;
 mod view;
+
+pub use probe::{Facts, Wish, probe, usual_system_folders};
 
 use crate::{
     best_effort,
-    protocol::{Guards, Namespaces, NotStarted, StartStep, Step},
+    protocol::{Guards, Namespaces, NetworkGuard, NotStarted, StartStep, Step},
 };
 use calls::Sockets;
 use messages::Messages;
+use network::{Machine, Network};
 use std::{
     fmt, io,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -58,9 +63,19 @@ impl From<Problem> for io::Error {
     }
 }
 
+/// What a keeper was given when it was made.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// Whether it is somebody in its namespaces.
+    pub(crate) entered: io::Result<()>,
+    /// The network of the launcher, when programs may ask for it.
+    pub(crate) machine: Option<io::Result<Machine>>,
+}
+
 /// The guards of one slot, as its keeper holds them.
 pub(crate) struct Isolation {
     view: Option<View>,
+    network: Option<Network>,
     messages: Option<Messages>,
     rules: Option<OwnedFd>,
     /// Without network and with it.
@@ -97,18 +112,18 @@ pub(crate) struct Entry {
 }
 
 impl Isolation {
-    /// Builds the guards, of which `entered` says whether the namespaces are there.
-    pub(crate) fn build(guards: &Guards, entered: io::Result<()>) -> Self {
-        let mut built = Self { view: None, messages: None, rules: None, filters: None, problem: None };
-        if let Err((step, problem)) = built.fill(guards, entered) {
+    /// Builds the guards. The process is in its namespaces already.
+    pub(crate) fn build(guards: &Guards, given: Given) -> Self {
+        let mut built = Self { view: None, network: None, messages: None, rules: None, filters: None, problem: None };
+        if let Err((step, problem)) = built.fill(guards, given) {
             built.problem = Some((step, problem));
         }
         built
     }
 
-    fn fill(&mut self, guards: &Guards, entered: io::Result<()>) -> Result<(), (StartStep, Problem)> {
+    fn fill(&mut self, guards: &Guards, given: Given) -> Result<(), (StartStep, Problem)> {
         let at = |step| move |problem| (step, problem);
-        entered.map_err(Problem::of("a user namespace")).map_err(at(StartStep::Private))?;
+        given.entered.map_err(Problem::of("a user namespace")).map_err(at(StartStep::Private))?;
         let own = guards.namespaces != Namespaces::None;
         if own {
             let view = View::enter(guards).map_err(at(StartStep::Private))?;
@@ -118,6 +133,9 @@ impl Isolation {
         }
         if guards.landlock {
             self.rules = Some(self.rules(guards).map_err(at(StartStep::Landlock))?);
+        }
+        if let (Some(guard), Some(machine)) = (&guards.network, given.machine) {
+            self.network = Some(self.network(guard, machine, guards).map_err(at(StartStep::Network))?);
         }
         if guards.seccomp {
             let alone = if own {
@@ -131,6 +149,21 @@ impl Isolation {
         }
         give_up_capabilities();
         Ok(())
+    }
+
+    fn network(
+        &self,
+        guard: &NetworkGuard,
+        machine: io::Result<Machine>,
+        guards: &Guards,
+    ) -> Result<Network, Problem> {
+        // Sockets without a file belong to a network as well, and the machine's own services listen there.
+        if self.view.is_some() && !(guards.landlock && files::version() >= files::SCOPES_SINCE) {
+            let error = io::ErrorKind::Unsupported.into();
+            return Err(Problem::new("the network, without Landlock that keeps sockets apart".to_owned(), error));
+        }
+        let machine = machine.map_err(Problem::of("the network of the machine"))?;
+        Network::new(guard, machine, guards.namespaces)
     }
 
     fn rules(&self, guards: &Guards) -> Result<OwnedFd, Problem> {
@@ -148,7 +181,12 @@ impl Isolation {
     }
 
     /// What the program of this step enters, with nothing left of the one before.
-    pub(crate) fn entry(&mut self, step: &Step, folder: BorrowedFd<'_>) -> Result<Entry, NotStarted> {
+    pub(crate) fn entry(
+        &mut self,
+        step: &Step,
+        folder: BorrowedFd<'_>,
+        identity: Option<BorrowedFd<'_>>,
+    ) -> Result<Entry, NotStarted> {
         let failed = |step| {
             move |error: io::Error| NotStarted { step, errno: error.raw_os_error().unwrap_or(libc::EIO), candidate: 0 }
         };
@@ -168,12 +206,18 @@ impl Isolation {
         if let Some(messages) = &mut self.messages {
             messages.renew().map_err(failed(StartStep::Private))?;
         }
+        let mut network = -1;
         if step.network {
-            return Err(failed(StartStep::Network)(io::Error::from_raw_os_error(libc::EPERM)));
+            let refused = || failed(StartStep::Network)(io::Error::from_raw_os_error(libc::EPERM));
+            let (guarded, group) = self.network.as_ref().zip(identity).ok_or_else(refused)?;
+            guarded.guard(group).map_err(failed(StartStep::Network))?;
+            network = guarded.entry();
         }
-        let filter = self.filters.as_ref().map_or(std::ptr::null(), |[alone, _]| &raw const alone.program);
+        let filter = self.filters.as_ref().map_or(std::ptr::null(), |[alone, with_network]| {
+            if step.network { &raw const with_network.program } else { &raw const alone.program }
+        });
         let rules = self.rules.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        Ok(Entry { folder: within, network: -1, rules, filter })
+        Ok(Entry { folder: within, network, rules, filter })
     }
 }
 

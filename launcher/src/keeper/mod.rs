@@ -12,7 +12,7 @@ mod state;
 use crate::{
     Socket, best_effort,
     cgroup::SlotFiles,
-    isolation::Isolation,
+    isolation::{Given, Isolation},
     protocol::{FromKeeper, KeeperConfig, ToKeeper},
     socket::Wait,
     spawn::Starter,
@@ -29,8 +29,8 @@ use std::{
 };
 
 /// Serves the agent until it closes its end, then ends the process.
-pub(crate) fn run(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, entered: io::Result<()>) -> ! {
-    let code = match serve(socket, config, launcher, entered) {
+pub(crate) fn run(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, given: Given) -> ! {
+    let code = match serve(socket, config, launcher, given) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "there is nobody else to tell")]
@@ -44,7 +44,7 @@ pub(crate) fn run(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, ent
     std::process::exit(code)
 }
 
-fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, entered: io::Result<()>) -> io::Result<Infallible> {
+fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, given: Given) -> io::Result<Infallible> {
     signals::prepare()?;
     best_effort(prctl::set_name(c"ruche-keeper"));
     prctl::set_child_subreaper(true)?;
@@ -57,7 +57,7 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, entered: io:
     }
     let files = SlotFiles::open(&config.groups);
     // After the files of the groups, which are not seen from within.
-    let isolation = Isolation::build(&config.guards, entered);
+    let isolation = Isolation::build(&config.guards, given);
     let problems = [files.problem.clone(), isolation.problem()].into_iter().filter(|problem| !problem.is_empty());
     let problem = problems.collect::<Vec<_>>().join("; ");
     socket.send(&FromKeeper::Ready { problem }, &[])?;

@@ -45,6 +45,7 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) output: String,
+    #[expect(dead_code, reason = "shown when a test fails")]
     errors: String,
     pub(crate) ended: Ended,
 }
@@ -75,6 +76,10 @@ impl Slot {
     }
 
     pub(crate) fn in_folder(data: TempDir, guards: Guards) -> Self {
+        Self::with(data, guards, SlotGroups::NONE)
+    }
+
+    pub(crate) fn with(data: TempDir, guards: Guards, groups: SlotGroups) -> Self {
         let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o711)).unwrap();
         let work = data.path().join("work");
         let slot = work.join("slot-0");
@@ -85,7 +90,7 @@ impl Slot {
         fs::write(data.path().join("key"), "the slave's key").unwrap();
         let user = is_root().then(next_user).map(|id| ProgramUser { uid: id, gid: id });
         let guards = Guards { work: slot, ..guards };
-        let config = KeeperConfig { slot: 0, user, groups: SlotGroups::NONE, guards };
+        let config = KeeperConfig { slot: 0, user, groups, guards };
         let launcher = Launcher::start_program(Path::new(env!("CARGO_BIN_EXE_launcher-for-tests"))).unwrap();
         let mut keeper = launcher.keeper(config.clone()).unwrap();
         let problem = match keeper.receive::<FromKeeper>(Wait::Yes).unwrap().unwrap().message {
@@ -108,6 +113,11 @@ impl Slot {
 
     pub(crate) fn shell(&mut self, script: &str) -> Told {
         self.run(&["/bin/sh", "-c", script])
+    }
+
+    pub(crate) fn python_with_network(&mut self, script: &str) -> Told {
+        let step = Step { network: true, ..step(&["/usr/bin/python3", "-c", script]) };
+        self.try_run(&step).unwrap()
     }
 
     pub(crate) fn python(&mut self, script: &str) -> Told {
