@@ -1,7 +1,11 @@
 //! The configuration: a TOML file, and what the command line puts in its place.
 
 use crate::ceiling;
-use common::{ErrorCode, UserError, limits, units::Duration, view::Ceiling};
+use common::{
+    ErrorCode, UserError, limits,
+    units::{ByteSize, Duration},
+    view::Ceiling,
+};
 use serde::Deserialize;
 use std::{
     collections::BTreeSet,
@@ -15,6 +19,8 @@ const PROGRAM_PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin
 pub const PROGRAM_UID_BASE: u32 = 61_000;
 /// Time that running programs get when the slave is stopped.
 const GRACE: Duration = Duration::from_secs(10);
+/// Input files that are kept when nothing else is said.
+const CACHE_MAX: ByteSize = ByteSize(8 << 30);
 
 /// What may stand between a program and the machine, by the words that `require`, `without` and `doctor` use.
 pub const GUARDS: [&str; 14] = [
@@ -85,6 +91,7 @@ struct File {
     program_uid_base: Option<u32>,
     grace: Option<String>,
     memory: Memory,
+    cache_max: Option<String>,
     isolation: Option<String>,
     require: Vec<String>,
     without: Vec<String>,
@@ -124,6 +131,8 @@ pub struct Config {
     pub grace: Duration,
     /// Who keeps the memory limit.
     pub memory: Memory,
+    /// Bytes of input files that are kept for programs to come.
+    pub cache_max: ByteSize,
     /// How far programs are shut in.
     pub isolation: IsolationWish,
     /// Guards without which it does not start.
@@ -192,6 +201,11 @@ impl Config {
             Some(Ok(grace)) => grace,
             Some(Err(error)) => return invalid(format!("grace: {error}")),
         };
+        let cache_max = match file.cache_max.as_deref().map(str::parse) {
+            None => CACHE_MAX,
+            Some(Ok(size)) => size,
+            Some(Err(error)) => return invalid(format!("cache_max: {error}")),
+        };
         let isolation = match (isolation, file.isolation.as_deref().map(str::parse)) {
             (Some(wish), _) => wish,
             (None, None) => IsolationWish::default(),
@@ -212,6 +226,7 @@ impl Config {
             program_uid_base: file.program_uid_base,
             grace,
             memory: file.memory,
+            cache_max,
             isolation,
             require,
             without,
@@ -263,6 +278,12 @@ fn guards(
             let shown = common::escape::RawText::from(name.as_str());
             return Err(format!("{setting} has `{shown}`, which is no guard; there are {}", GUARDS.join(", ")));
         }
+    }
+    if without.iter().any(|name| name == "own-user") && rustix::process::geteuid().is_root() {
+        return Err(
+            "without has `own-user`: what root runs has a user of its own always, so that nothing runs as root"
+                .to_owned(),
+        );
     }
     if let Some(both) = require.iter().find(|name| without.contains(name)) {
         return Err(format!("`{both}` stands in `require` and in `without`; leave one of them out"));
@@ -345,6 +366,7 @@ mod tests {
             ("program_uid_base = 0", "program_uid_base"),
             ("grace = \"soon\"", "soon"),
             ("memory = \"magic\"", "magic"),
+            ("cache_max = \"lots\"", "cache_max"),
             ("isolation = \"loose\"", "`strongest` or `plain`"),
             ("require = [\"firewall\"]", "there are own-user"),
             ("without = [\"\\u001b[2J\"]", "\\x1b[2J"),

@@ -34,7 +34,7 @@ pub fn examine(config: &Config) -> Result<Found, UserError> {
     let uid = if own_users { crate::config::PROGRAM_UID_BASE } else { rustix::process::geteuid().as_raw() };
     let tools = languages::tools(&table, &config.program_path, uid);
     // No data folder: nothing is left out for it.
-    let found = isolation::find(config, Path::new("/nonexistent"), &tools, &groups, own_users, None);
+    let found = isolation::find(config, &[], &tools, &groups, own_users, None);
     Base::remove(&groups);
     Ok(found)
 }
@@ -55,7 +55,7 @@ pub fn table(config: &Config, found: &Found) -> String {
     text.push_str("\nLimits\n");
     for kept in limits(&found.ceiling.limits) {
         let (sign, how) = kept_by(&kept, found);
-        text.push_str(&format!("  {sign} {:<width$}  at most {:<10}  {how}\n", kept.name, kept.most));
+        text.push_str(&format!("  {sign} {:<width$}  at most {:<13}  {how}\n", kept.name, kept.most));
     }
     let network = if found.ceiling.network { "programs may ask for it" } else { "no program gets it" };
     text.push_str(&format!("  – {:<width$}  {network}\n", "network"));

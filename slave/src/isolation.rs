@@ -2,7 +2,6 @@
 //! people are told of it.
 
 mod readable;
-mod standin;
 
 use crate::{
     config::{Config, IsolationWish, Memory},
@@ -14,9 +13,9 @@ use common::{
 };
 use launcher::{
     cgroup::Base,
+    isolation::{Facts, Wish, probe},
     protocol::{GroupVersion, Guards, NetworkGuard},
 };
-use standin::{Facts, Wish, probe};
 use std::path::{Path, PathBuf};
 
 /// The guard that lets programs ask for the network.
@@ -33,6 +32,8 @@ pub struct Found {
     pub isolation: Isolation,
     /// The ceiling as it really is: no network where nothing guards it.
     pub ceiling: Ceiling,
+    /// Whether the configuration lets programs ask for the network.
+    pub network_wished: bool,
     /// Guards that are required and missing, with the reason.
     pub missing: Vec<Guard>,
 }
@@ -49,17 +50,18 @@ pub fn groups(config: &Config, name: &str, again: bool) -> Base {
     config.without.iter().fold(base, |base, guard| base.without(guard, BY_CHOICE[0]))
 }
 
-/// Tries what this machine allows. Must be called before the process has threads.
+/// Tries what this machine allows; programs see nothing of the folders in `own`. Must be called before the process
+/// has threads.
 #[must_use]
 pub fn find(
     config: &Config,
-    data: &Path,
+    own: &[&Path],
     tools: &[PathBuf],
     groups: &Base,
     own_users: bool,
     master_port: Option<u16>,
 ) -> Found {
-    let system = readable::folders(config, data, tools);
+    let system = readable::folders(config, own, tools);
     let network = config.ceiling.network.then(|| NetworkGuard { ports: master_port.into_iter().collect() });
     let wish = Wish {
         plain: config.isolation == IsolationWish::Plain,
@@ -83,7 +85,7 @@ pub fn find(
     });
     let missing = missing.collect();
     let isolation = told_to_master(level, told, groups, own_users);
-    Found { guards, isolation, ceiling, missing }
+    Found { guards, isolation, ceiling, network_wished: config.ceiling.network, missing }
 }
 
 fn told_to_master(level: IsolationLevel, guards: Vec<Guard>, groups: &Base, own_users: bool) -> Isolation {
@@ -121,10 +123,18 @@ impl Found {
     pub fn weaker(&self) -> impl Iterator<Item = &Guard> {
         let chosen = |guard: &&Guard| {
             // Nobody asked for the network, so nothing needs to guard it.
-            let unasked = guard.name == NETWORK && !self.ceiling.network && self.guards.network.is_none();
+            let unasked = guard.name == NETWORK && !self.network_wished;
             !guard.on && !unasked && !BY_CHOICE.iter().any(|choice| guard.detail.contains(choice))
         };
         self.isolation.guards.iter().filter(chosen)
+    }
+
+    /// All of it that a tool may notice; the level is the first word.
+    #[must_use]
+    pub fn within(&self) -> String {
+        let Guards { namespaces, landlock, seccomp, sockets_refused, system, .. } = &self.guards;
+        let level = self.isolation.level.word();
+        format!("{level} {namespaces:?} {landlock} {seccomp} {sockets_refused} {system:?}")
     }
 
     /// Says at the start how far programs are shut in.

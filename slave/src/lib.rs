@@ -14,9 +14,9 @@ pub mod executor;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hollow;
+pub mod isolation;
 pub mod journal;
 pub mod languages;
-pub mod isolation;
 pub mod session;
 pub mod setup;
 

@@ -77,7 +77,7 @@ pub fn prepare(config: &Config, data: &DataFolder, master_port: Option<u16>) -> 
     }
     let uid = work.probe_uid();
     let tools = languages::tools(&table, &config.program_path, uid);
-    let found = isolation::find(config, data.path(), &tools, &groups, base.is_some(), master_port);
+    let found = isolation::find(config, &[data.path(), work.path()], &tools, &groups, base.is_some(), master_port);
     found.log(&work);
     found.meets_what_is_required()?;
     // Also when an agent before this one left no users: nothing that is sent here ever runs as root.
@@ -85,12 +85,13 @@ pub fn prepare(config: &Config, data: &DataFolder, master_port: Option<u16>) -> 
     let policy = Policy { ceiling: found.ceiling, as_root };
     let weaker = found.weaker().map(|guard| format!("{} ({})", guard.name, guard.detail)).collect();
     let outputs = Outputs::new(data.path()).map_err(|error| unavailable("the output folders", error))?;
+    let within = found.within();
     let setup = Setup { program_path: config.program_path.clone(), work, groups, guards: found.guards, outputs };
     let mut executor =
         Executor::new(launcher, setup, keepers, lease_until).map_err(|error| unavailable("the executor", error))?;
     let cache = data.path().join("languages.json");
     let slots = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1));
-    let languages = languages::find_all(table, &mut executor, slots, &config.program_path, uid, &cache)
+    let languages = languages::find_all(table, &mut executor, slots, &config.program_path, uid, &within, &cache)
         .map_err(|error| unavailable("the probes of languages", error))?;
     Ok(Ready { executor, languages, isolation: found.isolation, policy, weaker, users })
 }

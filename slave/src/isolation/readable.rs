@@ -1,15 +1,15 @@
 //! The folders that programs may read and execute: those of the system, and those where their tools are. Never the
 //! slave's own folder, and of a person's home only what tools need.
 
-use super::standin::usual_system_folders;
 use crate::config::{Config, NEVER_SHOWN};
+use launcher::isolation::usual_system_folders;
 use std::path::{Path, PathBuf};
 
 /// In a home, where rustup's tools are. Not `.cargo` itself: `.cargo/credentials.toml` holds a person's tokens.
 const RUST_FOLDERS: [&str; 2] = [".cargo/bin", ".rustup"];
 
 /// All of them, none within another.
-pub(super) fn folders(config: &Config, data: &Path, tools: &[PathBuf]) -> Vec<PathBuf> {
+pub(super) fn folders(config: &Config, own: &[&Path], tools: &[PathBuf]) -> Vec<PathBuf> {
     let usual = usual_system_folders();
     let is_usual = |path: &Path| usual.iter().any(|folder| path.starts_with(folder));
     let mut more: Vec<PathBuf> = config.program_path.iter().filter(|folder| !is_usual(folder)).cloned().collect();
@@ -27,11 +27,11 @@ pub(super) fn folders(config: &Config, data: &Path, tools: &[PathBuf]) -> Vec<Pa
     more.retain(|folder| folder.is_dir() && !is_never_shown(folder));
     let mut all: Vec<PathBuf> = usual;
     all.extend(more);
-    let mut shown = Vec::new();
-    for folder in without_inner(all) {
-        without_data(folder, data, &mut shown);
-    }
-    shown
+    own.iter().fold(without_inner(all), |all, own| {
+        let mut shown = Vec::new();
+        all.into_iter().for_each(|folder| without_own(folder, own, &mut shown));
+        shown
+    })
 }
 
 fn is_never_shown(folder: &Path) -> bool {
@@ -59,21 +59,21 @@ fn without_inner(mut all: Vec<PathBuf>) -> Vec<PathBuf> {
     all.into_iter().filter(outer).collect()
 }
 
-/// The folder; or, where the slave's own folder is in it, what is beside that.
-fn without_data(folder: PathBuf, data: &Path, shown: &mut Vec<PathBuf>) {
+/// The folder; or, where a folder of the slave's own is in it, what is beside that.
+fn without_own(folder: PathBuf, own: &Path, shown: &mut Vec<PathBuf>) {
     let real = folder.canonicalize();
     let real = real.as_deref().unwrap_or(&folder);
-    if real.starts_with(data) {
+    if real.starts_with(own) {
         return;
     }
-    if !data.starts_with(real) {
+    if !own.starts_with(real) {
         return shown.push(folder);
     }
     let mut inner: Vec<PathBuf> =
         std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     inner.sort();
     for inner in inner.into_iter().filter(|inner| inner.is_dir()) {
-        without_data(inner, data, shown);
+        without_own(inner, own, shown);
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
         }
         std::os::unix::fs::symlink(folder.join("opt/ruche/data"), folder.join("opt/link")).unwrap();
         let mut shown = Vec::new();
-        without_data(folder.join("opt"), &folder.join("opt/ruche/data"), &mut shown);
+        without_own(folder.join("opt"), &folder.join("opt/ruche/data"), &mut shown);
         assert_eq!(shown, [folder.join("opt/a"), folder.join("opt/ruche/bin")]);
     }
 

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path};
 
 /// Rises when the probe itself changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Cache {
     format: u32,
-    /// By language: what was tried, and the version that it said.
+    /// By language and level of isolation: what was tried, and the version that it said.
     languages: BTreeMap<String, Entry>,
 }
 
@@ -28,11 +28,12 @@ struct Tried {
     modified_nanos: i64,
     bytes: u64,
     uid: u32,
+    within: String,
     entry: String,
 }
 
 impl Tried {
-    fn now(language: &Language, tool: &Path, uid: u32) -> Option<Self> {
+    fn now(language: &Language, tool: &Path, uid: u32, within: &str) -> Option<Self> {
         let found = fs::metadata(tool).ok()?;
         Some(Self {
             tool: tool.canonicalize().ok()?.to_str()?.to_owned(),
@@ -40,6 +41,7 @@ impl Tried {
             modified_nanos: found.mtime_nsec(),
             bytes: found.size(),
             uid,
+            within: within.to_owned(),
             entry: toml::to_string(language).ok()?,
         })
     }
@@ -55,14 +57,14 @@ impl Cache {
     }
 
     /// The version that this tool said, when nothing has changed since.
-    pub(super) fn get(&self, language: &Language, tool: &Path, uid: u32) -> Option<String> {
-        let entry = self.languages.get(&language.name)?;
-        (entry.tried == Tried::now(language, tool, uid)?).then(|| entry.version.clone())
+    pub(super) fn get(&self, language: &Language, tool: &Path, uid: u32, within: &str) -> Option<String> {
+        let entry = self.languages.get(&key(language, within))?;
+        (entry.tried == Tried::now(language, tool, uid, within)?).then(|| entry.version.clone())
     }
 
-    pub(super) fn put(&mut self, language: &Language, tool: &Path, uid: u32, version: &str) {
-        if let Some(tried) = Tried::now(language, tool, uid) {
-            self.languages.insert(language.name.clone(), Entry { tried, version: version.to_owned() });
+    pub(super) fn put(&mut self, language: &Language, tool: &Path, uid: u32, within: &str, version: &str) {
+        if let Some(tried) = Tried::now(language, tool, uid, within) {
+            self.languages.insert(key(language, within), Entry { tried, version: version.to_owned() });
         }
     }
 
@@ -76,4 +78,9 @@ impl Cache {
             tracing::warn!(path = %file.display(), %error, "the languages that were found cannot be remembered");
         }
     }
+}
+
+/// The level is the first word of `within`: a slave that is tried at another one remembers both.
+fn key(language: &Language, within: &str) -> String {
+    format!("{} {}", language.name, within.split(' ').next().unwrap_or_default())
 }

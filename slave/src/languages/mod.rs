@@ -84,8 +84,14 @@ pub fn table(file: Option<&Path>) -> Result<Vec<Language>, UserError> {
     Ok(table)
 }
 
+/// Where the tools of these languages are, whether they work or not.
+#[must_use]
+pub fn tools(table: &[Language], program_path: &[PathBuf], uid: u32) -> Vec<PathBuf> {
+    table.iter().flat_map(|language| find::tools(language, program_path, uid).0).collect()
+}
+
 /// Looks for each language of `table` and runs its probe, as real programs run and `slots` at once. What
-/// worked the last time with the same tool is not tried again.
+/// worked the last time with the same tool, shut in `within` the same, is not tried again.
 ///
 /// # Errors
 /// When the launcher is gone.
@@ -94,13 +100,8 @@ pub fn find_all(
     executor: &mut Executor,
     slots: u32,
     program_path: &[PathBuf],
-/// Where the tools of these languages are, whether they work or not.
-#[must_use]
-pub fn tools(table: &[Language], program_path: &[PathBuf], uid: u32) -> Vec<PathBuf> {
-    table.iter().flat_map(|language| find::tools(language, program_path, uid).0).collect()
-}
-
     uid: u32,
+    within: &str,
     cache_file: &Path,
 ) -> std::io::Result<Vec<Found>> {
     let mut cache = Cache::load(cache_file);
@@ -108,7 +109,7 @@ pub fn tools(table: &[Language], program_path: &[PathBuf], uid: u32) -> Vec<Path
     let mut found = Vec::new();
     for language in table {
         let (tools, reason) = find::tools(&language, program_path, uid);
-        let known = tools.iter().find_map(|tool| Some((tool.clone(), cache.get(&language, tool, uid)?)));
+        let known = tools.iter().find_map(|tool| Some((tool.clone(), cache.get(&language, tool, uid, within)?)));
         let result = match known {
             Some(result) => Ok(result),
             None => {
@@ -122,7 +123,7 @@ pub fn tools(table: &[Language], program_path: &[PathBuf], uid: u32) -> Vec<Path
     }
     for (index, result) in probe::run_all(probes, executor, slots.max(1) as usize)? {
         if let Ok((tool, version)) = &result {
-            cache.put(&found[index].language, tool, uid, version);
+            cache.put(&found[index].language, tool, uid, within, version);
         }
         found[index].result = result;
     }
