@@ -30,6 +30,17 @@ pub fn count_of_user(uid: u32) -> u64 {
     pids.filter_map(Stat::read).map(|stat| u64::from(stat.threads)).sum()
 }
 
+/// Processes that there are, of this user or of all: one look at the list of all, which a tree that grows or dies
+/// meanwhile does not escape as it may escape a walk from parent to child.
+#[must_use]
+pub fn count_of_processes(uid: Option<u32>) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
+    let pids = entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    let theirs = pids.filter(|entry| uid.is_none_or(|uid| entry.metadata().is_ok_and(|found| found.uid() == uid)));
+    u32::try_from(theirs.count()).unwrap_or(u32::MAX)
+}
+
 /// What a tree uses now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TreeUsage {

@@ -57,7 +57,7 @@ pub fn run(quick: bool) -> anyhow::Result<()> {
     }
     println!("\n=== summary ===\n{}", lines.join("\n"));
     if !quick {
-        let missing = languages_out_of_reach();
+        let missing = [languages_out_of_reach(), guards_out_of_reach()].concat();
         if !missing.is_empty() {
             println!("not exercised here: {}", missing.join("; "));
         }
@@ -95,6 +95,45 @@ fn languages_out_of_reach() -> Vec<String> {
             None => format!("{} (no {} on this machine)", language.name, language.find.join(" or ")),
         })
         .collect()
+}
+
+/// What no test on this machine can exercise of how programs are limited and shut in, and what does.
+fn guards_out_of_reach() -> Vec<String> {
+    let mut missing = Vec::new();
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let unified = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let folder = words.next()?;
+        (words.next()? == "cgroup2").then(|| PathBuf::from(folder))
+    });
+    let offered = unified.as_ref().and_then(|folder| std::fs::read_to_string(folder.join("cgroup.controllers")).ok());
+    let offered: Vec<String> = offered.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let wanted: Vec<&str> =
+        ["memory", "pids"].into_iter().filter(|name| !offered.iter().any(|has| has == name)).collect();
+    if !wanted.is_empty() {
+        missing.push(format!(
+            "limits by cgroup v2 (its controllers here: {}; missing: {}), which `make soak` and `cargo xtask guest` do in \
+             an emulated machine",
+            if offered.is_empty() { "none".to_owned() } else { offered.join(" ") },
+            wanted.join(" ")
+        ));
+    }
+    if unified.is_none() {
+        missing.push("programs that are born, frozen and killed in a group (no cgroup2 is mounted)".to_owned());
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !status.lines().any(|line| line.split_whitespace().take(2).eq(["Uid:", "0"])) {
+        missing.push("users of their own for programs, groups and networks (the tests do not run as root)".to_owned());
+    }
+    for (file, what) in [
+        ("/proc/sys/user/max_user_namespaces", "isolation without root (user namespaces are switched off)"),
+        ("/proc/sys/user/max_pid_namespaces", "isolation by namespaces (they are switched off)"),
+    ] {
+        if std::fs::read_to_string(file).is_ok_and(|text| text.trim() == "0") {
+            missing.push(what.to_owned());
+        }
+    }
+    missing
 }
 
 fn find(folders: &[PathBuf], name: &str) -> Option<PathBuf> {

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod check;
 pub mod errors;
 pub mod fuzz;
+pub mod guest;
 pub mod man;
 pub mod mutants;
 pub mod requirements;

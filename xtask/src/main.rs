@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{audit, bench, check, errors, fuzz, man, mutants, requirements, screenshots, soak, tidy};
+use xtask::{audit, bench, check, errors, fuzz, guest, man, mutants, requirements, screenshots, soak, tidy};
 
 /// The project's own commands. `make help` lists the ones of every day.
 #[derive(Parser)]
@@ -48,6 +48,11 @@ enum Command {
         /// Only these targets
         targets: Vec<String>,
     },
+    /// The tests of limits in an emulated machine that has version 2 of control groups alone
+    Guest {
+        /// Only the tests whose names hold this
+        only: Vec<String>,
+    },
     /// Plant each bug of tests/mutations in a copy: the tests must find it
     Mutants {
         /// Only the patches whose names hold one of these
@@ -78,6 +83,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench => bench::run(),
         Command::Soak { minutes } => soak::run(minutes),
         Command::Fuzz { minutes, targets } => fuzz::run(std::time::Duration::from_secs(minutes * 60), &targets),
+        Command::Guest { only } => guest::run(&only).map(drop),
         Command::Mutants { only } => mutants::run(&only),
         Command::Audit => audit::run(),
     }

@@ -100,12 +100,25 @@ impl Runner {
                 }
             }
         }
-        if !self.files.limits_processes() && usage.processes > limits.processes {
-            return run.end(Cause::Processes(usage.processes));
+        if !self.files.limits_processes() {
+            let processes = usage.processes.max(self.processes_at_a_glance());
+            if processes > limits.processes {
+                return run.end(Cause::Processes(processes));
+            }
         }
         let used = Duration(usage.cpu.0 + run.cpu.0);
         if by_group.is_none() && limits.cpu_time.is_some_and(|limit| used > limit) {
             run.end(Cause::CpuTime(used));
+        }
+    }
+
+    /// Where nobody else has processes that look like the program's.
+    fn processes_at_a_glance(&self) -> u32 {
+        match (self.own_processes, self.user) {
+            // Without this one.
+            (true, _) => tree::count_of_processes(None).saturating_sub(1),
+            (false, Some(user)) => tree::count_of_processes(Some(user.uid)),
+            (false, None) => 0,
         }
     }
 
