@@ -1,7 +1,7 @@
 //! Puts together the small programs by which the kernel judges system calls. Two rules of ours are more than the
 //! usual crate can say: an error number for each call rather than one for all, and numbers of another calling
 //! convention (x32) that share the processor's word. And its list is searched from the front; the kernel tries a
-//! filter for every call there is whenever one is entered, so that ours is searched by halves.
+//! filter for every call there is whenever one is entered, so that ours is searched by halves, in ranges.
 
 use libc::sock_filter;
 
@@ -78,40 +78,63 @@ pub(super) fn assemble(processor: u32, foreign: Option<u32>, mut calls: Vec<Call
     if let Some(first) = foreign {
         program.extend([jump(libc::BPF_JGE, first, 0, 1), answer(Verdict::Fail(libc::ENOSYS))]);
     }
-    program.extend(search(&calls));
+    program.extend(search(&ranges(&calls)));
     program
 }
 
-/// Judges the number that is loaded.
-fn search(calls: &[Call]) -> Vec<sock_filter> {
-    match calls {
-        [] => vec![answer(Verdict::Allow)],
-        [call] => {
-            let judged = judge(call);
-            let over = u8::try_from(judged.len()).unwrap_or(u8::MAX);
-            let mut program = vec![jump(libc::BPF_JEQ, call.number, 0, over)];
-            program.extend(judged);
-            program.push(answer(Verdict::Allow));
-            program
-        }
-        _ => {
-            let (low, high) = calls.split_at(calls.len() / 2);
-            let (low, high_first) = (search(low), high.first().map_or(0, |call| call.number));
-            // A jump that depends on something reaches 255 instructions; this one reaches any.
-            let over = u32::try_from(low.len()).unwrap_or(u32::MAX);
-            let mut program =
-                vec![jump(libc::BPF_JGE, high_first, 0, 1), statement(libc::BPF_JMP | libc::BPF_JA, over)];
-            program.extend(low);
-            program.extend(search(high));
-            program
-        }
+/// Numbers from `first` on, up to the next range, are judged alike.
+struct Range<'a> {
+    first: u32,
+    rules: &'a [Rule],
+    otherwise: Verdict,
+}
+
+impl Range<'_> {
+    fn is_like(&self, other: &Self) -> bool {
+        self.otherwise == other.otherwise && self.rules.is_empty() && other.rules.is_empty()
     }
 }
 
-/// Judges one call; every way through ends with an answer.
-fn judge(call: &Call) -> Vec<sock_filter> {
+/// All numbers there are, in as few ranges as possible.
+fn ranges(calls: &[Call]) -> Vec<Range<'_>> {
+    let allowed = |first| Range { first, rules: &[], otherwise: Verdict::Allow };
+    let mut ranges = vec![allowed(0)];
+    for call in calls {
+        if ranges.last().is_some_and(|last| last.first == call.number) {
+            ranges.pop();
+        }
+        ranges.push(Range { first: call.number, rules: &call.rules, otherwise: call.otherwise });
+        ranges.push(allowed(call.number + 1));
+    }
+    ranges.dedup_by(|later, earlier| later.is_like(earlier));
+    ranges
+}
+
+/// Judges the number that is loaded.
+fn search(ranges: &[Range<'_>]) -> Vec<sock_filter> {
+    let [range] = ranges else {
+        let (low, high) = ranges.split_at(ranges.len() / 2);
+        let first = high.first().map_or(0, |range| range.first);
+        let low = search(low);
+        // A jump that depends on something reaches 255 instructions; the other one reaches any.
+        let mut program = match u8::try_from(low.len()) {
+            Ok(over) => vec![jump(libc::BPF_JGE, first, over, 0)],
+            Err(_) => {
+                let over = u32::try_from(low.len()).unwrap_or(u32::MAX);
+                vec![jump(libc::BPF_JGE, first, 0, 1), statement(libc::BPF_JMP | libc::BPF_JA, over)]
+            }
+        };
+        program.extend(low);
+        program.extend(search(high));
+        return program;
+    };
+    judge(range)
+}
+
+/// Judges the calls of one range; every way through ends with an answer.
+fn judge(call: &Range<'_>) -> Vec<sock_filter> {
     let mut program = Vec::new();
-    for rule in &call.rules {
+    for rule in call.rules {
         let mut body = vec![answer(rule.verdict)];
         for (argument, test) in rule.tests.iter().rev() {
             body = test_then(*argument, test, body);

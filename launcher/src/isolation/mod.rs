@@ -151,12 +151,7 @@ impl Isolation {
         Ok(())
     }
 
-    fn network(
-        &self,
-        guard: &NetworkGuard,
-        machine: io::Result<Machine>,
-        guards: &Guards,
-    ) -> Result<Network, Problem> {
+    fn network(&self, guard: &NetworkGuard, machine: io::Result<Machine>, guards: &Guards) -> Result<Network, Problem> {
         // Sockets without a file belong to a network as well, and the machine's own services listen there.
         if self.view.is_some() && !(guards.landlock && files::version() >= files::SCOPES_SINCE) {
             let error = io::ErrorKind::Unsupported.into();

@@ -96,7 +96,8 @@ impl Network {
         for (place, program) in &self.programs {
             match attach(PROGRAM_ATTACH, group, program, *place) {
                 // It stands there already.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) && self.is_attached(group, *place, program) => {}
+                Err(error)
+                    if error.raw_os_error() == Some(libc::EINVAL) && self.is_attached(group, *place, program) => {}
                 result => result?,
             }
         }
@@ -118,8 +119,7 @@ fn attach(command: libc::c_long, group: BorrowedFd<'_>, program: &OwnedFd, place
     let flags = if command == PROGRAM_ATTACH { ALLOW_OTHERS } else { 0 };
     let attributes = [group.as_raw_fd().cast_unsigned(), program.as_raw_fd().cast_unsigned(), place, flags];
     // SAFETY: the call reads as many bytes as it is told.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -156,9 +156,8 @@ fn load(place: u32, steps: &[u64]) -> io::Result<OwnedFd> {
         place,
     };
     // SAFETY: what the attributes point to outlives the call.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, PROGRAM_LOAD, &raw const attributes, size_of::<LoadAttributes>())
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, PROGRAM_LOAD, &raw const attributes, size_of::<LoadAttributes>()) };
     match i32::try_from(result).map_err(io::Error::other)? {
         // SAFETY: the kernel has just made this descriptor for us, closed on exec.
         fd if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),

@@ -73,8 +73,8 @@ pub fn probe(wish: &Wish, groups: &Base) -> Facts {
     guards.landlock = landlock.is_none();
     let kind = if is_root { Namespaces::Own } else { Namespaces::OfUser };
     // With all the others, as programs will meet them.
-    let namespaces = why_no_namespaces(wish)
-        .or_else(|| trial.run(&Guards { namespaces: kind, ..guards.clone() }).err());
+    let namespaces =
+        why_no_namespaces(wish).or_else(|| trial.run(&Guards { namespaces: kind, ..guards.clone() }).err());
     match &namespaces {
         None => {
             guards.namespaces = kind;

@@ -34,6 +34,8 @@ const ROOT_OPTIONS: &str = "mode=0755,size=1m,nr_inodes=4096";
 const TMP_FILES_MAX: &str = "131072";
 /// Until a program's limits say something else.
 const TMP_SIZE_FIRST: u64 = 16 << 20;
+/// The kernel has a few thousand terminals for all.
+const TERMINAL_OPTIONS: &str = "newinstance,ptmxmode=0666,mode=0620,max=64";
 const TMP: &str = "/tmp";
 const RESOLVER: &str = "/etc/resolv.conf";
 
@@ -274,9 +276,20 @@ impl Parts {
         if let Some((path, text)) = self.resolver {
             best_effort(mounts::place(root, &path, Kind::File).and_then(|_| fs::write(relative(&path), text)));
         }
+        put_terminals(root)?;
         put_proc(root)?;
         Ok(in_tmp)
     }
+}
+
+/// Terminals that a program makes for others of its own. Without them it runs all the same.
+fn put_terminals(root: BorrowedFd<'_>) -> Result<(), Problem> {
+    mounts::place(root, Path::new("/dev/pts"), Kind::Folder).map_err(Problem::of("/dev/pts"))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    if mount(Some("devpts"), "dev/pts", Some("devpts"), flags, Some(TERMINAL_OPTIONS)).is_ok() {
+        symlinkat("pts/ptmx", root, "dev/ptmx").map_err(Problem::of("the links in /dev"))?;
+    }
+    Ok(())
 }
 
 /// The processes of this namespace; a program sees those that are its own.

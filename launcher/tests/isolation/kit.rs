@@ -45,8 +45,7 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) output: String,
-    #[expect(dead_code, reason = "shown when a test fails")]
-    errors: String,
+    pub(crate) errors: String,
     pub(crate) ended: Ended,
 }
 
@@ -135,10 +134,27 @@ impl Slot {
     }
 
     pub(crate) fn try_run_in(&mut self, step: &Step, folder: &OwnedFd) -> Result<Told, NotStarted> {
+        self.try_run_on(step, folder, None)
+    }
+
+    /// With a terminal for input and output.
+    pub(crate) fn try_run_with_terminal(
+        &mut self,
+        step: &Step,
+        folder: &OwnedFd,
+        terminal: &OwnedFd,
+    ) -> Result<Told, NotStarted> {
+        self.try_run_on(step, folder, Some(terminal))
+    }
+
+    fn try_run_on(&mut self, step: &Step, folder: &OwnedFd, terminal: Option<&OwnedFd>) -> Result<Told, NotStarted> {
         let (mut output, output_end) = std::io::pipe().unwrap();
         let (mut errors, errors_end) = std::io::pipe().unwrap();
         let message = ToKeeper::Run(Box::new(copy(step)));
-        self.keeper.send(&message, &[folder.as_fd(), output_end.as_fd(), errors_end.as_fd()]).unwrap();
+        let out = terminal.map_or(output_end.as_fd(), AsFd::as_fd);
+        let mut descriptors = vec![folder.as_fd(), out, errors_end.as_fd()];
+        descriptors.extend(terminal.map(AsFd::as_fd));
+        self.keeper.send(&message, &descriptors).unwrap();
         drop((output_end, errors_end));
         let reader = std::thread::spawn(move || read(&mut errors));
         let output = read(&mut output);

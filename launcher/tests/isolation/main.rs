@@ -4,4 +4,5 @@ mod facts;
 mod kit;
 mod network;
 mod reach;
+mod terminal;
 mod view;

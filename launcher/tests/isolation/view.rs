@@ -1,7 +1,7 @@
 //! What a program sees.
 
 use crate::kit::{Slot, strongest};
-use launcher::protocol::Namespaces;
+use launcher::protocol::{Guards, Namespaces};
 
 #[test]
 fn i1_a_program_is_nobody_and_can_gain_nothing() {
@@ -72,6 +72,35 @@ fn i6_what_a_program_leaves_in_tmp_the_next_one_does_not_find() {
 }
 
 #[test]
+fn i6_a_slot_below_tmp_stays_when_tmp_is_made_anew() {
+    let outside = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(outside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let shared = outside.path().display().to_string();
+    let guards = Guards { writable: vec![outside.path().to_owned()], ..strongest() };
+    let mut slot = Slot::in_folder(tempfile::tempdir_in("/tmp").unwrap(), guards);
+    assert_eq!(slot.problem, "");
+    let data = slot.data.path().display().to_string();
+    for run in 1..4 {
+        let script = format!("find /tmp -type f; echo x >/tmp/left; echo y >here; echo {run} >>{shared}/kept; pwd");
+        let told = slot.shell(&script).succeeded();
+        let kept = if run == 1 { String::new() } else { format!("{shared}/kept\n") };
+        let mut lines: Vec<&str> = told.lines().collect();
+        lines.retain(|line| !line.contains("/slot-0/run-") || line.ends_with(&run.to_string()));
+        assert_eq!(lines.concat(), format!("{}{data}/work/slot-0/run-{run}", kept.trim_end()), "{told}");
+        assert!(std::fs::exists(slot.config.guards.work.join(format!("run-{run}/here"))).unwrap());
+    }
+    assert_eq!(std::fs::read_to_string(outside.path().join("kept")).unwrap(), "1\n2\n3\n");
+}
+
+#[test]
+fn i15_the_private_tmp_has_a_size() {
+    let mut slot = Slot::new(strongest());
+    let script = "head -c 100M /dev/zero >/tmp/large; stat -c %s /tmp/large";
+    // The disk limit of the kit.
+    assert_eq!(slot.shell(script).output, format!("{}\n", 64 << 20));
+}
+
+#[test]
 fn i6_a_program_sees_its_own_processes_alone() {
     let mut slot = Slot::new(strongest());
     let seen =
@@ -124,7 +153,7 @@ fn i19_a_guard_that_cannot_be_built_refuses_programs() {
     let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let guards = strongest();
     assert_ne!(guards.namespaces, Namespaces::None);
-    let guards = launcher::protocol::Guards { system: vec!["/usr".into(), data.path().to_owned()], ..guards };
+    let guards = Guards { system: vec!["/usr".into(), data.path().to_owned()], ..guards };
     let mut slot = Slot::in_folder(data, guards);
     assert!(slot.problem.contains("would be seen whole"), "{}", slot.problem);
     let refused = slot.try_run(&crate::kit::step(&["/bin/true"])).unwrap_err();

@@ -127,9 +127,7 @@ impl Trial {
                 Err(error) => Err(error.to_string()),
             },
             Err(failure) if failure.step == StartStep::Execute && failure.errno == libc::ENOENT => Ok(()),
-            Err(failure) => {
-                Err(format!("{:?}: {}", failure.step, io::Error::from_raw_os_error(failure.errno)))
-            }
+            Err(failure) => Err(format!("{:?}: {}", failure.step, io::Error::from_raw_os_error(failure.errno))),
         }
     }
 }
