@@ -1,6 +1,9 @@
 //! Whether a slave can run a program: one small rule each, used to decide and to explain.
 
-use crate::slave::{Aside, Presence, SlaveSlots};
+use crate::{
+    ceilings::{Beyond, Ceilings},
+    slave::{Aside, Presence, SlaveSlots},
+};
 use common::program::ProgramSpec;
 use std::{fmt, sync::Arc};
 
@@ -11,13 +14,30 @@ pub struct Requirement {
     pub language: Option<Arc<str>>,
     /// The only slave that may run it, by name.
     pub slave: Option<Arc<str>>,
+    /// Whether it asks for the network.
+    pub network: bool,
+    /// The ceilings of slaves that its limits are beyond.
+    pub beyond: Beyond,
 }
 
 impl Requirement {
-    /// What a submitted program needs.
+    /// What a submitted program needs, where slaves have these ceilings.
     #[must_use]
-    pub fn of(spec: &ProgramSpec) -> Self {
-        Self { language: spec.language().map(Into::into), slave: spec.slave.as_deref().map(Into::into) }
+    pub fn of(spec: &ProgramSpec, ceilings: &Ceilings) -> Self {
+        Self {
+            language: spec.language().map(Into::into),
+            slave: spec.slave.as_deref().map(Into::into),
+            network: spec.network,
+            beyond: ceilings.beyond(&spec.limits),
+        }
+    }
+}
+
+impl Requirement {
+    /// Whether the limits are beyond the slave's ceiling.
+    #[must_use]
+    pub const fn is_beyond(&self, slave: &SlaveSlots) -> bool {
+        self.beyond.is_beyond(slave.place)
     }
 }
 
@@ -28,6 +48,10 @@ pub enum Refusal {
     OtherSlave(Arc<str>),
     /// The slave does not have the language.
     Language(Arc<str>),
+    /// The slave lets no program use the network.
+    Network,
+    /// The program asks for more than the slave allows.
+    Ceiling,
     /// The slave is not connected.
     Unreachable,
     /// The slave takes nothing new.
@@ -43,6 +67,8 @@ impl fmt::Display for Refusal {
         match self {
             Self::OtherSlave(name) => write!(f, "the program may only run on `{name}`"),
             Self::Language(language) => write!(f, "does not have the language `{language}`"),
+            Self::Network => f.write_str("lets no program use the network"),
+            Self::Ceiling => f.write_str("allows less than the program asks for"),
             Self::Unreachable => f.write_str("is not connected"),
             Self::Draining => f.write_str("is finishing what it has and takes nothing new"),
             Self::Aside(reason) => write!(f, "is set aside {reason}"),
@@ -55,7 +81,7 @@ impl fmt::Display for Refusal {
 type Rule = fn(&Requirement, &SlaveSlots) -> Option<Refusal>;
 
 /// The rules in the order in which people want to hear of them: what never changes first.
-const RULES: [Rule; 5] = [named_slave, has_language, is_there, is_not_aside, has_slots];
+const RULES: [Rule; 7] = [named_slave, has_language, has_network, is_within_ceiling, is_there, is_not_aside, has_slots];
 
 fn named_slave(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
     need.slave.as_ref().filter(|name| ***name != *slave.name).map(|name| Refusal::OtherSlave(name.clone()))
@@ -63,6 +89,14 @@ fn named_slave(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
 
 fn has_language(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
     need.language.as_ref().filter(|name| !slave.has_language(name)).map(|name| Refusal::Language(name.clone()))
+}
+
+fn has_network(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
+    (need.network && !slave.ceiling.network).then_some(Refusal::Network)
+}
+
+fn is_within_ceiling(need: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {
+    need.is_beyond(slave).then_some(Refusal::Ceiling)
 }
 
 fn is_there(_: &Requirement, slave: &SlaveSlots) -> Option<Refusal> {

@@ -7,6 +7,7 @@
 //! free; a round costs nothing for what cannot move.
 
 pub mod ability;
+mod ceilings;
 pub mod explain;
 mod placement;
 pub mod queue;
@@ -15,5 +16,6 @@ mod round;
 pub mod slave;
 
 pub use ability::{Refusal, Requirement};
+pub use ceilings::{Beyond, Ceilings};
 pub use round::{Decision, Scheduler};
 pub use slave::{Aside, Presence, SlaveSlots};

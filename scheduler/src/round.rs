@@ -2,11 +2,12 @@
 
 use crate::{
     ability::{self, Requirement},
+    ceilings::Ceilings,
     placement::{Candidates, Room},
     queue::Queue,
     slave::{Aside, Presence, SlaveSlots},
 };
-use common::SlaveId;
+use common::{SlaveId, program::ProgramSpec};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -40,6 +41,7 @@ pub enum Decision {
 pub struct Scheduler {
     slaves: BTreeMap<SlaveId, SlaveSlots>,
     queue: Queue,
+    ceilings: Ceilings,
     turn: u64,
     /// Slaves with a free slot, with room ahead, and with programs to take back: kept up to date, so
     /// that a round looks only at what can move.
@@ -62,19 +64,57 @@ impl Scheduler {
         Self::default()
     }
 
-    /// A slave is there with these abilities; what it holds is kept from before.
-    pub fn connect(&mut self, id: SlaveId, slave: SlaveSlots) {
+    /// What a submitted program needs.
+    #[must_use]
+    pub fn need(&self, spec: &ProgramSpec) -> Requirement {
+        Requirement::of(spec, &self.ceilings)
+    }
+
+    /// A slave is there with these abilities; what it holds is kept from before. When it has a ceiling that no other
+    /// has, the ceilings that were known until now: each program is to be told with them to [`Self::need_again`].
+    #[must_use]
+    pub fn connect(&mut self, id: SlaveId, mut slave: SlaveSlots) -> Option<Ceilings> {
+        let before = self.ceilings.clone();
+        let slaves = &self.slaves;
+        let is_new = self.ceilings.add(&slave.ceiling.limits, |known| {
+            slaves.iter().any(|(other, slave)| *other != id && slave.ceiling.limits == *known)
+        });
+        slave.place = self.ceilings.place(&slave.ceiling.limits);
         self.change(id, |slaves| match slaves.get_mut(&id) {
             Some(known) => {
                 known.name = slave.name;
                 known.languages = slave.languages;
                 known.slots = slave.slots;
+                known.ceiling = slave.ceiling;
+                known.place = slave.place;
                 known.presence = slave.presence;
             }
             None => {
                 slaves.insert(id, slave);
             }
         });
+        is_new.then_some(before)
+    }
+
+    /// A program that waits, or is held by this slave, when other ceilings were known before.
+    pub fn need_again(
+        &mut self,
+        program: u64,
+        spec: &ProgramSpec,
+        user: &Arc<str>,
+        slave: Option<SlaveId>,
+        before: &Ceilings,
+    ) {
+        let (old, new) = (before.beyond(&spec.limits), self.ceilings.beyond(&spec.limits));
+        if old == new {
+            return;
+        }
+        let need = Requirement { beyond: new, ..Requirement::of(spec, before) };
+        if let Some(slave) = slave.and_then(|slave| self.slaves.get_mut(&slave)) {
+            slave.set_need(program, need);
+        } else if self.queue.remove(program, &Requirement { beyond: old, ..need.clone() }, user) {
+            self.queue.insert(program, &need, user);
+        }
     }
 
     /// A slave is there or not.

@@ -1,6 +1,7 @@
 //! What the scheduler knows of one slave.
 
-use crate::ability::Requirement;
+use crate::{ability::Requirement, ceilings::Place};
+use common::view::Ceiling;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -60,6 +61,10 @@ pub struct SlaveSlots {
     pub name: Arc<str>,
     /// The languages that it has.
     pub languages: BTreeSet<String>,
+    /// What it never exceeds.
+    pub ceiling: Ceiling,
+    /// Where that ceiling stands among all.
+    pub(crate) place: Place,
     /// Programs that may run there at once.
     pub slots: u32,
     /// Whether it takes programs.
@@ -84,6 +89,8 @@ impl SlaveSlots {
         Self {
             name,
             languages: languages.into_iter().collect(),
+            ceiling: Ceiling::default(),
+            place: Place::default(),
             slots,
             presence: Presence::Connected,
             aside: Aside::No,
@@ -94,6 +101,13 @@ impl SlaveSlots {
             ahead: AHEAD_MIN,
             turn: 0,
         }
+    }
+
+    /// The same slave, which never exceeds this.
+    #[must_use]
+    pub const fn within(mut self, ceiling: Ceiling) -> Self {
+        self.ceiling = ceiling;
+        self
     }
 
     /// Whether it has the language, in any case: a slave has a dozen, and most are named exactly.
@@ -204,6 +218,13 @@ impl SlaveSlots {
         self.turn = turn;
         self.sent.insert((turn, program));
         self.held.insert(program, Held { need, user, step: Step::Sent(turn) });
+    }
+
+    /// What a program that it holds needs is said in other words.
+    pub(crate) fn set_need(&mut self, program: u64, need: Requirement) {
+        if let Some(held) = self.held.get_mut(&program) {
+            held.need = need;
+        }
     }
 
     pub(crate) fn withdraw(&mut self, program: u64) {

@@ -1,6 +1,6 @@
 //! What the scheduler promises, on random fleets and random orders of events.
 
-use common::SlaveId;
+use common::{Duration, ProgramSpec, SlaveId, Work, program::ResourceLimits, view::Ceiling};
 use proptest::prelude::*;
 use scheduler::{Aside, Decision, Presence, Requirement, Scheduler, SlaveSlots};
 use std::{
@@ -21,7 +21,7 @@ fn slave(number: usize, slots: u32, languages: u8) -> SlaveSlots {
 }
 
 fn need(kind: u8) -> Requirement {
-    Requirement { language: LANGUAGES.get(usize::from(kind % 4)).map(|name| (*name).into()), slave: None }
+    Requirement { language: LANGUAGES.get(usize::from(kind % 4)).map(|name| (*name).into()), ..Requirement::default() }
 }
 
 /// A model of the fleet: what each slave was sent, in order, and how many of them run.
@@ -38,7 +38,7 @@ struct Fleet {
 
 impl Fleet {
     fn add(&mut self, number: usize, slots: u32, languages: u8) {
-        self.scheduler.connect(id(number), slave(number, slots, languages));
+        drop(self.scheduler.connect(id(number), slave(number, slots, languages)));
         self.slots.insert(id(number), slots);
     }
 
@@ -268,7 +268,7 @@ fn e9_the_explanation_names_each_slaves_reason() {
         model.submit(program, need(1));
     }
     model.settle();
-    let explanation = model.scheduler.explain(19, &need(1), "ann");
+    let explanation = model.scheduler.explain(19, &need(1), &ResourceLimits::default(), "ann");
     assert_eq!(explanation.slaves[0].reason, "does not have the language `c`");
     assert!(!explanation.slaves[0].able && explanation.slaves[1].able);
     assert!(explanation.ahead.unwrap() > 0);
@@ -282,7 +282,7 @@ fn e4_a_round_is_cheap_with_a_million_waiting() {
     for program in 0..1_000_000 {
         scheduler.enqueue(program, &kind, &users[program as usize % users.len()]);
     }
-    scheduler.connect(id(0), slave(0, 2, 7));
+    drop(scheduler.connect(id(0), slave(0, 2, 7)));
     let mut sent: std::collections::VecDeque<u64> = scheduler
         .round()
         .into_iter()
@@ -305,12 +305,54 @@ fn e4_a_round_is_cheap_with_a_million_waiting() {
 }
 
 #[test]
+fn e4_different_wall_times_are_a_line_for_each_ceiling() {
+    const PROGRAMS: u64 = 200_000;
+    const MOST: [u64; 3] = [150_000, 100_000, 100];
+    let mut scheduler = Scheduler::new();
+    let spec = |seconds: u64| {
+        let mut spec = ProgramSpec::new("x", Work::Command { command: "x".into() });
+        spec.limits.wall_time = Duration(seconds * 1_000_001);
+        spec
+    };
+    let user: Arc<str> = "ann".into();
+    for program in 0..PROGRAMS {
+        scheduler.enqueue(program, &scheduler.need(&spec(program + 1)), &user);
+    }
+    assert_eq!(scheduler.queue().lines(), 1);
+    // Each slave with a ceiling of its own moves those that are beyond it, once.
+    for (number, most) in MOST.into_iter().enumerate() {
+        let limits = ResourceLimits { wall_time: Duration(most * 1_000_000), ..ResourceLimits::MOST };
+        let before = scheduler.connect(id(number), slave(number, 2, 7).within(Ceiling { limits, network: false }));
+        let before = before.expect("a ceiling that no other has");
+        for program in 0..PROGRAMS {
+            scheduler.need_again(program, &spec(program + 1), &user, None, &before);
+        }
+    }
+    scheduler.check_invariants();
+    assert!(scheduler.queue().lines() <= 4, "{} lines", scheduler.queue().lines());
+    let mut sent: Vec<(u64, SlaveId)> = Vec::new();
+    for _ in 0..PROGRAMS / 10 {
+        if let Some((program, slave)) = sent.pop() {
+            scheduler.ended(program, slave);
+        }
+        for decision in scheduler.round() {
+            if let Decision::Assign { program, slave } = decision {
+                let most = MOST[usize::try_from(slave.0.as_u128() - 1).unwrap()];
+                assert!((program + 1) * 1_000_001 <= most * 1_000_000, "{program} is beyond the ceiling of {slave}");
+                sent.push((program, slave));
+            }
+        }
+    }
+    assert!(scheduler.queue().len() as u64 <= PROGRAMS - PROGRAMS / 10);
+}
+
+#[test]
 fn e4_what_ends_quickly_is_sent_further_ahead_until_the_next_batch() {
     let mut scheduler = Scheduler::new();
     for program in 0..10_000 {
         scheduler.enqueue(program, &need(0), &"ann".into());
     }
-    scheduler.connect(id(0), slave(0, 2, 7));
+    drop(scheduler.connect(id(0), slave(0, 2, 7)));
     let mut sent = std::collections::VecDeque::new();
     let round = |scheduler: &mut Scheduler, sent: &mut std::collections::VecDeque<u64>| {
         for decision in scheduler.round() {
@@ -399,7 +441,10 @@ fn f18_a_slave_set_aside_gives_back_what_it_has_not_started_and_is_tried_with_on
     model.scheduler.set_aside(id(0), Aside::Yes("as it fails".into()));
     model.settle();
     assert_eq!(model.sent[&id(0)], []);
-    assert_eq!(model.scheduler.explain(7, &need(0), "ann").slaves[0].reason, "is set aside as it fails");
+    assert_eq!(
+        model.scheduler.explain(7, &need(0), &ResourceLimits::default(), "ann").slaves[0].reason,
+        "is set aside as it fails"
+    );
     model.end_one(0);
     model.end_one(0);
     model.settle();

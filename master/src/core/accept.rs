@@ -99,7 +99,7 @@ impl Core {
             return Err(UserError::new(ErrorCode::SlaveUnknown, sentence));
         }
         if !self.scheduler.queue().is_empty() {
-            self.check_needs(&Requirement::of(&submit.spec))?;
+            self.check_needs(&self.scheduler.need(&submit.spec))?;
         }
         if self.programs.len() + count > PROGRAMS_ALIVE_MAX
             || self.bodies_bytes + weight(&submit.spec) > BODIES_BYTES_MAX
@@ -161,8 +161,8 @@ impl Core {
         self.next_spec += 1;
         self.bodies_bytes += bytes;
         self.record(Record::Spec { key: body.key, spec: body.spec.clone(), hash });
-        let need = Requirement::of(&body.spec);
-        let impossible = self.impossible(&need);
+        let need = self.scheduler.need(&body.spec);
+        let impossible = self.impossible(&need, &body.spec.limits);
         let submitted_at = self.now.wall;
         for (id, index, sequence) in fresh {
             self.record(Record::New(NewProgram {

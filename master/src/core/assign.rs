@@ -2,10 +2,11 @@
 
 use super::{Core, event::LinkId, slaves::Slave};
 use common::{
-    AttemptKey, Outcome,
+    AttemptKey, ErrorCode, Outcome, SlaveId,
     escape::shorten,
     limits::BATCH_MAX,
     message::{Assignment, Order},
+    program::ResourceLimits,
 };
 use scheduler::{Decision, Requirement};
 use std::collections::BTreeMap;
@@ -66,32 +67,91 @@ impl Core {
         }
     }
 
-    /// Programs in languages that nobody has fail at once, instead of waiting for ever.
+    /// Programs that no slave will ever run fail at once, instead of waiting for ever.
     pub(super) fn fail_impossible(&mut self) {
         let needs: Vec<Requirement> = self.scheduler.queue().needs().cloned().collect();
         for need in needs {
-            let Some(detail) = self.impossible(&need) else { continue };
+            // What is said of one holds for all of its line, but for the limit that is named.
+            if self.impossible(&need, &ResourceLimits::MOST).is_none() {
+                continue;
+            }
             let waiting: Vec<u64> = self.scheduler.queue().programs(&need).collect();
             for sequence in waiting {
-                self.end_without_report(sequence, Outcome::NotSupported { detail: detail.clone() });
+                let limits = self.programs.get(&sequence).map(|program| program.body.spec.limits);
+                if let Some(detail) = self.impossible(&need, &limits.unwrap_or_default()) {
+                    self.end_without_report(sequence, Outcome::NotSupported { detail });
+                }
             }
         }
     }
 
-    /// Why no slave of this fleet will run a program with these needs; none when one may.
-    pub(super) fn impossible(&self, need: &Requirement) -> Option<String> {
-        let language = need.language.as_deref()?;
-        let has = |slave: &Slave| slave.languages.iter().any(|offer| offer.name.eq_ignore_ascii_case(language));
+    /// Why no slave of this fleet will run a program with these needs; none when one may. What is known of a slave
+    /// that is away counts, as it may come back.
+    pub(super) fn impossible(&self, need: &Requirement, limits: &ResourceLimits) -> Option<String> {
         if !self.slaves.values().any(|slave| slave.link.is_some()) {
             return None;
         }
-        if let Some(name) = &need.slave {
-            let slave = self.slaves.values().find(|slave| slave.name == *name && slave.link.is_some())?;
-            return (!has(slave))
-                .then(|| format!("The slave `{name}` does not have `{language}`. {}", self.who_offers_what()));
+        let named = match &need.slave {
+            Some(name) => Some(self.slaves.values().find(|slave| slave.name == *name && slave.link.is_some())?),
+            None => None,
+        };
+        self.without_language(need, named)
+            .or_else(|| self.without_network(need, named))
+            .or_else(|| self.beyond_ceiling(need, named, limits))
+    }
+
+    fn without_language(&self, need: &Requirement, named: Option<&Slave>) -> Option<String> {
+        let language = need.language.as_deref()?;
+        if let Some(slave) = named {
+            return (!offers(slave, need))
+                .then(|| format!("The slave `{}` does not have `{language}`. {}", slave.name, self.who_offers_what()));
         }
-        let nobody = !self.slaves.values().any(has);
+        let nobody = !self.slaves.values().any(|slave| offers(slave, need));
         nobody.then(|| format!("No slave can run `{language}`. {}", self.who_offers_what()))
+    }
+
+    fn without_network(&self, need: &Requirement, named: Option<&Slave>) -> Option<String> {
+        let allows = |slave: &Slave| slave.ceiling.network || !slave.ceiling_told;
+        let code = ErrorCode::NetworkNone.code();
+        match named {
+            _ if !need.network => None,
+            Some(slave) => {
+                (!allows(slave)).then(|| format!("{code}: The slave `{}` lets no program use the network.", slave.name))
+            }
+            None => {
+                let nobody = !self.slaves.values().any(|slave| allows(slave) && offers(slave, need));
+                nobody.then(|| format!("{code}: No slave that could run it lets programs use the network."))
+            }
+        }
+    }
+
+    fn beyond_ceiling(&self, need: &Requirement, named: Option<&Slave>, limits: &ResourceLimits) -> Option<String> {
+        let code = ErrorCode::BeyondCeiling.code();
+        if need.beyond == Default::default() {
+            return None;
+        }
+        let beyond = |id: &SlaveId| self.scheduler.slave(*id).is_some_and(|slave| need.is_beyond(slave));
+        let say = |slave: &Slave| match limits.beyond(&slave.ceiling.limits) {
+            Some(beyond) => format!("`{}` refuses {beyond}.", slave.name),
+            None => format!("`{}` has a ceiling below it.", slave.name),
+        };
+        if let Some(slave) = named {
+            let id = self.slaves.iter().find(|(_, other)| other.name == slave.name).map(|(id, _)| id)?;
+            return beyond(id).then(|| format!("{code}: It asks for more than its slave allows: {}", say(slave)));
+        }
+        let able = |(id, slave): (&SlaveId, &Slave)| {
+            offers(slave, need) && !beyond(id) && (!need.network || slave.ceiling.network || !slave.ceiling_told)
+        };
+        if self.slaves.iter().any(able) {
+            return None;
+        }
+        let mut over =
+            self.slaves.iter().filter(|(id, slave)| offers(slave, need) && beyond(id)).map(|(_, slave)| say(slave));
+        let first: Vec<String> = over.by_ref().take(3).collect();
+        let rest = over.count();
+        let more = if rest > 0 { format!(" So do {rest} more.") } else { String::new() };
+        let text = format!("{code}: It asks for more than every slave allows: {}{more}", first.join(" "));
+        Some(shorten(&text, 1_024))
     }
 
     fn who_offers_what(&self) -> String {
@@ -113,4 +173,10 @@ impl Core {
         }
         shorten(&format!("Slaves offer {}.", offers.join(", ")), 1_024)
     }
+}
+
+/// Whether a slave has the language that is needed.
+fn offers(slave: &Slave, need: &Requirement) -> bool {
+    let is = |language: &str| slave.languages.iter().any(|offer| offer.name.eq_ignore_ascii_case(language));
+    need.language.as_deref().is_none_or(is)
 }

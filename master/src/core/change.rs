@@ -130,7 +130,7 @@ impl Core {
         self.by_id.remove(&program.id);
         self.forget_of_user(&program.user);
         if matches!(program.state, ProgramState::Waiting) {
-            self.scheduler.dequeue(sequence, &Requirement::of(&program.body.spec), &program.user);
+            self.scheduler.dequeue(sequence, &self.scheduler.need(&program.body.spec), &program.user);
             self.pauses.remove(sequence);
         }
         let slave = program.slave();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::store::{Record, load::Recovered};
 use common::{AttemptKey, message::Stream, program::State};
-use scheduler::{Presence, Requirement, Scheduler};
+use scheduler::{Presence, Scheduler};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -103,7 +103,7 @@ impl Core {
                 state: ProgramState::Waiting,
             };
             *core.of_users.entry(program.user.clone()).or_default() += 1;
-            let need = Requirement::of(&program.body.spec);
+            let need = core.scheduler.need(&program.body.spec);
             match row.slave {
                 None if restored => core.hold_back(row.sequence),
                 None => core.scheduler.enqueue(row.sequence, &need, &program.user),
@@ -141,7 +141,7 @@ impl Core {
                 core.set_lease(slave, Some(core.now.boot.plus(core.settings.lease)));
             }
             if let Some(program) = core.programs.get(&sequence) {
-                core.scheduler.hold(sequence, Requirement::of(&program.body.spec), &program.user, slave);
+                core.scheduler.hold(sequence, core.scheduler.need(&program.body.spec), &program.user, slave);
                 if matches!(program.state, ProgramState::Running(_)) {
                     core.scheduler.started(sequence, slave);
                 }

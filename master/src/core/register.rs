@@ -17,10 +17,7 @@ use common::{
     units::BootTime,
     view::{Guard, Isolation, LanguageOffer},
 };
-use scheduler::{
-    Requirement,
-    reconcile::{Belief, Reported, Verdict, reconcile},
-};
+use scheduler::reconcile::{Belief, Reported, Verdict, reconcile};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -147,7 +144,7 @@ impl Core {
                     if let Some(sequence) = sequence(&key)
                         && let Some(program) = self.programs.get(&sequence)
                     {
-                        self.scheduler.hold(sequence, Requirement::of(&program.body.spec), &program.user, id);
+                        self.scheduler.hold(sequence, self.scheduler.need(&program.body.spec), &program.user, id);
                     }
                 }
                 Verdict::KeepRunning(key, started_at) => {
@@ -265,6 +262,7 @@ fn registered(name: Arc<str>, address: String, link: LinkId, told: &Registration
         languages: languages.collect(),
         isolation: isolation(&told.isolation),
         ceiling: told.ceiling,
+        ceiling_told: true,
         machine: shorten(&told.machine, 256),
         release: shorten(&told.release, PEER_NAME_BYTES_MAX),
         attempts: BTreeMap::new(),

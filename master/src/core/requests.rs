@@ -20,7 +20,6 @@ use common::{
     units::BootTime,
     view::{Explanation, ProgramView},
 };
-use scheduler::Requirement;
 use std::{collections::BTreeMap, sync::Arc};
 
 impl Core {
@@ -223,16 +222,15 @@ impl Core {
         let Some(program) = self.programs.get(&view.sequence) else { return sentence("It has ended.".to_owned()) };
         let on = |slave| self.slaves.get(slave).map_or("?", |slave: &super::slaves::Slave| &*slave.name);
         match &program.state {
-            ProgramState::Waiting => self.explain_pause(view.sequence).unwrap_or_else(|| {
-                self.scheduler.explain(view.sequence, &Requirement::of(&program.body.spec), &program.user)
-            }),
+            ProgramState::Waiting => {
+                self.explain_pause(view.sequence).unwrap_or_else(|| self.explain_wait(view.sequence, program))
+            }
             ProgramState::Sent { slave } if self.strays.since(program.key()).is_some() => sentence(format!(
                 "It was sent to `{}`, which came back without it; whether it runs there is not known yet.",
                 on(slave)
             )),
             ProgramState::Sent { slave } => {
-                let mut explanation =
-                    self.scheduler.explain(view.sequence, &Requirement::of(&program.body.spec), &program.user);
+                let mut explanation = self.explain_wait(view.sequence, program);
                 explanation.sentence = format!("It is at `{}` and starts there when a slot is free.", on(slave));
                 explanation
             }
@@ -250,6 +248,11 @@ impl Core {
                 ),
             }),
         }
+    }
+
+    fn explain_wait(&self, sequence: u64, program: &super::program::Program) -> Explanation {
+        let spec = program.body.spec.clone();
+        self.scheduler.explain(sequence, &self.scheduler.need(&spec), &spec.limits, &program.user)
     }
 
     /// Seconds until a program whose slave is away counts as lost.

@@ -5,7 +5,6 @@
 
 use super::{Core, action::Action, change::End, program::ProgramState};
 use common::{Duration, Outcome, limits::CRASHES_MAX, message::Finished, units::BootTime, view::Explanation};
-use scheduler::Requirement;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest pause between two attempts.
@@ -131,7 +130,7 @@ impl Core {
 
     pub(super) fn enqueue(&mut self, sequence: u64) {
         let Some(program) = self.programs.get(&sequence) else { return };
-        self.scheduler.enqueue(sequence, &Requirement::of(&program.body.spec), &program.user);
+        self.scheduler.enqueue(sequence, &self.scheduler.need(&program.body.spec), &program.user);
     }
 
     /// Pauses that are over.

@@ -32,6 +32,8 @@ pub(super) struct Slave {
     pub(super) isolation: Isolation,
     /// What it never exceeds.
     pub(super) ceiling: Ceiling,
+    /// It told that itself, to this master since its start.
+    pub(super) ceiling_told: bool,
     pub(super) machine: String,
     pub(super) release: String,
     /// What it was sent and has not ended, as far as is known.
@@ -82,6 +84,7 @@ impl Slave {
             languages: row.languages,
             isolation: Isolation::default(),
             ceiling: Ceiling::default(),
+            ceiling_told: false,
             machine: String::new(),
             release: String::new(),
             attempts: BTreeMap::new(),
@@ -99,8 +102,18 @@ impl Core {
     pub(super) fn add_slave(&mut self, id: SlaveId, slave: Slave) {
         let languages = slave.languages.iter().map(|language| language.name.clone());
         let slots = self.slots_set.of(&slave.name, slave.offered);
-        self.scheduler.connect(id, SlaveSlots::new(slave.name.clone(), languages, slots));
+        // Of one that has not told it nothing is known that would be in the way.
+        let network = slave.ceiling.network || !slave.ceiling_told;
+        let ceiling = Ceiling { network, ..slave.ceiling };
+        let known = SlaveSlots::new(slave.name.clone(), languages, slots).within(ceiling);
+        let before = self.scheduler.connect(id, known);
         self.slaves.insert(id, slave);
+        if let Some(before) = before {
+            // Only programs that ask for more than this slave allows move to other lines.
+            for (sequence, program) in &self.programs {
+                self.scheduler.need_again(*sequence, &program.body.spec, &program.user, program.slave(), &before);
+            }
+        }
         self.apply_aside(id);
     }
 

@@ -251,6 +251,8 @@ impl Bench {
 }
 
 mod aside;
+mod ceilings;
+mod control;
 mod fences;
 mod retry;
 
