@@ -61,9 +61,25 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  ruche wait ID ID\n  ruche wait --all --timeout 10m\n\n\
         Exits with 0 when all have ended, however they ended, and with 124 when the time ran out.")]
     Wait(Wait),
+    /// Write the files that a program brought back
+    #[command(after_help = "Examples:\n  ruche fetch ID\n  ruche fetch ID --list\n  ruche fetch ID --to results --force\n\n\
+        Nothing is written over unless --force is given, and nothing outside the folder.")]
+    Fetch(Fetch),
     /// Stop programs
     #[command(after_help = "Example:\n  ruche cancel ID ID")]
     Cancel(Ids),
+    /// Let running programs stand still; they keep their slots, and their time does not run
+    #[command(after_help = "Example:\n  ruche suspend ID ID\n\n`ruche resume ID` lets them go on.")]
+    Suspend(Ids),
+    /// Let suspended programs go on
+    #[command(after_help = "Example:\n  ruche resume ID ID")]
+    Resume(Ids),
+    /// Send a signal to a running program
+    #[command(after_help = "Examples:\n  ruche signal ID\n  ruche signal ID user1")]
+    Signal(SignalOptions),
+    /// Change how long a program may run, whether it waits or runs
+    #[command(after_help = "Example:\n  ruche limit ID --wall-time 2h")]
+    Limit(LimitOptions),
     /// Run programs once more under new IDs, which are printed
     #[command(after_help = "Example:\n  ruche again ID")]
     Again(Ids),
@@ -105,7 +121,12 @@ Examples:
   ruche run -- uname -a
   ruche run --count 4 work.py             outputs whole, in the order of the copies
 
-What stands after FILE or COMMAND belongs to the program. Ctrl-C cancels it, a second one leaves at once.
+  ruche run --tty -- bash                 a shell there, in this terminal
+
+What stands after FILE or COMMAND belongs to the program. Standard input reaches it as it comes, unless --stdin,
+--count or --retry is given; in a script that has other use for it, write `< /dev/null`. Ctrl-C sends it SIGINT (and
+cancels one that has not started), a second one cancels it, a third leaves at once; with --tty every key is the
+program's.
 With --json nothing is streamed: the ended program is printed as one object, with --count as an array.
 On a terminal control characters of the program are shown and not obeyed, unless --raw is given; pipes and files
 get its bytes as they are.
@@ -172,9 +193,30 @@ pub(crate) struct Submit {
     /// Largest size of one file
     #[arg(long, value_name = "SIZE", value_parser = values::file_size)]
     pub(crate) file_size: Option<ByteSize>,
+    /// Most space of its working folder and its private `/tmp`
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) disk: Option<ByteSize>,
+    /// Most open files of one process
+    #[arg(long, value_name = "N")]
+    pub(crate) open_files: Option<u32>,
+    /// Let it use the network; only slaves that allow it run it then
+    #[arg(long)]
+    pub(crate) network: bool,
+    /// With `run`: give it a terminal, for shells, editors and other programs that are used by hand
+    #[arg(long, conflicts_with_all = ["stdin", "count", "json"])]
+    pub(crate) tty: bool,
     /// 0 (last) to 100 (first), 50 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) priority: Option<u8>,
+    /// Give it this file in its working folder, under its own name; again for more
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Vec<PathBuf>,
+    /// Bring back the files that fit this pattern (`*.csv`, `out/**`); again for more. `run` writes them to this folder
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) collect: Vec<String>,
+    /// With `run` and `--collect`: write over files that are there
+    #[arg(long, requires = "collect")]
+    pub(crate) force: bool,
     /// Run only on this slave
     #[arg(long, value_name = "NAME")]
     pub(crate) slave: Option<String>,
@@ -242,6 +284,21 @@ pub(crate) struct Output {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// The program
+    pub(crate) id: String,
+    /// Write them below this folder (else the current one)
+    #[arg(long, value_name = "DIR", conflicts_with = "list")]
+    pub(crate) to: Option<PathBuf>,
+    /// Only list them
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Write over files that are there
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Wait {
     /// The programs
     #[arg(value_name = "ID", required_unless_present = "all")]
@@ -259,6 +316,41 @@ pub(crate) struct Ids {
     /// The programs
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignalOptions {
+    /// The program
+    pub(crate) id: String,
+    /// The signal
+    #[arg(value_enum, default_value_t = SignalName::Interrupt)]
+    pub(crate) signal: SignalName,
+}
+
+/// A signal by its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SignalName {
+    /// SIGINT, as Ctrl-C
+    Interrupt,
+    /// SIGQUIT, as Ctrl-\
+    Quit,
+    /// SIGHUP
+    HangUp,
+    /// SIGTERM
+    Terminate,
+    /// SIGUSR1
+    User1,
+    /// SIGUSR2
+    User2,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitOptions {
+    /// The program
+    pub(crate) id: String,
+    /// Longest time from its start, without the time that it is suspended (10s, 5m, 1h, 250ms)
+    #[arg(long, value_name = "T", required = true)]
+    pub(crate) wall_time: Duration,
 }
 
 #[derive(Debug, Args)]

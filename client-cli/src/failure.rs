@@ -65,5 +65,6 @@ pub(crate) fn report(error: &UserError) {
 
 /// Writes on standard error; when that is closed there is nobody to tell.
 pub(crate) fn say(text: &str) {
-    drop(std::io::stderr().write_all(text.as_bytes()));
+    let raw = crate::terminal::is_raw().then(|| text.replace('\n', "\r\n"));
+    drop(std::io::stderr().write_all(raw.as_deref().unwrap_or(text).as_bytes()));
 }

@@ -1,9 +1,11 @@
 //! Following a program: its output as it comes, then how it ended, through lost connections and Ctrl-C.
 
 use crate::{
-    failure::{CANCELLED, Failure, say},
+    failure::{CANCELLED, Failure},
+    interrupts::Interrupts,
     output::Sink,
     session::Session,
+    typing::Typing,
 };
 use client::{
     connection::{Client, Pending},
@@ -14,11 +16,6 @@ use common::{
     limits::OUTPUT_CHUNK_BYTES_MAX,
     message::{Reply, Request, Stream},
 };
-use std::io::IsTerminal;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// How long a command that leaves waits for its last requests to be heard.
-const LEAVE_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// One program that is followed.
 pub(crate) struct Follow {
@@ -114,9 +111,10 @@ impl Follow {
         session: &mut Session,
         sinks: &mut Sinks,
         interrupts: &mut Interrupts,
+        typing: &mut Typing,
     ) -> Result<Outcome, Failure> {
         loop {
-            match self.until_lost(session.client(), sinks, interrupts).await {
+            match self.until_lost(session.client(), sinks, interrupts, typing).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(Failure::Error(error)) => {
                     let busy = error.is(ErrorCode::Busy);
@@ -137,9 +135,8 @@ impl Follow {
                     self.stdout.asked = None;
                     self.stderr.asked = None;
                     self.waiting = None;
-                    if interrupts.any() {
-                        interrupts.cancel(session.client());
-                    }
+                    typing.again();
+                    interrupts.act_again(session.client());
                 }
                 Err(failure) => return Err(failure),
             }
@@ -151,6 +148,7 @@ impl Follow {
         client: &Client,
         sinks: &mut Sinks,
         interrupts: &mut Interrupts,
+        typing: &mut Typing,
     ) -> Result<Outcome, Failure> {
         loop {
             self.ask(client);
@@ -178,65 +176,13 @@ impl Follow {
                     self.outcome = programs.into_iter().find(|(id, _)| *id == self.id).map(|(_, outcome)| outcome);
                 }
                 () = interrupts.next() => {
-                    if !interrupts.first() {
+                    if interrupts.leaves() {
                         return Err(Failure::Exit(CANCELLED));
                     }
-                    interrupts.cancel(client);
+                    interrupts.act(client);
                 }
+                lost = typing.forward(client) => match lost? {},
             }
-        }
-    }
-}
-
-/// Ctrl-C and SIGTERM: the first cancels the programs, the second leaves at once.
-pub(crate) struct Interrupts {
-    signals: [Signal; 2],
-    count: u32,
-    ids: Vec<ProgramId>,
-}
-
-impl Interrupts {
-    /// Watches for them in the name of these programs.
-    pub(crate) fn watch(ids: &[ProgramId]) -> Result<Self, Failure> {
-        let watch = |kind| signal(kind);
-        let signals = [watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?];
-        Ok(Self { signals, count: 0, ids: ids.to_vec() })
-    }
-
-    /// The next one. May be dropped while it waits.
-    pub(crate) async fn next(&mut self) {
-        let [interrupt, terminate] = &mut self.signals;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        self.count += 1;
-    }
-
-    fn any(&self) -> bool {
-        self.count > 0
-    }
-
-    fn first(&self) -> bool {
-        self.count == 1
-    }
-
-    /// Asks the master to stop the programs; that they are stopped comes as their outcome.
-    pub(crate) fn cancel(&self, client: &Client) {
-        if self.first() && std::io::stderr().is_terminal() {
-            say("\nruche: stopping it; Ctrl-C again leaves at once\n");
-        }
-        for ids in self.ids.chunks(common::limits::COPIES_PER_REQUEST_MAX) {
-            drop(client.request(Request::Cancel { ids: ids.to_vec() }));
-        }
-    }
-
-    /// The same, and waits a little for the master's answer, for a command that leaves now.
-    pub(crate) async fn cancel_and_leave(&self, client: &Client) {
-        self.cancel(client);
-        let heard = client.request(Request::Summary);
-        if tokio::time::timeout(LEAVE_TIME, heard).await.is_err() {
-            tracing::warn!("the master did not confirm that the programs are cancelled");
         }
     }
 }

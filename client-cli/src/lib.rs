@@ -6,11 +6,13 @@ mod failure;
 mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
+mod interrupts;
 mod json;
 mod output;
 mod session;
 mod table;
 mod terminal;
+mod typing;
 mod values;
 
 use arguments::{Cli, Command};

@@ -1,16 +1,88 @@
 //! The terminal: its width, its colours, and questions to the person in front of it.
 
-use common::{ErrorCode, UserError, message::command::Secret};
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use common::{ErrorCode, UserError, message::command::Secret, program::TerminalSize};
+use rustix::{
+    process::getpgrp,
+    termios::{
+        LocalModes, OptionalActions, SpecialCodeIndex, Termios, Winsize, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+    },
+};
 use std::{
     fs::File,
     io::{BufRead, BufReader, IsTerminal, Read, Write},
+    sync::{Mutex, PoisonError},
 };
 
 /// Columns when the terminal does not tell.
 const COLUMNS_DEFAULT: usize = 80;
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: u64 = 4 << 10;
+
+/// The size of our terminal; none when there is none.
+pub(crate) fn size() -> Option<TerminalSize> {
+    let of = |size: Winsize| TerminalSize { columns: size.ws_col, rows: size.ws_row };
+    let asked = tcgetwinsize(std::io::stdin()).or_else(|_| tcgetwinsize(std::io::stdout())).ok().map(of);
+    asked.filter(|size| size.columns > 0 && size.rows > 0)
+}
+
+/// Whether what is typed on standard input may be read by us: nobody is stopped for reading what is not his.
+pub(crate) fn input_is_ours() -> bool {
+    let stdin = std::io::stdin();
+    !stdin.is_terminal() || tcgetpgrp(&stdin).is_ok_and(|front| front == getpgrp())
+}
+
+/// What the terminal was before its keys were made the program's.
+static COOKED: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Every key is the program's, until this is dropped, the process panics or ends in order.
+pub(crate) struct Raw(());
+
+impl Raw {
+    /// Passes on what is typed as it is. None when standard input is no terminal.
+    ///
+    /// # Errors
+    /// When the terminal refuses.
+    pub(crate) fn enter() -> std::io::Result<Option<Self>> {
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() {
+            return Ok(None);
+        }
+        let before = tcgetattr(&stdin)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        *COOKED.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        let shown = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            // Before anything is written, so that it can be read.
+            restore();
+            shown(panic);
+        }));
+        let guard = Self(());
+        tcsetattr(&stdin, OptionalActions::Now, &raw)?;
+        Ok(Some(guard))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Makes the terminal what it was.
+fn restore() {
+    let cooked = COOKED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(cooked) = cooked
+        && let Err(error) = tcsetattr(std::io::stdin(), OptionalActions::Now, &cooked)
+    {
+        tracing::debug!(%error, "the terminal is not restored");
+    }
+}
+
+/// Whether keys are the program's now: then a line must be brought back to its beginning by hand.
+pub(crate) fn is_raw() -> bool {
+    COOKED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
 
 /// Columns of standard output; none when it is no terminal, so that lines are not cut.
 pub(crate) fn columns() -> Option<usize> {

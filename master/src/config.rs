@@ -1,11 +1,14 @@
 //! The configuration file: few keys, every one with a default, unknown ones refused by line.
 
-use common::{Duration, ErrorCode, UserError, limits};
+use common::{ByteSize, Duration, ErrorCode, UserError, limits};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// The address when none is given: only this machine reaches it.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:7420";
+
+/// Bytes of input files that are kept when the configuration says nothing: the largest file fits.
+pub(crate) const INPUTS_MAX_DEFAULT: ByteSize = limits::INPUT_FILE_BYTES_MAX;
 
 /// Shortest and longest life of a slave's certificate that may be asked for.
 const CERTIFICATE_LIFE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
@@ -25,6 +28,8 @@ pub struct Config {
     pub programs_per_user: usize,
     /// Whether a free slot goes to the user with the fewest programs on slaves, rather than to the oldest program.
     pub fair_share: bool,
+    /// Bytes of input files that are kept beyond what waiting and running programs need.
+    pub inputs_max: ByteSize,
     /// How long a slave may be away before its programs are lost.
     pub lease: Duration,
     /// Life of the certificates that slaves get; they renew them when two thirds are over.
@@ -41,6 +46,7 @@ struct Keys {
     max_processes: Option<u32>,
     programs_per_user: Option<usize>,
     fair_share: Option<bool>,
+    inputs_max: Option<String>,
     lease: Option<String>,
     certificate_life: Option<String>,
 }
@@ -57,6 +63,7 @@ impl Config {
             max_processes: None,
             programs_per_user: limits::PROGRAMS_PER_USER_MAX,
             fair_share: true,
+            inputs_max: INPUTS_MAX_DEFAULT,
             lease: limits::LEASE_MASTER,
             certificate_life: limits::SLAVE_CERTIFICATE_LIFE,
             file: None,
@@ -97,6 +104,9 @@ impl Config {
             config.programs_per_user = programs;
         }
         config.fair_share = keys.fair_share.unwrap_or(config.fair_share);
+        if let Some(size) = keys.inputs_max {
+            config.inputs_max = size.parse().map_err(|error| invalid(format!("`inputs_max`: {error}")))?;
+        }
         if let Some(lease) = keys.lease {
             config.lease = lease.parse().map_err(|error| invalid(format!("`lease`: {error}")))?;
             if config.lease < Duration::from_millis(100) || config.lease > Duration::from_secs(86_400) {
@@ -145,6 +155,7 @@ mod tests {
             ("programs_per_user = 0", "programs_per_user"),
             ("fair_share = 1", "fair_share"),
             ("name = \"\"", "name"),
+            ("inputs_max = \"lots\"", "inputs_max"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.is(ErrorCode::ConfigInvalid) && error.sentence.contains(part), "{error}");

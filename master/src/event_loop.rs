@@ -10,6 +10,7 @@ use crate::{
         event::{Event, Guard, Joined, LinkId, Now},
         weight,
     },
+    inputs::Inputs,
     outputs::{Chunk, Outputs},
     store::{
         Record, StoreError,
@@ -20,12 +21,14 @@ use crate::{
 };
 use common::{
     ClientId, ErrorCode, SlaveId, UserError,
-    message::{Command, Message, Registration, Reply, Report, Request, Status},
+    id::Digest,
+    message::{Command, Data, Message, Order, Registration, Reply, Report, Request, Status},
     units::Duration,
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     path::PathBuf,
+    sync::Arc,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -57,6 +60,8 @@ const CHANGES_QUEUED_BYTES_MAX: usize = 8 << 20;
 /// Bytes of answers from the history that one client may have under way, asked for or not read by it: beyond that
 /// it is told to read first. Sixty-four pieces of output, or some thousand rows.
 const ANSWERS_BYTES_MAX: usize = 4 << 20;
+/// Bytes that wait to be written to a slave: with more, it gets nothing of input files.
+const INPUT_QUEUED_BYTES_MAX: usize = 16 << 20;
 /// Pause before a batch that did not fit on the disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
@@ -74,6 +79,8 @@ pub(crate) enum Input {
     Answer { client: ClientId, bytes: usize, event: Event },
     /// Which slaves may lose their names.
     Replaceable(oneshot::Sender<Vec<SlaveId>>),
+    /// Room is wanted for so many bytes of input files that are not whole.
+    RoomForInput(u64, oneshot::Sender<Result<(), UserError>>),
     /// Writes the state to the log and the event log, and tells it to operators.
     Dump,
     /// Stops: takes nothing new, commits everything, says good-bye.
@@ -86,6 +93,7 @@ pub(crate) struct Parts {
     pub(crate) writer: Writer,
     pub(crate) readers: Readers,
     pub(crate) outputs: Outputs,
+    pub(crate) input_files: Arc<Inputs>,
     /// Looks up IDs of submits.
     pub(crate) lookup: Reader,
     pub(crate) data: PathBuf,
@@ -304,6 +312,11 @@ impl EventLoop {
                 drop(answer.send(self.parts.core.replaceable()));
                 return;
             }
+            Input::RoomForInput(bytes, answer) => {
+                // Whoever asked may have left.
+                drop(answer.send(self.parts.core.room_for_input(bytes)));
+                return;
+            }
             Input::Dump => {
                 tracing::info!(state = self.parts.core.dump(), in_flight = self.in_flight.is_some(), "state");
                 return self.parts.core.tell_state();
@@ -458,6 +471,11 @@ impl EventLoop {
                     self.parts.outputs.append(Chunk { key, stream, offset, bytes, guard });
                 }
                 Action::RemoveOutput(key) => self.parts.outputs.remove(key),
+                Action::SendInput { link, digest, offset } => self.send_input(link, digest, offset),
+                Action::RemoveInput(digest) => {
+                    let inputs = self.parts.input_files.clone();
+                    drop(tokio::task::spawn_blocking(move || inputs.remove(digest)));
+                }
             }
         }
         for (link, messages) in to_slaves {
@@ -496,6 +514,37 @@ impl EventLoop {
         };
         let result = Err(UserError::new(ErrorCode::Busy, refused).retry_after(Duration::from_secs(1)));
         self.send_client(client, common::message::Status::Reply { id, result }.into());
+    }
+
+    /// Reads the next window of an input file on a thread that may wait, and sends it.
+    fn send_input(&self, link: LinkId, digest: Digest, offset: u64) {
+        let Some(sender) = self.slaves.get(&link) else { return };
+        // A slave asks for the next window when it has the one before; one that was not answered it asks for again.
+        let behind = sender.queued_bytes() > INPUT_QUEUED_BYTES_MAX;
+        let Some(reading) = self.parts.input_files.may_read(link).filter(|_| !behind) else {
+            return tracing::warn!("a slave asks for more input files than it reads");
+        };
+        let sender = sender.clone();
+        drop(tokio::task::spawn_blocking(move || {
+            let messages = match reading.read(digest, offset) {
+                Ok(Some((size, pieces))) => pieces
+                    .into_iter()
+                    .scan(offset, |at, bytes| {
+                        let offset = *at;
+                        *at += bytes.len() as u64;
+                        Some(Message::from(Data::Input { digest, offset, size, bytes }))
+                    })
+                    .collect(),
+                Ok(None) => vec![Message::from(Command::Order(Order::InputMissing(digest)))],
+                Err(error) => {
+                    tracing::error!(%digest, %error, "an input file cannot be read");
+                    vec![Message::from(Command::Order(Order::InputMissing(digest)))]
+                }
+            };
+            if let Err(error) = sender.send_all(messages) {
+                tracing::debug!(%error, "an input file for a slave that is gone");
+            }
+        }));
     }
 
     /// Never waits: a client that reads too slowly is cut by its connection.
@@ -557,7 +606,9 @@ fn bytes_of(action: &Action) -> usize {
         | Action::CutSlave(..)
         | Action::Ask { .. }
         | Action::Append { .. }
-        | Action::RemoveOutput(_) => LEAST,
+        | Action::RemoveOutput(_)
+        | Action::SendInput { .. }
+        | Action::RemoveInput(_) => LEAST,
     }
 }
 

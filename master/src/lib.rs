@@ -14,6 +14,7 @@ mod data_folder;
 mod event_loop;
 #[doc(hidden)]
 pub mod fuzzing;
+mod inputs;
 mod login;
 mod outputs;
 mod secrets;

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a failed command says why")]
 
 use clap::Parser;
+use common::escape::{Lines, visible};
 use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
@@ -9,11 +10,22 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("RUCHE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
-    match master::execute(master::Cli::parse()) {
+    match master::execute(master::Cli::try_parse().unwrap_or_else(|error| mistaken(&error))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{}", visible(error.to_string().as_bytes(), Lines::Keep));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells a mistake in the arguments; in colours only where there is nothing else for a terminal to obey.
+fn mistaken(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let shown = visible(text.as_bytes(), Lines::Keep);
+    if shown == text {
+        error.exit();
+    }
+    eprint!("{shown}");
+    std::process::exit(error.exit_code());
 }

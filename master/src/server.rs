@@ -10,6 +10,7 @@ use crate::{
     },
     data_folder::{DataFolder, control_socket, identity},
     event_loop::{self, Input, Parts},
+    inputs::Inputs,
     outputs::Outputs,
     session::{self, Shared},
     store::{
@@ -86,7 +87,11 @@ impl Server {
             programs_per_user: config.programs_per_user,
             fair_share: config.fair_share,
         };
-        let core = Core::recover(recovered, &stored, settings, Now { wall: clock::now(), boot: clock::boot_now() });
+        let mut core = Core::recover(recovered, &stored, settings, Now { wall: clock::now(), boot: clock::boot_now() });
+        let (input_files, found) =
+            Inputs::open(&data).map_err(|error| unusable("the folder of input files", &error))?;
+        core.inputs_found(found, config.inputs_max.0);
+        let input_files = Arc::new(input_files);
         let listener = Listener::bind(&config.listen, &authority).await?;
         let address = listener.local_address();
         remember_address(&data, address);
@@ -115,6 +120,7 @@ impl Server {
             authority,
             config.name.clone(),
             config.certificate_life,
+            input_files.clone(),
         ));
         let about = About { address: address.to_string(), pin };
         let control =
@@ -126,6 +132,7 @@ impl Server {
             writer: writer.clone(),
             readers,
             outputs,
+            input_files,
             lookup,
             data: data.clone(),
             inbox,

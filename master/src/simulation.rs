@@ -351,6 +351,8 @@ fn effect(action: Action) -> Option<Effect> {
         Action::Ask { client, id, query, then } => Effect::Ask(Box::new(Question { client, id, query, then })),
         Action::Append { key, stream, offset, bytes, guard: _ } => Effect::Append { key, stream, offset, bytes },
         Action::RemoveOutput(key) => Effect::RemoveOutput(key),
+        // The simulation has no input files.
+        Action::SendInput { .. } | Action::RemoveInput(_) => return None,
     })
 }
 

@@ -7,12 +7,16 @@ use crate::{
     data_folder::DataFolder,
     doctor,
     event_loop::{Announce, Ask, Slave},
+    files::Files,
     journal::{self, Journal},
     languages::Found,
     session, setup,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use common::{ErrorCode, UserError};
+use common::{
+    ErrorCode, UserError,
+    escape::{Lines, visible},
+};
 use std::{
     io::{IsTerminal, Read, Write},
     os::unix::process::CommandExt,
@@ -119,7 +123,7 @@ pub fn command() -> clap::Command {
 /// Runs what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| mistaken(&error));
     let result = match cli.command {
         Task::Run(options) => run(options),
         Task::Languages(options) => languages(&options),
@@ -135,11 +139,23 @@ pub fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the one place that tells errors to people")]
             {
-                eprintln!("{error}");
+                eprintln!("{}", visible(error.to_string().as_bytes(), Lines::Keep));
             }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells a mistake in the arguments; in colours only where there is nothing else for a terminal to obey.
+#[expect(clippy::print_stderr, reason = "it tells a mistake to people")]
+fn mistaken(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let shown = visible(text.as_bytes(), Lines::Keep);
+    if shown == text {
+        error.exit();
+    }
+    eprint!("{shown}");
+    std::process::exit(error.exit_code());
 }
 
 fn start_log(default: &str) {
@@ -174,9 +190,11 @@ fn run(options: Run) -> Result<(), UserError> {
     let result = runtime.block_on(async {
         let asks = listen_to_signals(options.until_stdin_closes).map_err(internal)?;
         let identity = session::identity(data.path(), options.join.as_deref(), &config.name).await?;
+        let files = Files::start(data.path(), config.cache_max).map_err(internal)?;
         let core = Core::new(config.slots, config.slots_max, config.grace).within(ready.policy);
         let slave = Slave::new(core, ready, identity, config.slots, Announcer);
-        let slave = slave.remembering(journal, found).renewing_in(data.path().to_owned()).auditing(audit);
+        let slave =
+            slave.remembering(journal, found).renewing_in(data.path().to_owned()).auditing(audit).fetching(files);
         let result = slave.run(asks).await;
         match (result, &options.join) {
             (Err(error), Some(join)) if error.is(ErrorCode::IdentityRefused) => {

@@ -11,6 +11,7 @@ pub mod data_folder;
 pub mod doctor;
 pub mod event_loop;
 pub mod executor;
+pub mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hollow;

@@ -1,6 +1,8 @@
 //! One module for each command, or for a few that belong together.
 
+mod control;
 mod demo;
+mod files;
 mod history;
 mod login;
 mod output;
@@ -41,9 +43,14 @@ pub(crate) fn perform(command: Command, arguments: &[OsString]) -> Outcome {
         | Command::List(_)
         | Command::Show(_)
         | Command::Output(_)
+        | Command::Fetch(_)
         | Command::Wait(_)
         | Command::Cancel(_)
         | Command::Again(_)
+        | Command::Suspend(_)
+        | Command::Resume(_)
+        | Command::Signal(_)
+        | Command::Limit(_)
         | Command::Why(_)
         | Command::Slaves(_)
         | Command::Clients(_)
@@ -74,9 +81,14 @@ async fn over_the_network(command: Command, arguments: &[OsString]) -> Outcome {
         Command::Show(show) => history::show(&show).await,
         Command::Why(one) => history::why(&one.id).await,
         Command::Output(output) => output::output(&output).await,
+        Command::Fetch(fetch) => files::fetch(&fetch).await,
         Command::Wait(wait) => settle::wait(&wait).await,
         Command::Cancel(ids) => settle::cancel(&ids.ids).await,
         Command::Again(ids) => settle::again(&ids.ids).await,
+        Command::Suspend(ids) => control::suspend(&ids.ids, true).await,
+        Command::Resume(ids) => control::suspend(&ids.ids, false).await,
+        Command::Signal(options) => control::signal(&options).await,
+        Command::Limit(options) => control::limit(&options).await,
         Command::Slaves(Slaves { change: None, json }) => peers::slaves(json).await,
         Command::Slaves(Slaves { change: Some(ChangeSlave::SetAside { name, reason }), .. }) => {
             peers::set_aside(name, reason).await

@@ -101,7 +101,8 @@ fn name(options: &Submit, first: &RawText, file: Option<&submit::SourceFile>) ->
         (Some(name), _) => name.clone(),
         (None, Some(file)) => shorten(&file.file_name, NAME_BYTES_MAX),
         (None, None) => {
-            let text = first.to_lossy();
+            // A name is text; bytes that are none are named as they are shown.
+            let text = str::from_utf8(&first.0).map_or_else(|_| first.to_string(), str::to_owned);
             let base = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             shorten(if base.is_empty() { &text } else { base }, NAME_BYTES_MAX)
         }
@@ -130,6 +131,9 @@ fn settings(options: &Submit, spec: &mut ProgramSpec) -> Result<(), UserError> {
     limits.processes = options.processes.unwrap_or(limits.processes);
     limits.output = options.output.unwrap_or(limits.output);
     limits.file_size = options.file_size.unwrap_or(limits.file_size);
+    limits.disk = options.disk.unwrap_or(limits.disk);
+    limits.open_files = options.open_files.unwrap_or(limits.open_files);
+    spec.network = options.network;
     spec.priority = options.priority.unwrap_or(spec.priority);
     spec.retry = options.retry.unwrap_or(spec.retry);
     spec.slave.clone_from(&options.slave);

@@ -1,36 +1,56 @@
 //! `ruche run`: submit, stream, exit as the program did.
 
-use super::prepare::{complete, prepare};
+use super::{
+    files,
+    prepare::{complete, prepare},
+};
 use crate::{
-    arguments::Submit,
-    failure::{CANCELLED, Failure, Outcome, report, say},
-    follow::{Follow, Interrupts, Sinks, read_request},
+    arguments::{Submit, is_command},
+    failure::{CANCELLED, Failure, Outcome, RUN_FAILED, report, say},
+    follow::{Follow, Sinks, read_request},
+    interrupts::Interrupts,
     json,
     output::{Sink, print_json},
     session::Session,
+    terminal,
+    typing::Typing,
 };
-use client::{reply, submit::Submission};
+use client::{files::Picked, reply, submit::Submission};
 use common::{
-    ErrorCode, Limit, Outcome as ProgramOutcome, ProgramId, UserError,
-    escape::{Lines, visible},
+    ErrorCode, Limit, Outcome as ProgramOutcome, ProgramId, ProgramSpec, UserError,
+    escape::{Lines, RawText, visible},
     message::{Request, Stream},
+    program::{LiveInput, TerminalSize},
 };
 use std::{
     collections::VecDeque,
     ffi::OsString,
     io::{IsTerminal, Write},
+    path::PathBuf,
 };
 
+/// Of a terminal that does not tell its own.
+const SIZE_DEFAULT: TerminalSize = TerminalSize { columns: 80, rows: 24 };
+/// Times that input files are sent again because the master does not have them any more.
+const MISSING_MAX: u32 = 3;
 /// Copies whose first outputs are asked for ahead of the one that is shown.
 const AHEAD: usize = 32;
 
 pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome {
+    let live = live(&options, arguments)?;
+    let picked = files::pick_all(&options.input)?;
     let prepared = prepare(&mut options, arguments)?;
     let mut session = Session::open().await?;
-    let spec = complete(prepared, &options, &session).await?;
+    let mut spec = complete(prepared, &options, &session).await?;
+    spec.live = live;
+    files::add_to(&mut spec, &picked, &options.collect);
+    if options.tty {
+        name_terminal(&mut spec);
+    }
     let mut submission = Submission::new(spec, options.count.unwrap_or(1))?;
     let ids = submission.ids().to_vec();
-    let mut interrupts = Interrupts::watch(&ids)?;
+    files::send(&mut session, &picked).await?;
+    let mut interrupts = Interrupts::watch(&ids, options.tty)?;
     // Everything that a short program needs leaves in one write.
     let mut started = submission.begin(session.client());
     let mut ahead: VecDeque<_> = if ids.len() == 1 {
@@ -43,7 +63,7 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
             Ok(()) => Ok(()),
             Err(error) => {
                 ahead.clear();
-                send_again(&mut submission, &mut session, error).await
+                send_again(&mut submission, &mut session, &picked, error).await
             }
         }
     };
@@ -58,7 +78,8 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
             return Err(Failure::Exit(CANCELLED));
         }
     }
-    let mut sinks = Sinks { stdout: Sink::stdout(options.raw), stderr: Sink::stderr(options.raw) };
+    let mut sinks =
+        Sinks { stdout: Sink::stdout(options.raw || options.tty), stderr: Sink::stderr(options.raw || options.tty) };
     let mut code = 0;
     let mut next = ahead.len();
     for id in &ids {
@@ -67,13 +88,23 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
             next += 1;
         }
         let Some(mut follow) = ahead.pop_front() else { break };
-        let outcome = follow.run(&mut session, &mut sinks, &mut interrupts).await?;
+        let mut typing = match live {
+            Some(_) => Typing::begin(*id, options.tty)?,
+            None => Typing::none(*id),
+        };
+        // Restored before anything is said of the end.
+        let raw = if options.tty { terminal::Raw::enter()? } else { None };
+        let outcome = follow.run(&mut session, &mut sinks, &mut interrupts, &mut typing).await?;
+        drop(raw);
         if code == 0 {
             code = outcome.exit_code();
         }
         if !options.json {
             verdict(&session, *id, &outcome, options.raw).await;
         }
+    }
+    if !options.collect.is_empty() && !bring_back(&mut session, &ids, options.force).await? && code == 0 {
+        code = RUN_FAILED;
     }
     if options.json {
         let rows = super::submit::rows(session.client(), &ids).await?;
@@ -82,15 +113,67 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
     Ok(code)
 }
 
+/// Writes what the programs brought back to the current folder; of several each to one that is named by its index.
+/// False when something could not be written.
+async fn bring_back(session: &mut Session, ids: &[ProgramId], force: bool) -> Result<bool, Failure> {
+    let mut failed = 0;
+    for (index, id) in ids.iter().enumerate() {
+        let to = if ids.len() == 1 { PathBuf::from(".") } else { PathBuf::from(index.to_string()) };
+        failed += files::bring_back(session, *id, &to, force).await?.unwrap_or_default();
+    }
+    Ok(failed == 0)
+}
+
+/// Whether the program gets our standard input as it comes, or a terminal.
+fn live(options: &Submit, arguments: &[OsString]) -> Result<Option<LiveInput>, UserError> {
+    let several = options.count.is_some_and(|count| count > 1) || options.retry.is_some_and(|retry| retry > 0);
+    let source_on_stdin =
+        !is_command(&options.words, arguments) && options.words.first().is_some_and(|word| word == "-");
+    if options.tty {
+        if several || source_on_stdin {
+            let what =
+                if several { "a program that may run more than once" } else { "a source text from standard input" };
+            let error = UserError::new(ErrorCode::RequestInvalid, format!("{what} cannot have this terminal"));
+            return Err(error.with_hint("leave `--tty` out"));
+        }
+        let size = terminal::size().unwrap_or(SIZE_DEFAULT);
+        return Ok(Some(LiveInput { terminal: Some(size) }));
+    }
+    let given = options.stdin.is_some() || several || source_on_stdin;
+    Ok((!given && !is_null() && terminal::input_is_ours()).then_some(LiveInput { terminal: None }))
+}
+
+/// Whether our standard input is empty by its nature: then the program's needs no word about it.
+fn is_null() -> bool {
+    let of = |found: rustix::fs::Stat| (found.st_rdev, rustix::fs::FileType::from_raw_mode(found.st_mode));
+    let null = rustix::fs::stat("/dev/null").map(of);
+    matches!((rustix::fs::fstat(std::io::stdin()).map(of), null), (Ok(ours), Ok(null)) if ours == null)
+}
+
+/// The kind of our terminal, as programs ask for it, unless it was given.
+fn name_terminal(spec: &mut ProgramSpec) {
+    if spec.environment.iter().all(|(name, _)| name.0 != b"TERM") {
+        let term = std::env::var_os("TERM").unwrap_or_else(|| "dumb".into());
+        spec.environment.push(("TERM".into(), RawText(term.into_encoded_bytes())));
+    }
+}
+
 /// Waits out a busy master, and sends again over another connection, until all is acknowledged.
 pub(super) async fn send_again(
     submission: &mut Submission,
     session: &mut Session,
+    picked: &[Picked],
     error: UserError,
 ) -> Result<(), Failure> {
-    let mut error = error;
+    let (mut error, mut missing) = (error, 0);
     loop {
-        session.recover(error).await?;
+        if error.is(ErrorCode::InputMissing) && !picked.is_empty() && missing < MISSING_MAX {
+            // The master made room for others since it was asked.
+            missing += 1;
+            files::send(session, picked).await?;
+        } else {
+            session.recover(error).await?;
+        }
         match submission.send(session.client(), |_| {}).await {
             Ok(()) => return Ok(()),
             Err(another) => error = another,

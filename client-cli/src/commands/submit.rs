@@ -1,6 +1,7 @@
 //! `ruche submit`: submit and return.
 
 use super::{
+    files,
     prepare::{complete, prepare},
     run::send_again,
 };
@@ -12,7 +13,7 @@ use crate::{
     session::Session,
 };
 use client::{connection::Client, reply, submit::Submission};
-use common::{ProgramId, UserError, message::Request, view::ProgramView};
+use common::{ErrorCode, ProgramId, UserError, message::Request, view::ProgramView};
 use serde_json::Value;
 use std::{ffi::OsString, fmt::Write};
 
@@ -20,12 +21,19 @@ use std::{ffi::OsString, fmt::Write};
 const ROWS_AT_ONCE: usize = 256;
 
 pub(super) async fn submit(mut options: Submit, arguments: &[OsString]) -> Outcome {
+    if options.tty {
+        let error = UserError::new(ErrorCode::RequestInvalid, "`submit` returns at once and has no terminal to give");
+        return Err(error.with_hint("use `ruche run --tty`").into());
+    }
+    let picked = files::pick_all(&options.input)?;
     let prepared = prepare(&mut options, arguments)?;
     let mut session = Session::open().await?;
-    let spec = complete(prepared, &options, &session).await?;
+    let mut spec = complete(prepared, &options, &session).await?;
+    files::add_to(&mut spec, &picked, &options.collect);
     let mut submission = Submission::new(spec, options.count.unwrap_or(1))?;
+    files::send(&mut session, &picked).await?;
     if let Err(error) = submission.send(session.client(), |_| {}).await {
-        send_again(&mut submission, &mut session, error).await?;
+        send_again(&mut submission, &mut session, &picked, error).await?;
     }
     if options.json {
         let rows = rows(session.client(), submission.ids()).await?;

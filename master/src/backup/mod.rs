@@ -44,9 +44,9 @@ struct About {
 /// What was backed up.
 #[derive(Debug)]
 pub struct BackedUp {
-    /// Bytes of the database and the outputs.
+    /// Bytes of the database, the outputs and the input files that are needed.
     pub bytes: u64,
-    /// Outputs that are in the history and could not be read; the rest is in the backup.
+    /// Outputs and input files that the history needs and that could not be read; the rest is in the backup.
     pub problems: Vec<String>,
 }
 
@@ -170,9 +170,11 @@ fn write(data: &Path, stopped: bool, work: &Path, progress: &mut dyn FnMut(u64, 
     let snapshot = Connection::open(&copy).map_err(storage)?;
     let (outputs, mut problems) = (data.join("outputs"), Vec::new());
     let listed = list(&snapshot, &outputs).map_err(storage)?;
+    let needed = crate::store::inputs::needed(&snapshot).map_err(storage)?;
     drop(snapshot);
     let database_bytes = fs::metadata(&copy).map_err(broken)?.len();
-    let total = database_bytes + listed.iter().map(|output| output.bytes).sum::<u64>();
+    let inputs_bytes: u64 = needed.values().map(|(size, _)| size).sum();
+    let total = database_bytes + inputs_bytes + listed.iter().map(|output| output.bytes).sum::<u64>();
     let mut done = 0;
     let mut moved = |bytes: u64| {
         done += bytes;
@@ -206,6 +208,17 @@ fn write(data: &Path, stopped: bool, work: &Path, progress: &mut dyn FnMut(u64, 
                 problems.push(format!("`{}` has {length} of {} bytes", path.display(), output.bytes));
             }
             Err(error) => problems.push(format!("`{}` cannot be read: {error}", path.display())),
+        }
+    }
+    for (digest, (size, name)) in needed {
+        let path = data.join("inputs").join(crate::inputs::name_of(digest));
+        match File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file))) {
+            Ok((length, mut file)) if length == size => {
+                let part = format!("inputs/{}", crate::inputs::name_of(digest));
+                writer.part(&part, &mut file, size, &mut moved).map_err(broken)?;
+            }
+            Ok((length, _)) => problems.push(format!("`{}` ({name}) has {length} of {size} bytes", path.display())),
+            Err(error) => problems.push(format!("`{}` ({name}) cannot be read: {error}", path.display())),
         }
     }
     let file = writer.finish().and_then(|buffer| buffer.into_inner().map_err(|error| error.into_error()));

@@ -71,7 +71,7 @@ pub fn restore(
 }
 
 fn clear(data: &Path) -> io::Result<()> {
-    for left in [RESTORING, "outputs", "identity"] {
+    for left in [RESTORING, "outputs", "inputs", "identity"] {
         match fs::remove_dir_all(data.join(left)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -101,7 +101,8 @@ fn fill(
     let restored = settle(&work, &about, keep_queue)?;
     let place = || -> io::Result<()> {
         make_folder(&work.join("outputs"))?;
-        for name in ["outputs", "identity"] {
+        make_folder(&work.join("inputs"))?;
+        for name in ["outputs", "inputs", "identity"] {
             fs::rename(work.join(name), data.join(name))?;
         }
         fs::rename(database_path(&work), database_path(data))?;
@@ -146,7 +147,7 @@ fn unpack(work: &Path, backup: impl io::Read, progress: &mut dyn FnMut(u64)) -> 
         }
         let path = if part.name == DATABASE {
             database_path(work)
-        } else if missing.contains(&part.name) || is_output(&part.name) {
+        } else if missing.contains(&part.name) || is_output(&part.name) || is_input(&part.name) {
             work.join(&part.name)
         } else {
             return Err(ReadError::Damaged("a part of it has an unknown name"));
@@ -179,10 +180,17 @@ pub(super) fn is_output(name: &str) -> bool {
     match parts.as_slice() {
         ["outputs", first, second, file] => {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-            hexadecimal(first) && hexadecimal(second) && !file.starts_with('.') && file.bytes().all(plain)
+            let named = !file.is_empty() && !file.starts_with('.') && file.bytes().all(plain);
+            hexadecimal(first) && hexadecimal(second) && named
         }
         _ => false,
     }
+}
+
+/// Whether a name is of the shape `inputs/ab/DIGEST`.
+fn is_input(name: &str) -> bool {
+    let digest = name.rsplit('/').next().and_then(crate::inputs::digest_of);
+    digest.is_some_and(|digest| name.strip_prefix("inputs/") == Some(crate::inputs::name_of(digest).as_str()))
 }
 
 /// Brings the database to this release, and says of what was alive what is known of it.
@@ -255,7 +263,7 @@ fn after_restore(row: &AliveRow, made_at: Timestamp, outputs: &Path) -> Result<O
     };
     let key = AttemptKey { program: row.id, attempt: row.attempt };
     let mut bytes = [0; Stream::COUNT];
-    if row.state == State::Running {
+    if matches!(row.state, State::Running | State::Suspended) {
         for (bytes, stream) in bytes.iter_mut().zip(Stream::ALL) {
             *bytes = files::length(outputs, key, stream)
                 .map_err(|error| StoreError::Unreadable(format!("an output of {}: {error}", row.id)))?;

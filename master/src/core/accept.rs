@@ -68,6 +68,7 @@ impl Core {
         }
         if !fresh.is_empty() {
             self.check_quota(&user, fresh.len())?;
+            self.check_inputs(&submit.spec)?;
             self.next_sequence = next;
             self.add_all(client, &user, submit, hash, fresh);
         }
@@ -160,6 +161,7 @@ impl Core {
         let body = Arc::new(Body { spec: Arc::new(submit.spec), key: self.next_spec, hash, bytes });
         self.next_spec += 1;
         self.bodies_bytes += bytes;
+        self.inputs.need(&body.spec);
         self.record(Record::Spec { key: body.key, spec: body.spec.clone(), hash });
         let need = self.scheduler.need(&body.spec);
         let impossible = self.impossible(&need, &body.spec.limits);
@@ -186,6 +188,8 @@ impl Core {
                 attempt: 0,
                 cancel_by: None,
                 crashes: 0,
+                wall_time: None,
+                suspend: false,
                 state: ProgramState::Waiting,
             };
             self.add_program(sequence, program, &need);
@@ -196,6 +200,7 @@ impl Core {
         // Those that ended at once could not tell that they were the last to need it.
         if Arc::strong_count(&body) == 1 {
             self.bodies_bytes = self.bodies_bytes.saturating_sub(bytes);
+            self.inputs.release(&body.spec);
         }
     }
 }

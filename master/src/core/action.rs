@@ -4,6 +4,7 @@ use super::event::{Guard, LinkId};
 use crate::store::{Record, query::Query};
 use common::{
     AttemptKey, ClientId, ProgramId, UserError,
+    id::Digest,
     message::{Alert, Order, RequestId, Status, Stream},
 };
 
@@ -30,6 +31,10 @@ pub(crate) enum Action {
     Append { key: AttemptKey, stream: Stream, offset: u64, bytes: Vec<u8>, guard: Guard },
     /// Remove the output of an attempt that another replaces.
     RemoveOutput(AttemptKey),
+    /// Send a slave the next window of an input file, or tell it that there is none.
+    SendInput { link: LinkId, digest: Digest, offset: u64 },
+    /// Remove an input file that nothing needs.
+    RemoveInput(Digest),
 }
 
 /// What an answer of a reading thread is for.
@@ -53,4 +58,8 @@ pub(crate) enum Then {
     Cancel(Vec<ProgramId>),
     /// `ReadOutput`.
     Output,
+    /// `Suspend` these, or `Resume` them.
+    Suspend(Vec<ProgramId>, bool),
+    /// A request that only a program can get that has not ended.
+    Late(ProgramId),
 }

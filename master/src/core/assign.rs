@@ -26,7 +26,7 @@ impl Core {
                     let link = self.slaves.get(&slave).and_then(|slave| slave.link);
                     let (Some(link), Some(program)) = (link, self.programs.get(&sequence)) else { continue };
                     let (batch, bytes) = assign.entry(link).or_default();
-                    let spec = program.body.spec.clone();
+                    let spec = program.spec();
                     if !batch.is_empty() && (batch.len() >= BATCH_MAX || *bytes + program.body.bytes > ORDER_BYTES_MAX)
                     {
                         let full = std::mem::take(batch);
@@ -77,7 +77,7 @@ impl Core {
             }
             let waiting: Vec<u64> = self.scheduler.queue().programs(&need).collect();
             for sequence in waiting {
-                let limits = self.programs.get(&sequence).map(|program| program.body.spec.limits);
+                let limits = self.programs.get(&sequence).map(|program| program.spec().limits);
                 if let Some(detail) = self.impossible(&need, &limits.unwrap_or_default()) {
                     self.end_without_report(sequence, Outcome::NotSupported { detail });
                 }

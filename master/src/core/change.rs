@@ -6,7 +6,7 @@ use super::{
 };
 use crate::store::{Ended, Moved, Record};
 use common::{
-    Outcome, SlaveId, Timestamp,
+    ErrorCode, Outcome, SlaveId, Timestamp, UserError,
     message::{Finished, Stream, Tail},
     program::State,
     view::Usage,
@@ -83,12 +83,23 @@ impl Core {
             program.attempt -= 1;
         }
         program.state = ProgramState::Waiting;
+        let was_held = std::mem::take(&mut program.suspend);
         let attempts = program.attempt;
         self.leave_slave(sequence, key, slave);
         if never_started {
             self.enqueue(sequence);
         } else {
             self.line_up(sequence, attempts);
+        }
+        if never_started {
+            self.inputs_live.send_again(sequence);
+        } else {
+            let sentence = "the program is started anew; what it was not given yet is dropped";
+            self.input_over(sequence, &UserError::new(ErrorCode::NotRunning, sentence));
+        }
+        if was_held {
+            // It was this attempt that should stand still.
+            self.record_changed(sequence);
         }
         self.moved(sequence, was);
     }
@@ -121,6 +132,7 @@ impl Core {
         self.scheduler.started(sequence, slave);
         self.watch.slave(slave);
         self.moved(sequence, was);
+        self.send_input(sequence);
     }
 
     /// Ended for ever.
@@ -130,7 +142,7 @@ impl Core {
         self.by_id.remove(&program.id);
         self.forget_of_user(&program.user);
         if matches!(program.state, ProgramState::Waiting) {
-            self.scheduler.dequeue(sequence, &self.scheduler.need(&program.body.spec), &program.user);
+            self.scheduler.dequeue(sequence, &self.scheduler.need(&program.spec()), &program.user);
             self.pauses.remove(sequence);
         }
         let slave = program.slave();
@@ -152,6 +164,7 @@ impl Core {
         self.count_for_client(&program, -waiting, -running);
         if std::sync::Arc::strong_count(&program.body) == 1 {
             self.bodies_bytes = self.bodies_bytes.saturating_sub(program.body.bytes);
+            self.inputs.release(&program.body.spec);
         }
         let mut view = program.view(sequence, None, None);
         view.state = state;
@@ -166,6 +179,8 @@ impl Core {
         view.output_truncated = end.truncated;
         view.last_line.clone_from(&end.last_line);
         self.tell_waiters(sequence, &view, &end);
+        let sentence = "the program ended before it took this input";
+        self.input_over(sequence, &UserError::new(ErrorCode::ProgramEnded, sentence));
         self.watch.program_ended(&view);
         self.just_ended.insert(program.id, JustEnded { mark: self.mark, hash: program.body.hash, view });
         self.record(Record::Ended(Box::new(Ended {

@@ -56,6 +56,7 @@ impl Core {
     pub(super) fn client_left(&mut self, id: ClientId) {
         if let Some(client) = self.clients.remove(&id) {
             self.waiters.forget(id);
+            self.inputs_live.forget(id);
             self.watch.client_left(id, client.user);
         }
     }

@@ -4,6 +4,7 @@ use super::action::Then;
 use crate::store::query::{Answer, KnownProgram};
 use common::{
     AttemptKey, ClientId, SlaveId, Timestamp, UserError,
+    id::Digest,
     message::{Registration, Report, Request, RequestId, Stream},
     session::Role,
     units::BootTime,
@@ -83,6 +84,8 @@ pub(crate) enum Event {
     SlaveLeft(LinkId),
     /// Output is synced up to this offset.
     OutputStored { key: AttemptKey, stream: Stream, offset: u64 },
+    /// An input file is whole, checked and synced.
+    InputKept { digest: Digest, size: u64 },
     /// All records made before [`super::Core::mark`] returned this number are synced.
     Committed(u64),
     /// A slave's identity is good no more.

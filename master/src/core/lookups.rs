@@ -51,6 +51,8 @@ impl Core {
             },
             (Then::Wait(ids), Answer::Outcomes(ended)) => return self.wait(client, id, ids, &ended),
             (Then::Cancel(ids), Answer::Outcomes(ended)) => Ok(self.cancel(client, &ids, &ended)),
+            (Then::Suspend(ids, suspend), Answer::Outcomes(ended)) => Ok(self.suspend(client, &ids, suspend, &ended)),
+            (Then::Late(program), Answer::Outcomes(ended)) => Err(self.too_late(client, program, &ended)),
             (then, answer) => {
                 // Not the answer itself: it may hold a program's environment.
                 let answer = std::mem::discriminant(&answer);

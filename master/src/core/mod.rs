@@ -7,7 +7,10 @@ mod aside;
 mod assign;
 mod change;
 mod clients;
+mod control;
 pub(crate) mod event;
+mod inputs;
+mod live;
 mod lookups;
 mod outputs;
 pub(crate) mod permission;
@@ -112,6 +115,7 @@ pub(crate) struct Core {
     leases: BTreeSet<(BootTime, SlaveId)>,
     clients: BTreeMap<ClientId, Client>,
     waiters: waiters::Waiters,
+    inputs_live: live::Inputs,
     watch: watch::Watch,
     totals: BTreeMap<State, u64>,
     failed_today: (u64, u64),
@@ -139,6 +143,7 @@ pub(crate) struct Core {
     last_turn: BootTime,
     /// When nothing of the history before a restored one can run any more; none when that is noted.
     epoch_safe_at: Option<BootTime>,
+    inputs: inputs::Inputs,
 }
 
 impl Core {
@@ -163,6 +168,7 @@ impl Core {
             }
             Event::SlaveLeft(link) => self.slave_left(link),
             Event::OutputStored { key, stream, offset } => self.output_stored(key, stream, offset),
+            Event::InputKept { digest, size } => self.input_kept(digest, size),
             Event::Committed(mark) => self.just_ended.retain(|_, ended| ended.mark > mark),
             Event::SlaveRevoked(slave) => self.slave_revoked(slave),
             Event::UserChanged { user, why } => self.user_changed(&user, &why),
@@ -312,13 +318,17 @@ impl Core {
             assert_eq!(slave.lease_at(), self.leases.iter().find(|(_, other)| other == id).map(|(at, _)| *at));
         }
         let alive = |state| self.programs.values().filter(|program| program.shown_state() == state).count() as u64;
-        for state in [State::Waiting, State::Running] {
+        for state in [State::Waiting, State::Running, State::Suspended] {
             assert_eq!(self.totals.get(&state).copied().unwrap_or(0), alive(state), "{state} in the summary");
         }
         let bodies: BTreeMap<u64, usize> =
             self.programs.values().map(|program| (program.body.key, program.body.bytes)).collect();
         assert_eq!(self.bodies_bytes, bodies.values().sum::<usize>(), "bytes of bodies");
-        self.waiters.check(|sequence| self.programs.contains_key(&sequence));
+        let specs: BTreeMap<u64, &common::ProgramSpec> =
+            self.programs.values().map(|program| (program.body.key, &*program.body.spec)).collect();
+        self.inputs.check(specs.into_values());
+        self.waiters.check(|sequence| self.programs.contains_key(&sequence), self.inputs_live.waiting());
+        self.inputs_live.check(|sequence| self.programs.contains_key(&sequence));
         let waits = |sequence: u64| self.programs.get(&sequence).is_some_and(|program| program.slave().is_none());
         self.pauses.check(waits);
         self.strays.check(|key| self.slaves.values().any(|slave| slave.attempts.contains_key(&key)));

@@ -10,7 +10,8 @@ use super::{
 use crate::store::query::Query;
 use common::{
     AttemptKey, ClientId, Duration,
-    limits::{COMPILE_OUTPUT_BYTES_MAX, OUTPUT_CHUNK_BYTES_MAX},
+    collected::{HEAD_BYTES_MAX, HEAD_LENGTH_BYTES},
+    limits::{COLLECTED_BYTES_MAX, COMPILE_OUTPUT_BYTES_MAX, OUTPUT_CHUNK_BYTES_MAX},
     message::{Order, Reply, RequestId, StoredUpTo, Stream, Tail},
 };
 
@@ -38,7 +39,13 @@ impl Core {
         self.runs(sequence, self.now.wall);
         self.strays.remove(key);
         let Some(program) = self.programs.get_mut(&sequence) else { return };
-        let limit = program.body.spec.limits.output.0.saturating_add(COMPILE_OUTPUT_BYTES_MAX as u64);
+        let limit = match stream {
+            Stream::Files if program.body.spec.collect.is_empty() => 0,
+            Stream::Files => COLLECTED_BYTES_MAX.0 + (HEAD_LENGTH_BYTES + HEAD_BYTES_MAX) as u64,
+            Stream::Stdout | Stream::Stderr | Stream::Compile => {
+                program.body.spec.limits.output.0.saturating_add(COMPILE_OUTPUT_BYTES_MAX as u64)
+            }
+        };
         let ProgramState::Running(run) = &mut program.state else { return };
         let place = stream as usize;
         let stored = run.stored[place];

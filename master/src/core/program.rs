@@ -1,7 +1,7 @@
 //! A program that has not ended, and the view of it.
 
 use common::{
-    AttemptKey, ClientId, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
+    AttemptKey, ClientId, Duration, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
     limits::OUTPUT_CHUNK_BYTES_MAX,
     message::{Finished, Report, Request, Stream, Tail},
     program::State,
@@ -95,6 +95,10 @@ pub(super) struct Program {
     pub(super) cancel_by: Option<Arc<str>>,
     /// Attempts that ended with the loss of their slave.
     pub(super) crashes: u32,
+    /// How long it may run, where people changed it.
+    pub(super) wall_time: Option<Duration>,
+    /// It shall stand still while it runs.
+    pub(super) suspend: bool,
     pub(super) state: ProgramState,
 }
 
@@ -128,6 +132,8 @@ pub(super) struct Run {
     pub(super) finished: Option<Box<Finished>>,
     /// Until when that output is waited for, and how much was stored when the wait began.
     pub(super) parked: Option<(BootTime, u64)>,
+    /// It stands still, as its slave says.
+    pub(super) suspended: bool,
 }
 
 impl Run {
@@ -142,6 +148,7 @@ impl Run {
             progress: None,
             finished: None,
             parked: None,
+            suspended: false,
         }
     }
 
@@ -154,7 +161,7 @@ impl Run {
 
     /// Whether all output that came before a result is stored, as far as it is kept.
     pub(super) fn has_all_before(&self, finished: &Finished) -> bool {
-        (0..3).all(|stream| {
+        (0..Stream::COUNT).all(|stream| {
             let wanted = if self.cut[stream] { self.received[stream] } else { finished.tails[stream].offset };
             self.stored[stream] >= wanted
         })
@@ -180,10 +187,19 @@ impl Program {
     }
 
     pub(super) const fn shown_state(&self) -> State {
-        match self.state {
+        match &self.state {
             ProgramState::Waiting | ProgramState::Sent { .. } => State::Waiting,
+            ProgramState::Running(run) if run.suspended => State::Suspended,
             ProgramState::Running(_) => State::Running,
         }
+    }
+
+    /// What it is run as: the body that was submitted, with what people changed since.
+    pub(super) fn spec(&self) -> Arc<ProgramSpec> {
+        let Some(wall_time) = self.wall_time else { return self.body.spec.clone() };
+        let mut spec = (*self.body.spec).clone();
+        spec.limits.wall_time = wall_time;
+        Arc::new(spec)
     }
 
     /// The slave that holds the current attempt.

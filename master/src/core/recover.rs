@@ -43,6 +43,7 @@ impl Core {
             leases: BTreeSet::new(),
             clients: BTreeMap::new(),
             waiters: super::waiters::Waiters::default(),
+            inputs_live: super::live::Inputs::default(),
             watch: super::watch::Watch::default(),
             totals: recovered.totals,
             failed_today: (0, 0),
@@ -62,6 +63,7 @@ impl Core {
             of_users: BTreeMap::new(),
             last_turn: now.boot,
             epoch_safe_at: None,
+            inputs: super::inputs::Inputs::default(),
         };
         core.scheduler.set_fair(core.settings.fair_share);
         let restored = core.serve_epoch(&recovered.settings);
@@ -87,6 +89,7 @@ impl Core {
             let bytes = weight(&row.spec);
             let body = bodies.entry(row.spec_key).or_insert_with(|| {
                 core.bodies_bytes += bytes;
+                core.inputs.need(&row.spec);
                 Arc::new(Body { spec: row.spec, key: row.spec_key, hash: row.spec_hash, bytes })
             });
             let mut program = Program {
@@ -100,10 +103,12 @@ impl Core {
                 attempt: row.attempt,
                 cancel_by: row.cancel_by,
                 crashes: row.crashes,
+                wall_time: row.wall_time,
+                suspend: row.suspend,
                 state: ProgramState::Waiting,
             };
             *core.of_users.entry(program.user.clone()).or_default() += 1;
-            let need = core.scheduler.need(&program.body.spec);
+            let need = core.scheduler.need(&program.spec());
             match row.slave {
                 None if restored => core.hold_back(row.sequence),
                 None => core.scheduler.enqueue(row.sequence, &need, &program.user),
@@ -113,11 +118,16 @@ impl Core {
                     }
                     core.scheduler.hold(row.sequence, need, &program.user, slave);
                     program.state = ProgramState::Sent { slave };
-                    if row.state == State::Running {
+                    if matches!(row.state, State::Running | State::Suspended) {
                         core.scheduler.started(row.sequence, slave);
                         let stored = stored.get(&program.key()).copied().unwrap_or_default();
                         let started_at = row.started_at.unwrap_or(row.submitted_at);
-                        program.state = ProgramState::Running(Box::new(Run::new(slave, started_at, stored)));
+                        let mut run = Run::new(slave, started_at, stored);
+                        run.suspended = row.state == State::Suspended;
+                        if program.body.spec.live.is_some() {
+                            core.inputs_live.recovered(row.sequence);
+                        }
+                        program.state = ProgramState::Running(Box::new(run));
                     } else if let Some(stored) =
                         stored.get(&program.key()).filter(|stored| **stored != [0; Stream::COUNT])
                     {
@@ -141,7 +151,7 @@ impl Core {
                 core.set_lease(slave, Some(core.now.boot.plus(core.settings.lease)));
             }
             if let Some(program) = core.programs.get(&sequence) {
-                core.scheduler.hold(sequence, core.scheduler.need(&program.body.spec), &program.user, slave);
+                core.scheduler.hold(sequence, core.scheduler.need(&program.spec()), &program.user, slave);
                 if matches!(program.state, ProgramState::Running(_)) {
                     core.scheduler.started(sequence, slave);
                 }

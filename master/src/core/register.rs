@@ -84,6 +84,7 @@ impl Core {
             {
                 run.cut_off();
             }
+            self.inputs_live.send_again(*sequence);
         }
         self.log(&slave.name.clone(), format!("Connected from {}.", slave.address));
         self.add_slave(id, slave);
@@ -144,7 +145,7 @@ impl Core {
                     if let Some(sequence) = sequence(&key)
                         && let Some(program) = self.programs.get(&sequence)
                     {
-                        self.scheduler.hold(sequence, self.scheduler.need(&program.body.spec), &program.user, id);
+                        self.scheduler.hold(sequence, self.scheduler.need(&program.spec()), &program.user, id);
                     }
                 }
                 Verdict::KeepRunning(key, started_at) => {
@@ -202,6 +203,8 @@ impl Core {
                 self.log(&name, text);
             }
         }
+        let suspended = if of_this_history { told.suspended.as_slice() } else { &[] };
+        self.control_again(id, link, suspended);
         self.cancel_again(id, link);
     }
 

@@ -5,6 +5,7 @@ use super::{
     accept::Submit,
     action::{Action, Then},
     event::{LinkId, Now},
+    live::Given,
     lookups::not_found,
     permission,
     program::ProgramState,
@@ -114,14 +115,31 @@ impl Core {
                 self.watch.choose(client, Choice { programs, slaves, clients });
                 Ok(Reply::Ok)
             }
-            Request::Suspend { .. }
-            | Request::Resume { .. }
-            | Request::SetWallTime { .. }
-            | Request::Input { .. }
-            | Request::Resize { .. }
-            | Request::Signal { .. }
-            | Request::InputsHeld { .. }
-            | Request::PutInput { .. } => Err(UserError::new(ErrorCode::RequestInvalid, "this master cannot do this")),
+            Request::Suspend { ids } => return self.suspend_all(client, id, ids, true),
+            Request::Resume { ids } => return self.suspend_all(client, id, ids, false),
+            Request::SetWallTime { id: program, wall_time } => match self.controllable(client, id, program) {
+                Some(Ok(sequence)) => self.set_wall_time(sequence, wall_time, &user),
+                Some(Err(error)) => Err(error),
+                None => return,
+            },
+            Request::Signal { id: program, signal } => match self.controllable(client, id, program) {
+                Some(Ok(sequence)) => self.order_one(sequence, |key| Order::Signal { key, signal }),
+                Some(Err(error)) => Err(error),
+                None => return,
+            },
+            Request::Resize { id: program, size } => match self.controllable(client, id, program) {
+                Some(Ok(sequence)) => self.resize(sequence, size),
+                Some(Err(error)) => Err(error),
+                None => return,
+            },
+            Request::Input { id: program, offset, bytes, end } => match self.controllable(client, id, program) {
+                Some(Ok(sequence)) => return self.input(client, id, sequence, Given { offset, bytes, end }),
+                Some(Err(error)) => Err(error),
+                None => return,
+            },
+            Request::InputsHeld { .. } | Request::PutInput { .. } => {
+                Err(UserError::new(ErrorCode::RequestInvalid, "this master cannot do this"))
+            }
             // The session has forgotten the token before it passed this on.
             Request::Logout => Ok(Reply::Ok),
         };
@@ -199,12 +217,12 @@ impl Core {
     fn spec_of(&self, sequence: u64) -> Result<Reply, UserError> {
         let program = self.programs.get(&sequence);
         program
-            .map(|program| Reply::Spec(Box::new((*program.body.spec).clone())))
+            .map(|program| Reply::Spec(Box::new((*program.spec()).clone())))
             .ok_or_else(|| UserError::new(ErrorCode::Internal, "a program vanished while it was looked at"))
     }
 
     /// Whether all of these are in memory, so that the store need not be asked.
-    fn in_memory(&self, ids: &[ProgramId]) -> Result<bool, UserError> {
+    pub(super) fn in_memory(&self, ids: &[ProgramId]) -> Result<bool, UserError> {
         if ids.len() > COPIES_PER_REQUEST_MAX {
             let sentence =
                 format!("{} programs in one request; at most {COPIES_PER_REQUEST_MAX} are accepted", ids.len());
@@ -251,7 +269,7 @@ impl Core {
     }
 
     fn explain_wait(&self, sequence: u64, program: &super::program::Program) -> Explanation {
-        let spec = program.body.spec.clone();
+        let spec = program.spec();
         self.scheduler.explain(sequence, &self.scheduler.need(&spec), &spec.limits, &program.user)
     }
 

@@ -38,11 +38,11 @@ impl Core {
                 }
             }
             Report::Progress { key, progress } => self.progress(id, key, progress),
-            Report::Suspended(_)
-            | Report::Resumed(_)
-            | Report::InputTaken { .. }
-            | Report::Fetch { .. }
-            | Report::Refused { .. } => {}
+            Report::Suspended(keys) => keys.into_iter().for_each(|key| self.stands_still(id, key, true)),
+            Report::Resumed(keys) => keys.into_iter().for_each(|key| self.stands_still(id, key, false)),
+            Report::InputTaken { key, offset } => self.input_taken(id, key, offset),
+            Report::Refused { key, detail } => self.order_refused(id, key, &detail),
+            Report::Fetch { key, digest, offset } => self.fetch(link, id, key, digest, offset),
             Report::Draining => {
                 if let Some(slave) = self.slaves.get_mut(&id) {
                     slave.draining = true;

@@ -130,7 +130,7 @@ impl Core {
 
     pub(super) fn enqueue(&mut self, sequence: u64) {
         let Some(program) = self.programs.get(&sequence) else { return };
-        self.scheduler.enqueue(sequence, &self.scheduler.need(&program.body.spec), &program.user);
+        self.scheduler.enqueue(sequence, &self.scheduler.need(&program.spec()), &program.user);
     }
 
     /// Pauses that are over.

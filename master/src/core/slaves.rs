@@ -111,7 +111,7 @@ impl Core {
         if let Some(before) = before {
             // Only programs that ask for more than this slave allows move to other lines.
             for (sequence, program) in &self.programs {
-                self.scheduler.need_again(*sequence, &program.body.spec, &program.user, program.slave(), &before);
+                self.scheduler.need_again(*sequence, &program.spec(), &program.user, program.slave(), &before);
             }
         }
         self.apply_aside(id);
@@ -192,6 +192,7 @@ impl Core {
             {
                 run.cut_off();
             }
+            self.inputs_live.send_again(*sequence);
             self.watch_program(*sequence);
         }
         self.scheduler.set_presence(id, Presence::Unreachable);

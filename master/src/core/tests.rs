@@ -254,6 +254,7 @@ mod aside;
 mod ceilings;
 mod control;
 mod fences;
+mod inputs;
 mod retry;
 
 #[test]
@@ -464,6 +465,8 @@ fn e13_what_a_slave_without_a_name_ran_is_lost_after_a_restart() {
             started_at: None,
             cancel_by: None,
             crashes: 0,
+            wall_time: None,
+            suspend: false,
         }
     };
     let recovered = Recovered {

@@ -57,7 +57,7 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    fn admit(&mut self, client: ClientId) -> Result<(), UserError> {
+    pub(super) fn admit(&mut self, client: ClientId) -> Result<(), UserError> {
         let open = self.open.entry(client).or_default();
         if *open >= REQUESTS_OPEN_MAX {
             let sentence = format!("this connection has {REQUESTS_OPEN_MAX} requests open already");
@@ -67,7 +67,7 @@ impl Waiters {
         Ok(())
     }
 
-    fn leave(&mut self, client: ClientId) {
+    pub(super) fn leave(&mut self, client: ClientId) {
         if let Some(open) = self.open.get_mut(&client) {
             *open = open.saturating_sub(1);
         }
@@ -106,12 +106,13 @@ impl Waiters {
         taken
     }
 
-    pub(super) fn check(&self, alive: impl Fn(u64) -> bool) {
+    /// `others` are requests that wait elsewhere and were admitted here.
+    pub(super) fn check(&self, alive: impl Fn(u64) -> bool, others: usize) {
         assert!(self.follows.keys().chain(self.by_program.keys()).all(|sequence| alive(*sequence)));
         for (asker, wait) in &self.waits {
             assert!(!wait.open.is_empty(), "{asker:?} waits for nothing");
         }
-        let waiting = self.waits.len() + self.all.len() + self.follows.values().map(Vec::len).sum::<usize>();
+        let waiting = others + self.waits.len() + self.all.len() + self.follows.values().map(Vec::len).sum::<usize>();
         assert_eq!(self.open.values().sum::<usize>(), waiting, "open requests");
     }
 }

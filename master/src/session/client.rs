@@ -139,6 +139,17 @@ async fn requests(
                 shared.audit.denied(asker.who.clone(), format!("a {} asked for: {}", asker.role, act_of(&request)))
             }
         }
+        if matches!(request, Request::InputsHeld { .. } | Request::PutInput { .. }) {
+            // Files are not the core's business, until they are whole.
+            let result = match permission::check(asker.role, &request) {
+                Ok(()) => super::inputs::answer(shared, request).await,
+                Err(error) => Err(error),
+            };
+            if connection.sender.send(Status::Reply { id, result }).is_err() {
+                return Ok(());
+            }
+            continue;
+        }
         // Before it waits for room: a busy master refuses what waited too long.
         let received = clock::boot_now();
         let guard = shared.room(crate::core::request_bytes(&request)).await;

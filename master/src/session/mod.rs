@@ -2,10 +2,13 @@
 
 mod client;
 mod enrolment;
+mod inputs;
 mod slave;
 mod tokens;
 
-use crate::{audit::Audit, core::event::Guard, event_loop::Input, login::Doorman, store::worker::Writer};
+use crate::{
+    audit::Audit, core::event::Guard, event_loop::Input, inputs::Inputs, login::Doorman, store::worker::Writer,
+};
 use common::{
     Duration, ErrorCode, UserError,
     message::{Command, Message, Status},
@@ -29,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) doorman: Doorman,
     pub(crate) authority: Authority,
     pub(crate) audit: Audit,
+    pub(crate) inputs_kept: Arc<Inputs>,
     /// Life of the certificates of slaves.
     pub(crate) certificate_life: Duration,
     /// What peers are told that this master is called.
@@ -45,6 +49,7 @@ impl Shared {
         authority: Authority,
         name: String,
         certificate_life: Duration,
+        inputs_kept: Arc<Inputs>,
     ) -> Self {
         Self {
             inputs,
@@ -53,6 +58,7 @@ impl Shared {
             writer,
             authority,
             certificate_life,
+            inputs_kept,
             name,
             tokens: tokens::Tokens::default(),
             links: AtomicU64::new(1),

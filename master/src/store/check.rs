@@ -59,13 +59,17 @@ impl Found {
 
 fn problems(connection: &Connection, outputs: &Path) -> Vec<String> {
     let mut found = Found::default();
-    let tests: [(&str, &Test<'_>); 7] = [
+    let tests: [(&str, &Test<'_>); 8] = [
         ("the database", &structure),
         ("the totals", &totals),
         ("the bodies", &specs),
         ("the programs", &programs),
         ("the ends of programs", &ends),
         ("the outputs", &|connection, found| all_outputs(connection, outputs, found)),
+        ("the input files", &|connection, found| {
+            let folder = outputs.with_file_name("inputs");
+            super::inputs::problems(connection, &folder, |problem| found.add(problem))
+        }),
         ("the audit", &chain),
     ];
     // One snapshot, so that what a running master does meanwhile is no contradiction.

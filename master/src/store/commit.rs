@@ -48,6 +48,7 @@ impl SqliteStore {
                 Record::Ended(ended) => Some((ended.sequence, place)),
                 Record::Spec { .. }
                 | Record::New(_)
+                | Record::Changed(_)
                 | Record::SlaveSeen(_)
                 | Record::SlaveAside { .. }
                 | Record::Setting { .. }
@@ -131,6 +132,12 @@ fn write_all(
                     let was = steps.first_was.get(&moved.sequence).copied().unwrap_or(moved.was);
                     move_on(transaction, keys, moved, was)?;
                 }
+            }
+            Record::Changed(changed) => {
+                let sql = "UPDATE program SET wall_time = ?2, suspend = ?3 WHERE sequence = ?1";
+                let wall_time = changed.wall_time.map(|time| signed(time.0));
+                let row = params![signed(changed.sequence), wall_time, changed.suspend];
+                transaction.prepare_cached(sql)?.execute(row)?;
             }
             Record::Ended(ended) => {
                 let owner = keys.owner(transaction, &ended.user)?;

@@ -8,7 +8,7 @@ use super::{
     seal,
 };
 use common::{
-    ClientId, ProgramId, SlaveId, Timestamp,
+    ClientId, Duration, ProgramId, SlaveId, Timestamp,
     frame::decode_record,
     limits::{OUTPUT_CHUNK_BYTES_MAX, PAGE_ROWS_MAX},
     message::{HistoryQuery, Stream, status::Event},
@@ -198,17 +198,18 @@ fn program(connection: &Connection, id: ProgramId) -> Result<Option<ProgramView>
 
 fn spec(connection: &Connection, id: ProgramId) -> Result<Option<(common::ProgramSpec, String)>, StoreError> {
     let sql =
-        "SELECT b.body, o.name, b.hash, b.form FROM program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
+        "SELECT b.body, o.name, b.hash, b.form, p.wall_time FROM program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
                WHERE p.id = ?1";
-    let found: Option<(Vec<u8>, String, [u8; 32], i64)> = connection
+    let found: Option<(Vec<u8>, String, [u8; 32], i64, Option<i64>)> = connection
         .prepare_cached(sql)?
-        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         .optional()?;
-    let Some((body, owner, hash, form)) = found else { return Ok(None) };
+    let Some((body, owner, hash, form, wall_time)) = found else { return Ok(None) };
     if *blake3::hash(&body).as_bytes() != hash {
         return Err(StoreError::Unreadable(format!("the body of {id} was changed on the disk")));
     }
-    let spec = body::decode(form, &body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    let mut spec = body::decode(form, &body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    spec.limits.wall_time = wall_time.map_or(spec.limits.wall_time, |time| Duration(time.cast_unsigned()));
     Ok(Some((spec, owner)))
 }
 

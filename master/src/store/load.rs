@@ -5,7 +5,8 @@ use super::{
     commit::{state_number, state_of},
 };
 use common::{
-    ClientId, ProgramId, ProgramSpec, SlaveId, Timestamp, frame::decode_record, program::State, view::LanguageOffer,
+    ClientId, Duration, ProgramId, ProgramSpec, SlaveId, Timestamp, frame::decode_record, program::State,
+    view::LanguageOffer,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,6 +33,10 @@ pub(crate) struct AliveRow {
     pub(crate) cancel_by: Option<Arc<str>>,
     /// Attempts so far that ended with the loss of their slave.
     pub(crate) crashes: u32,
+    /// How long it may run, where people changed it.
+    pub(crate) wall_time: Option<Duration>,
+    /// It shall stand still while it runs.
+    pub(crate) suspend: bool,
 }
 
 /// A slave that was enrolled.
@@ -93,7 +98,7 @@ impl SqliteStore {
         let mut spec_of = self.connection.prepare("SELECT body, hash, form FROM spec WHERE key = ?1")?;
         let sql = format!(
             "SELECT p.sequence, p.id, p.spec, o.name, p.client, p.idx, p.copies, p.state, p.attempt, s.id,
-             p.submitted_at, p.started_at, p.cancel_by, p.crashes FROM program p JOIN owner o ON o.key = p.owner
+             p.submitted_at, p.started_at, p.cancel_by, p.crashes, p.wall_time, p.suspend FROM program p JOIN owner o ON o.key = p.owner
              LEFT JOIN slave s ON s.key = p.slave
              WHERE p.owner IN (SELECT key FROM owner) AND p.state IN ({}, {}, {}) ORDER BY p.sequence",
             state_number(State::Waiting),
@@ -138,6 +143,8 @@ impl SqliteStore {
                 started_at: row.get::<_, Option<i64>>(11)?.map(|at| Timestamp(unsigned(at))),
                 cancel_by: row.get::<_, Option<String>>(12)?.map(Into::into),
                 crashes: row.get(13)?,
+                wall_time: row.get::<_, Option<i64>>(14)?.map(|time| Duration(unsigned(time))),
+                suspend: row.get(15)?,
             });
         }
         Ok(alive)

@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod commit;
 pub(crate) mod files;
 pub(crate) mod history;
+pub(crate) mod inputs;
 pub(crate) mod load;
 pub(crate) mod open;
 pub(crate) mod query;
@@ -20,7 +21,7 @@ pub(crate) mod worker;
 
 pub(crate) use accounts::Accounts;
 pub(crate) use open::SqliteStore;
-pub(crate) use record::{Ended, Moved, NewProgram, Record, SlaveSeen};
+pub(crate) use record::{Changed, Ended, Moved, NewProgram, Record, SlaveSeen};
 
 use common::{ErrorCode, UserError};
 

@@ -1,7 +1,7 @@
 //! What the core wants kept. The store's own types: a change of the core never changes the file by accident.
 
 use common::{
-    ClientId, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
+    ClientId, Duration, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
     message::{Stream, Tail, status::Event},
     program::State,
     view::{LanguageOffer, Usage},
@@ -24,6 +24,8 @@ pub(crate) enum Record {
     New(NewProgram),
     /// A program goes on.
     Moved(Moved),
+    /// People changed something of a program that has not ended.
+    Changed(Changed),
     /// A program has ended; nothing of it changes afterwards.
     Ended(Box<Ended>),
     /// A slave registered.
@@ -81,6 +83,16 @@ pub(crate) struct Moved {
     pub(crate) cancel_by: Option<Arc<str>>,
     /// Attempts so far that ended with the loss of their slave.
     pub(crate) crashes: u32,
+}
+
+/// What people change of a program that was accepted. Its body stays what was submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Changed {
+    pub(crate) sequence: u64,
+    /// How long it may run; none as the body says.
+    pub(crate) wall_time: Option<Duration>,
+    /// It shall stand still while it runs.
+    pub(crate) suspend: bool,
 }
 
 /// How a program ended, and what is kept of it.

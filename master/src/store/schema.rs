@@ -70,4 +70,8 @@ CREATE TABLE seal (key INTEGER PRIMARY KEY, length INTEGER NOT NULL, sums BLOB);
 INSERT INTO seal SELECT key / 4 * 8 + key % 4, length, sums FROM seal_before;
 DROP TABLE seal_before;
 CREATE INDEX seal_open ON seal (key) WHERE sums IS NULL;
+", "
+-- What people change of a program that is accepted: how long it may run, in microseconds, and that it stands still.
+ALTER TABLE program ADD COLUMN wall_time INTEGER;
+ALTER TABLE program ADD COLUMN suspend INTEGER NOT NULL DEFAULT 0;
 "];

@@ -1,12 +1,16 @@
 //! All that can happen to a slave, and all that it can do.
 
-use crate::executor::{AttemptEnd, Stop};
+use crate::{
+    executor::{AttemptEnd, Control, Stop},
+    files::Held,
+};
 use common::{
-    id::AttemptKey,
+    id::{AttemptKey, Digest},
     message::{Assignment, Order, Report, Stream},
     units::{BootTime, Timestamp},
     view::Progress,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The moment of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,27 @@ pub enum Event {
         /// What it says.
         progress: Progress,
     },
+    /// A program stands still, or goes on.
+    Suspended {
+        /// Which.
+        key: AttemptKey,
+        /// Whether it stands still.
+        suspended: bool,
+    },
+    /// Live input is in a program's pipe or terminal.
+    InputTaken {
+        /// Whose.
+        key: AttemptKey,
+        /// Every byte before this one; the end of the input counts as a byte.
+        offset: u64,
+    },
+    /// So much of an input file is here; or why it cannot be kept.
+    InputHeld {
+        /// The file.
+        digest: Digest,
+        /// How much.
+        result: Result<Held, String>,
+    },
     /// An attempt ended.
     Ended(Box<AttemptEnd>),
     /// These could not be started, for want of a disk that keeps their start; they are told nowhere yet.
@@ -84,6 +109,8 @@ pub enum Action {
     Start(Assignment),
     /// Stop this attempt; it ends with an event.
     Stop(AttemptKey, Stop),
+    /// Do this to an attempt that runs.
+    Control(AttemptKey, Control),
     /// Tell the master.
     Report(Report),
     /// Tell the master the end of an attempt, with the rest of its output.
@@ -108,8 +135,25 @@ pub enum Action {
         /// Place of the first byte that is still needed.
         offset: u64,
     },
+    /// Look how much of this input file is here, and keep it: answered by `Event::InputHeld`, as each part of it is
+    /// that comes.
+    LookForInput {
+        /// The file.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+    },
+    /// Nothing needs this input file any more.
+    ReleaseInput(Digest),
     /// Nothing of this attempt is needed any more.
     Forget(AttemptKey),
+    /// Keep this in the audit: an order was not followed.
+    Audit {
+        /// Whose order it was, when it was about one attempt.
+        key: Option<AttemptKey>,
+        /// What was asked and why it was refused.
+        text: String,
+    },
     /// Everything is done: leave.
     Leave,
 }
@@ -121,19 +165,14 @@ pub struct Holdings {
     pub waiting: Vec<AttemptKey>,
     /// Attempts that run, and since when.
     pub running: Vec<(AttemptKey, Timestamp)>,
+    /// Of those that run, the ones that stand still.
+    pub suspended: Vec<AttemptKey>,
     /// Attempts that ended and are not acknowledged.
     pub finished: Vec<AttemptKey>,
     /// The epoch of the master's history that they belong to; 0 when the slave never registered.
     pub epoch: u32,
 }
 
-    /// Keep this in the audit: an order was not followed.
-    Audit {
-        /// Whose order it was, when it was about one attempt.
-        key: Option<AttemptKey>,
-        /// What was asked and why it was refused.
-        text: String,
-    },
 /// What an earlier start of the agent left.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Left {
@@ -141,6 +180,10 @@ pub struct Left {
     pub epoch: u32,
     /// Attempts that run, since when, and the place after the last byte of each stream.
     pub running: Vec<(AttemptKey, Timestamp, [u64; Stream::COUNT])>,
+    /// Of those that run, the ones that stand still.
+    pub suspended: BTreeSet<AttemptKey>,
+    /// How much live input those have taken that take any.
+    pub inputs: BTreeMap<AttemptKey, u64>,
     /// Attempts that ended, with the first kept byte of each stream and the place after its last.
     pub ended: Vec<(AttemptEnd, [(u64, u64); Stream::COUNT])>,
 }

@@ -1,17 +1,19 @@
 //! What waits, runs and is not acknowledged yet, and what follows from each event. Pure: time comes in with
 //! the event, bytes stay outside.
 
+mod control;
 mod delivery;
 mod event;
+mod fetching;
 mod lease;
-mod stopping;
 mod policy;
+mod stopping;
 
 pub use event::{Action, Event, FinishedHead, Holdings, Left, Now};
 
 use crate::{
     ceiling::Policy,
-    executor::{AttemptEnd, Stop},
+    executor::{AttemptEnd, Control, Stop},
 };
 use common::{
     id::AttemptKey,
@@ -35,6 +37,10 @@ struct Running {
     streams: Streams,
     /// Nobody wants its result.
     discarded: bool,
+    /// It stands still.
+    suspended: bool,
+    /// How much live input it has taken, where it takes any; its end counts as a byte.
+    input: Option<u64>,
 }
 
 /// An attempt that ended and is not acknowledged.
@@ -62,14 +68,15 @@ enum Session {
 pub struct Core {
     slots: u32,
     slots_max: u32,
-    grace: Duration,
-    lease: lease::Lease,
-    waiting: VecDeque<Assignment>,
-    running: BTreeMap<AttemptKey, Running>,
-    ended: BTreeMap<AttemptKey, Ended>,
     /// What the master said last.
     told_slots: Option<u32>,
     policy: Policy,
+    grace: Duration,
+    lease: lease::Lease,
+    waiting: VecDeque<Assignment>,
+    fetching: fetching::Fetching,
+    running: BTreeMap<AttemptKey, Running>,
+    ended: BTreeMap<AttemptKey, Ended>,
     session: Session,
     /// The epoch of the master's history that everything here belongs to.
     epoch: u32,
@@ -90,13 +97,14 @@ impl Core {
         Self {
             slots,
             slots_max,
+            told_slots: None,
+            policy: Policy::default(),
             grace,
             lease: lease::Lease::new(),
             waiting: VecDeque::new(),
+            fetching: fetching::Fetching::default(),
             running: BTreeMap::new(),
             ended: BTreeMap::new(),
-            told_slots: None,
-            policy: Policy::default(),
             session: Session::Down,
             epoch: 0,
             fit: true,
@@ -112,7 +120,10 @@ impl Core {
         self.epoch = left.epoch;
         for (key, started_at, ends) in left.running {
             let streams = Streams::of_places(ends.map(|end| (0, end)));
-            self.running.insert(key, Running { started_at, started: BootTime(0), streams, discarded: false });
+            let suspended = left.suspended.contains(&key);
+            let input = left.inputs.get(&key).copied();
+            let started = BootTime(0);
+            self.running.insert(key, Running { started_at, started, streams, discarded: false, suspended, input });
         }
         for (end, places) in left.ended {
             let streams = Streams::of_places(places);
@@ -136,6 +147,9 @@ impl Core {
                     self.report(Report::Progress { key, progress });
                 }
             }
+            Event::Suspended { key, suspended } => self.suspended(key, suspended),
+            Event::InputTaken { key, offset } => self.input_taken(key, offset),
+            Event::InputHeld { digest, result } => self.input_held(digest, result, now),
             Event::Ended(end) => self.ended(*end, now),
             Event::NotStarted(assignments) => {
                 for assignment in assignments.into_iter().rev() {
@@ -149,6 +163,7 @@ impl Core {
         }
         self.tick(now);
         self.fill(now);
+        self.sweep_inputs(now);
         self.leave_when_done(now);
         std::mem::take(&mut self.actions)
     }
@@ -159,7 +174,8 @@ impl Core {
         let (lease, heartbeat) = (self.lease.end(), self.lease.heartbeat());
         let flush = self.flush_at.filter(|_| self.registered()).map(|at| (at, "output is sent"));
         let stopping = self.stopping.as_ref().map(|stopping| (stopping.deadline(), "the grace period ends"));
-        [lease, heartbeat, flush, stopping].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let fetch = self.fetch_deadline().map(|at| (at, "an input file is overdue"));
+        [lease, heartbeat, flush, stopping, fetch].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// What the slave holds, for its registration.
@@ -168,7 +184,8 @@ impl Core {
         let wanted = self.running.iter().filter(|(_, running)| !running.discarded);
         Holdings {
             waiting: self.waiting.iter().map(|assignment| assignment.key).collect(),
-            running: wanted.map(|(key, running)| (*key, running.started_at)).collect(),
+            running: wanted.clone().map(|(key, running)| (*key, running.started_at)).collect(),
+            suspended: wanted.filter(|(_, running)| running.suspended).map(|(key, _)| *key).collect(),
             finished: self.ended.keys().copied().collect(),
             epoch: self.epoch,
         }
@@ -221,13 +238,13 @@ impl Core {
                     self.discard(key);
                 }
             }
-            Order::Suspend(_)
-            | Order::Resume(_)
-            | Order::SetWallTime { .. }
-            | Order::Signal { .. }
-            | Order::Input { .. }
-            | Order::Resize { .. }
-            | Order::InputMissing(_) => {}
+            Order::Suspend(keys) => keys.into_iter().for_each(|key| self.control(key, Control::Suspend)),
+            Order::Resume(keys) => keys.into_iter().for_each(|key| self.control(key, Control::Resume)),
+            Order::SetWallTime { key, wall_time } => self.set_wall_time(key, wall_time),
+            Order::Signal { key, signal } => self.control(key, Control::Signal(signal)),
+            Order::Input { key, offset, bytes, end } => self.control(key, Control::Input { offset, bytes, end }),
+            Order::Resize { key, size } => self.control(key, Control::Resize(size)),
+            Order::InputMissing(digest) => self.input_missing(digest, now),
             Order::Registered { slots, lease, epoch } => {
                 self.set_slots(slots);
                 self.accepted(lease, epoch, now);
@@ -267,7 +284,10 @@ impl Core {
                 continue;
             }
             match self.policy.admit(&mut assignment) {
-                Ok(()) => self.waiting.push_back(assignment),
+                Ok(()) => {
+                    self.want_inputs(&assignment);
+                    self.waiting.push_back(assignment);
+                }
                 // A refusal is kept until the master has it, as every end: what is over the bound goes back.
                 Err(_) if self.ended.len() >= limits::OUTBOX_RESULTS_MAX => refused.push(assignment.key),
                 Err(reason) => self.refuse(&assignment, &reason, now),
@@ -340,9 +360,15 @@ impl Core {
             && self.running.len() < self.slots as usize
             && self.ended.len() < limits::OUTBOX_RESULTS_MAX
         {
-            let Some(assignment) = self.waiting.pop_front() else { break };
-            let running =
-                Running { started_at: now.wall, started: now.boot, streams: Streams::default(), discarded: false };
+            let Some(assignment) = self.next_ready() else { break };
+            let running = Running {
+                started_at: now.wall,
+                started: now.boot,
+                streams: Streams::default(),
+                discarded: false,
+                suspended: false,
+                input: assignment.spec.live.map(|_| 0),
+            };
             started.push((assignment.key, now.wall));
             self.running.insert(assignment.key, running);
             self.actions.push(Action::Start(assignment));
@@ -399,6 +425,8 @@ impl Core {
         if !started.is_empty() {
             self.report(Report::Started(started));
         }
+        self.tell_inputs();
+        self.ask_for_inputs_again(now);
         for key in self.ended.keys().copied().collect::<Vec<_>>() {
             self.deliver(key, now);
         }
@@ -423,6 +451,7 @@ impl Core {
 
     fn tick(&mut self, now: Now) {
         self.heartbeat(now);
+        self.ask_for_overdue_inputs(now);
         if self.registered() && self.flush_at.is_some_and(|at| now.boot >= at) {
             self.flush(now);
         }

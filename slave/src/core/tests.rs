@@ -1,3 +1,4 @@
+mod control;
 mod lease;
 mod restart;
 
@@ -274,7 +275,7 @@ fn p3_what_was_started_is_ended_with_the_lease_and_told_at_the_next_connection()
     bench.after(1);
     assert_eq!(bench.next(), Action::Stop(key(2), Stop::LeaseEnded));
     bench.nothing_more();
-    let Holdings { waiting, running, finished, epoch: _ } = bench.core.holdings();
+    let Holdings { waiting, running, finished, epoch: _, suspended: _ } = bench.core.holdings();
     assert_eq!((waiting, finished), (vec![], vec![key(1)]), "what never started is given up");
     assert_eq!(running.len(), 1, "it is told of while it is being ended");
     bench.ended(2);

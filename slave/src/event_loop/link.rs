@@ -4,7 +4,7 @@ use super::{Announce, Link, Run, Slave};
 use crate::{core::Event, session};
 use common::{
     UserError,
-    message::{Alert, Command, Message, Status},
+    message::{Alert, Command, Data, Message, Status},
 };
 use transport::Connection;
 
@@ -73,6 +73,11 @@ impl<A: Announce, R: Run> Slave<A, R> {
             Ok(Message::Alert(Alert::Stopping { .. })) => tracing::info!("the master stops"),
             Ok(Message::Status(Status::Renewed { certificates })) => self.renewed(certificates),
             Ok(Message::Pong(heartbeat)) => self.handle([Event::HeartbeatAnswered(heartbeat.sequence)]),
+            Ok(Message::Data(Data::Input { digest, offset, size, bytes })) => {
+                if let Some(files) = &self.files {
+                    files.take(digest, offset, size, bytes);
+                }
+            }
             Ok(Message::Ping(_) | Message::Command(_) | Message::Data(_) | Message::Status(_)) => {
                 tracing::debug!("the master sent something that is not for a slave");
             }

@@ -14,12 +14,14 @@ use crate::{
     core::{Core, Event},
     data_folder::UserRange,
     executor::{Executor, ExecutorEvent},
+    files::{Files, Told},
     journal::{Journal, SyncFailure},
     setup::Ready,
 };
 use certificate::Renewal;
 use common::{
     UserError,
+    id::Digest,
     message::{Message, Registration},
     view::{Ceiling, Isolation},
 };
@@ -76,6 +78,10 @@ pub struct Slave<A, R = Executor> {
     journal: Option<Journal>,
     /// What was refused to the master.
     audit: Option<Audit>,
+    /// Input files; without it all are taken for here.
+    files: Option<Files>,
+    /// Input files that were looked for without there being any.
+    pretended: Vec<Digest>,
     /// Why nothing new is taken, as it was told to the core.
     trouble: Option<String>,
     template: Registration,
@@ -100,6 +106,7 @@ enum Woken {
     Deadline,
     Asked(Ask),
     Unsynced(SyncFailure),
+    File(Told),
 }
 
 impl<A: Announce> Slave<A> {
@@ -147,6 +154,8 @@ impl<A: Announce, R: Run> Slave<A, R> {
             renewal: Renewal::default(),
             journal: None,
             audit: None,
+            files: None,
+            pretended: Vec::new(),
             trouble: None,
             template,
             announce,
@@ -158,6 +167,13 @@ impl<A: Announce, R: Run> Slave<A, R> {
             leaving: false,
             replacement: None,
         }
+    }
+
+    /// Fetches input files of programs.
+    #[must_use]
+    pub fn fetching(mut self, files: Files) -> Self {
+        self.files = Some(files);
+        self
     }
 
     /// Keeps what it refuses to its master.
@@ -198,6 +214,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 let deadline = self.deadline();
                 let link = Self::link_event(&mut self.link);
                 let unsynced = sync_failure(&mut self.journal);
+                let file = file_told(&mut self.files);
                 tokio::select! {
                     ask = asks.recv() => ask.map_or(Woken::Deadline, Woken::Asked),
                     ready = wake.ready() => {
@@ -206,6 +223,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
                     }
                     woken = link => woken,
                     failure = unsynced => Woken::Unsynced(failure),
+                    told = file => Woken::File(told),
                     // Everything else, the connection's own tasks too, comes first once.
                     () = tokio::task::yield_now(), if more => Woken::Executor,
                     () = sleep_until(deadline) => Woken::Deadline,
@@ -221,6 +239,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 Woken::Asked(Ask::Stop) => self.asked_to_stop(),
                 Woken::Asked(Ask::Replace(program)) => self.asked_to_be_replaced(program),
                 Woken::Unsynced(failure) => self.sync_failed(&failure),
+                Woken::File(Told { digest, result }) => self.handle([Event::InputHeld { digest, result }]),
             }
             self.tend_journal();
             self.look_at_certificate();
@@ -261,6 +280,8 @@ impl<A: Announce, R: Run> Slave<A, R> {
             let event = |event| match event {
                 ExecutorEvent::Output { key, stream, end } => Event::Output { key, stream, end },
                 ExecutorEvent::Progress { key, progress } => Event::Progress { key, progress },
+                ExecutorEvent::Suspended { key, suspended } => Event::Suspended { key, suspended },
+                ExecutorEvent::InputTaken { key, offset } => Event::InputTaken { key, offset },
                 ExecutorEvent::Ended(end) => Event::Ended(end),
             };
             let events: Vec<Event> = turn.into_iter().map(event).collect();
@@ -268,6 +289,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
             // What could not be kept is where the next attempt would write: none may start before the core knows.
             let unfit = self.changed_fitness();
             self.handle(unfit.into_iter().chain(events));
+            self.look_at_damaged_inputs();
         }
         Ok(true)
     }
@@ -352,6 +374,13 @@ impl<A: Announce, R: Run> Slave<A, R> {
 
 fn internal(error: std::io::Error) -> UserError {
     UserError::new(common::ErrorCode::Internal, format!("programs cannot be run any more: {error}"))
+}
+
+async fn file_told(files: &mut Option<Files>) -> Told {
+    match files {
+        Some(files) => files.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn sync_failure(journal: &mut Option<Journal>) -> SyncFailure {

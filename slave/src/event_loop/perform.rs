@@ -4,6 +4,7 @@ use super::{Announce, BULK_QUEUED_BYTES_MAX, Link, Run, Slave, outgoing::Outgoin
 use crate::{
     core::{Action, Event, FinishedHead, Holdings, Now},
     executor::Stop,
+    files::Held,
     journal::KeptEnd,
 };
 use common::{
@@ -43,10 +44,26 @@ impl<A: Announce, R: Run> Slave<A, R> {
             let unfit = self.changed_fitness();
             self.handle(unfit.into_iter().chain([Event::NotStarted(not_started)]));
         }
+        let pretended = std::mem::take(&mut self.pretended);
+        if !pretended.is_empty() {
+            let event = |digest| Event::InputHeld { digest, result: Ok(Held::Whole) };
+            self.handle(pretended.into_iter().map(event).collect::<Vec<_>>());
+        }
         if !lost.is_empty() {
             // A stream is lost once, so this comes to an end.
             let event = |((key, stream), offset)| Event::OutputLost { key, stream, offset };
             self.handle(lost.into_iter().map(event).collect::<Vec<_>>());
+        }
+    }
+
+    /// Input files that turned out to be damaged on this disk are fetched anew.
+    pub(super) fn look_at_damaged_inputs(&mut self) {
+        for digest in self.executor.damaged_inputs() {
+            tracing::error!(%digest, "an input file was damaged on this disk; it is fetched again");
+            if let Some(files) = &self.files {
+                files.damaged(digest);
+            }
+            self.handle([Event::InputHeld { digest, result: Ok(Held::Damaged) }]);
         }
     }
 
@@ -111,8 +128,8 @@ impl<A: Announce, R: Run> Slave<A, R> {
     }
 
     fn registration(&self, holdings: Holdings) -> Registration {
-        let Holdings { waiting, running, finished, epoch } = holdings;
-        let mut registration = Registration { waiting, running, finished, epoch, ..self.template.clone() };
+        let Holdings { waiting, running, suspended, finished, epoch } = holdings;
+        let mut registration = Registration { waiting, running, suspended, finished, epoch, ..self.template.clone() };
         if let Some(trouble) = &self.trouble {
             registration.isolation.summary.push_str(&format!("; takes nothing new: {trouble}"));
         }
@@ -155,6 +172,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 }
                 self.executor.stop(key, stop);
             }
+            Action::Control(key, control) => self.executor.control(key, control),
             Action::Report(report) => outgoing.report(report),
             Action::ReportFinished(head) => {
                 let finished = self.finished(head, &outgoing.lost);
@@ -175,17 +193,25 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 self.journal_forget(key);
                 self.executor.forget(key);
             }
+            Action::LookForInput { digest, size } => match &self.files {
+                Some(files) => files.look(digest, size),
+                None => self.pretended.push(digest),
+            },
+            Action::ReleaseInput(digest) => {
+                if let Some(files) = &self.files {
+                    files.release(digest);
+                }
+            }
             Action::RememberEpoch(epoch) => {
                 if let Some(journal) = &mut self.journal {
                     journal.set_epoch(epoch);
                 }
             }
-            Action::Leave => self.leaving = true,
             Action::Audit { key, text } => self.audit_refusal(key, &text),
+            Action::Leave => self.leaving = true,
         }
     }
 
-    fn read(&mut self, key: AttemptKey, stream: Stream, offset: u64, count: usize) -> Option<Vec<u8>> {
     fn audit_refusal(&mut self, key: Option<AttemptKey>, text: &str) {
         let Some(audit) = &mut self.audit else { return };
         let master = format!("{} ({})", self.identity.address(), self.identity.pin());
@@ -193,6 +219,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
         audit.note(clock::now(), crate::audit::Kind::Refused, &master, key.as_deref(), text);
     }
 
+    fn read(&mut self, key: AttemptKey, stream: Stream, offset: u64, count: usize) -> Option<Vec<u8>> {
         match self.executor.read(key, stream, offset, count) {
             Ok(bytes) => Some(bytes),
             Err(error) => {

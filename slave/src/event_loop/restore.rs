@@ -48,6 +48,12 @@ impl<A: Announce, R: Run> Slave<A, R> {
             if going.contains(&assignment.key) {
                 let ends = Stream::ALL.map(|stream| self.executor.end_of(assignment.key, stream));
                 left.running.push((assignment.key, at, ends));
+                if self.executor.is_suspended(assignment.key) {
+                    left.suspended.insert(assignment.key);
+                }
+                if let Some(offset) = self.executor.input_of(assignment.key) {
+                    left.inputs.insert(assignment.key, offset);
+                }
             } else {
                 let end = lost(&assignment, at, if same_boot { AGENT_RESTARTED } else { MACHINE_RESTARTED });
                 gone.push((KeptEnd::new(&end, Vec::new()), Vec::new()));

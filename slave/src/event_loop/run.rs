@@ -1,8 +1,8 @@
 //! What the loop needs of whatever runs programs: the executor, or something that only pretends.
 
-use crate::executor::{Executor, ExecutorEvent, Sealed, Stop};
+use crate::executor::{Control, Executor, ExecutorEvent, Sealed, Stop};
 use common::{
-    id::AttemptKey,
+    id::{AttemptKey, Digest},
     message::{Assignment, Stream},
     units::{BootTime, Timestamp},
 };
@@ -29,6 +29,19 @@ pub trait Run {
 
     /// Stops an attempt; it ends with an event.
     fn stop(&mut self, key: AttemptKey, stop: Stop);
+
+    /// Does something to an attempt that runs.
+    fn control(&mut self, _key: AttemptKey, _control: Control) {}
+
+    /// Whether an attempt stands still.
+    fn is_suspended(&self, _key: AttemptKey) -> bool {
+        false
+    }
+
+    /// How much live input an attempt has taken; none when it takes none.
+    fn input_of(&self, _key: AttemptKey) -> Option<u64> {
+        None
+    }
 
     /// Handles what has happened, without waiting.
     ///
@@ -86,6 +99,11 @@ pub trait Run {
     /// Programs may run until then: whoever ends them must do so by itself, even when this process is stopped.
     fn set_lease(&mut self, until: BootTime);
 
+    /// Input files whose content on this disk turned out to be another.
+    fn damaged_inputs(&mut self) -> Vec<Digest> {
+        Vec::new()
+    }
+
     /// Leaves everything that runs to the next agent.
     fn leave(self)
     where
@@ -135,6 +153,18 @@ impl Run for Executor {
 
     fn stop(&mut self, key: AttemptKey, stop: Stop) {
         self.stop(key, stop);
+    }
+
+    fn control(&mut self, key: AttemptKey, control: Control) {
+        self.control(key, control);
+    }
+
+    fn is_suspended(&self, key: AttemptKey) -> bool {
+        self.is_suspended(key)
+    }
+
+    fn input_of(&self, key: AttemptKey) -> Option<u64> {
+        self.input_of(key)
     }
 
     fn turn(&mut self) -> io::Result<Vec<ExecutorEvent>> {
@@ -193,6 +223,10 @@ impl Run for Executor {
 
     fn set_lease(&mut self, until: BootTime) {
         self.set_lease(until);
+    }
+
+    fn damaged_inputs(&mut self) -> Vec<Digest> {
+        self.damaged_inputs()
     }
 
     fn leave(self) {

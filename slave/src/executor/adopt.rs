@@ -23,6 +23,8 @@ pub(super) struct Waiting {
     tag: Tag,
     stop: Option<Stop>,
     descriptors: Vec<OwnedFd>,
+    /// It stands still.
+    pub(super) suspended: bool,
     /// How it ended; none while it runs.
     report: Option<FromKeeper>,
 }
@@ -94,7 +96,7 @@ impl Executor {
     ) -> io::Result<bool> {
         let language = assignment.spec.language().and_then(|name| self.languages.get(&name.to_lowercase()));
         let slot = &mut self.slots[index];
-        let Waiting { tag, stop, descriptors, report } = left;
+        let Waiting { tag, stop, descriptors, suspended, report } = left;
         let usage = tag.usage;
         let mut descriptors = descriptors.into_iter();
         let Some(folder) = descriptors.next() else {
@@ -104,7 +106,7 @@ impl Executor {
         let folder = slot.folder.adopt(tag.folder, folder)?;
         let compiling = tag.phase == Phase::Compile;
         let stopped = stop.is_some();
-        let left = Left { phase: tag.phase, folder, pipes: descriptors.collect(), stop, usage };
+        let left = Left { phase: tag.phase, folder, descriptors: descriptors.collect(), stop, usage, suspended };
         let number = slot.number;
         let Some(attempt) = Attempt::adopt(assignment, language, number, left, &mut self.context, at)? else {
             self.end_unwanted(index, report.is_none());
@@ -117,6 +119,9 @@ impl Executor {
         let key = attempt.key();
         slot.attempt = Some(attempt);
         slot.watch_at = Some(Instant::now());
+        if let Some(attempt) = slot.attempt.as_mut().filter(|_| report.is_none()) {
+            attempt.pump(index, &mut self.context);
+        }
         self.by_key.insert(key, index);
         self.progress_at.get_or_insert_with(|| Instant::now() + super::PROGRESS_INTERVAL);
         if let Some(report) = report {
@@ -146,6 +151,7 @@ impl Waiting {
 
 /// What a keeper's answer says of an attempt; none when it never ran one.
 fn waiting(state: KeeperState, descriptors: Vec<OwnedFd>) -> Option<Waiting> {
+    let suspended = matches!(state, KeeperState::Running { suspended: true, .. });
     let (tag, note, report) = match state {
         KeeperState::Idle => return None,
         KeeperState::Running { tag, note, suspended: _ } => (tag, note, None),
@@ -154,5 +160,5 @@ fn waiting(state: KeeperState, descriptors: Vec<OwnedFd>) -> Option<Waiting> {
     // A tag of ours; one that cannot be read belongs to nobody and is ended.
     let tag: Tag = common::frame::decode_record(&tag).ok()?;
     let stop = common::frame::decode_record(&note).ok();
-    Some(Waiting { tag, stop, descriptors, report })
+    Some(Waiting { tag, stop, descriptors, suspended, report })
 }

@@ -3,7 +3,10 @@
 use super::{
     AttemptEnd, ExecutorEvent,
     cleaner::Cleaner,
+    control,
+    files::Busy,
     folder::{SlotFolder, WorkFolder, holds_file_of_size},
+    live::{Ends, Live},
     outcome::{self, Stop},
     outputs::Outputs,
     progress,
@@ -44,6 +47,9 @@ pub(super) struct Context {
     pub(super) lease_left: Option<BootTime>,
     pub(super) program_path: Vec<PathBuf>,
     pub(super) cleaner: Cleaner,
+    pub(super) workers: super::workers::Workers,
+    /// Input files whose content on this slave's disk is another.
+    pub(super) damaged: Vec<common::id::Digest>,
     pub(super) buffer: Vec<u8>,
     pub(super) events: Vec<ExecutorEvent>,
 }
@@ -73,24 +79,32 @@ pub(super) enum Turn {
 
 #[derive(Debug)]
 pub(super) struct Attempt {
-    assignment: Assignment,
+    pub(super) assignment: Assignment,
     steps: Steps,
-    phase: Phase,
-    step: Step,
-    folder: WorkFolder,
+    pub(super) phase: Phase,
+    pub(super) step: Step,
+    pub(super) folder: WorkFolder,
     /// Standard output and error; the compile step has one pipe for both.
     pipes: [Option<OwnedFd>; 2],
     started_at: Timestamp,
     usage: Usage,
     /// Bytes of standard output and error that were kept.
     kept: u64,
-    truncated: bool,
+    pub(super) truncated: bool,
     /// What the compile step printed, until it is known whether it is worth keeping.
     compile_text: Vec<u8>,
-    stop: Option<Stop>,
+    pub(super) stop: Option<Stop>,
+    /// It shall stand still.
+    pub(super) suspend: bool,
+    /// It does, as its keeper says.
+    pub(super) suspended: bool,
+    /// Its input, where that comes while it runs.
+    pub(super) live: Option<Live>,
     progress: Option<Progress>,
     /// Its place, whose files its output goes to.
-    slot: u32,
+    pub(super) slot: u32,
+    /// What is done with its files beside the loop.
+    pub(super) busy: Option<Busy>,
     /// The executor's epoll descriptor has its pipes.
     watched: bool,
     /// An agent before this one began it.
@@ -104,11 +118,13 @@ pub(super) struct Attempt {
 pub(super) struct Left {
     pub(super) phase: Phase,
     pub(super) folder: WorkFolder,
-    /// Reading ends.
-    pub(super) pipes: Vec<OwnedFd>,
+    /// Reading ends; with live input then its vault.
+    pub(super) descriptors: Vec<OwnedFd>,
     pub(super) stop: Option<Stop>,
     /// What the steps before this one used.
     pub(super) usage: Usage,
+    /// It stands still.
+    pub(super) suspended: bool,
 }
 
 impl Attempt {
@@ -116,7 +132,7 @@ impl Attempt {
     pub(super) fn start(
         assignment: Assignment,
         language: Option<&Offered>,
-        (number, slot): (u32, &mut SlotFolder),
+        (index, number, slot): (usize, u32, &mut SlotFolder),
         keeper: &Socket,
         context: &mut Context,
         now: Timestamp,
@@ -131,6 +147,7 @@ impl Attempt {
         };
         let failed = |error: io::Error| Outcome::Lost { detail: format!("The slave could not prepare it: {error}.") };
         context.outputs.begin(number).map_err(failed)?;
+        let live = assignment.spec.live.map(Live::new).transpose().map_err(failed)?;
         let folder = slot.make().map_err(failed)?;
         let phase = if steps.compile.is_some() { Phase::Compile } else { Phase::Run };
         let command = steps.compile.as_ref().unwrap_or(&steps.run);
@@ -148,13 +165,21 @@ impl Attempt {
             truncated: false,
             compile_text: Vec::new(),
             stop: None,
+            suspend: false,
+            suspended: false,
+            live,
             progress: None,
             slot: number,
+            busy: None,
             watched: false,
             adopted: false,
             compile_again: false,
         };
-        match attempt.begin(keeper, context.lease_until) {
+        let begun = match attempt.place_inputs(context) {
+            Ok(false) => attempt.begin(keeper, index, context),
+            waits => waits.map(drop),
+        };
+        match begun {
             Ok(()) => Ok(attempt),
             Err(error) => {
                 attempt.clean_up(slot, context);
@@ -173,7 +198,7 @@ impl Attempt {
         context: &mut Context,
         started_at: Timestamp,
     ) -> io::Result<Option<Self>> {
-        let Left { phase, folder, pipes, stop, usage } = left;
+        let Left { phase, folder, mut descriptors, stop, usage, suspended } = left;
         let steps = match Steps::plan(&assignment, language) {
             Some(steps) => steps,
             // What runs needs its language no more.
@@ -185,7 +210,14 @@ impl Attempt {
         let kept = context.outputs.end(key, Stream::Stdout) + context.outputs.end(key, Stream::Stderr);
         let command = if phase == Phase::Compile { steps.compile.as_ref() } else { None }.unwrap_or(&steps.run);
         let step = step(command, phase, &assignment, &steps, &folder, &context.program_path);
-        let mut pipes = pipes.into_iter();
+        let live = match assignment.spec.live {
+            Some(live) if phase == Phase::Run && descriptors.len() > 1 => {
+                descriptors.pop().map(|vault| Live::adopt(live, vault)).transpose()?
+            }
+            // Nothing of it was given to a program yet.
+            live => live.map(Live::new).transpose()?,
+        };
+        let mut pipes = descriptors.into_iter();
         Ok(Some(Self {
             assignment,
             steps,
@@ -199,43 +231,39 @@ impl Attempt {
             truncated: stop == Some(Stop::Output),
             compile_text: Vec::new(),
             stop,
+            suspend: suspended,
+            suspended,
+            live,
             progress: None,
             slot,
+            busy: None,
             watched: false,
             adopted: true,
             compile_again: phase == Phase::Compile,
         }))
     }
 
-    fn begin(&mut self, keeper: &Socket, lease_until: Option<BootTime>) -> io::Result<()> {
+    pub(super) fn begin(&mut self, keeper: &Socket, index: usize, context: &mut Context) -> io::Result<()> {
         if let Some(source) = &self.steps.source {
             self.folder.write(&source.name, &source.text.0)?;
         }
-        self.order(keeper, lease_until)
+        self.order(keeper, index, context)
     }
 
     /// Makes the pipes and tells the keeper to start the step.
-    fn order(&mut self, keeper: &Socket, lease_until: Option<BootTime>) -> io::Result<()> {
-        self.step.lease_until = lease_until.map(|until| until.0);
+    fn order(&mut self, keeper: &Socket, index: usize, context: &mut Context) -> io::Result<()> {
+        self.step.lease_until = self.lease(context).map(|until| until.0);
         let folder = self.folder.name().to_owned();
         let tag = Tag { key: self.key(), phase: self.phase, folder, usage: self.usage };
         self.step.tag = common::frame::encode_record(&tag);
         self.watched = false;
-        let (output, output_end) = pipe()?;
-        let second = match self.phase {
-            Phase::Compile => None,
-            Phase::Run => Some(pipe()?),
-        };
-        let error_end = second.as_ref().map_or(&output_end, |(_, end)| end);
-        let input = match &self.assignment.spec.stdin {
-            Some(stdin) if self.step.stdin => Some(input_file(&stdin.0)?),
-            _ => None,
-        };
-        let mut descriptors = vec![self.folder.fd.as_fd(), output_end.as_fd(), error_end.as_fd()];
+        let streams = self.streams()?;
+        let Streams { input, output_end, error_end, pipes: [output, error], vault } = &streams;
+        let mut descriptors = vec![self.folder.fd.as_fd(), output_end.as_fd()];
+        descriptors.push(error_end.as_ref().unwrap_or(output_end).as_fd());
         descriptors.extend(input.as_ref().map(AsFd::as_fd));
         // For an agent that follows this one.
-        descriptors.push(output.as_fd());
-        descriptors.extend(second.as_ref().map(|(error, _)| error.as_fd()));
+        descriptors.extend(output.iter().chain(error).chain(vault).map(AsFd::as_fd));
         // The step is kept to explain a failure. It may be large, so it moves there and back.
         let empty = empty_step(&self.step);
         let order = ToKeeper::Run(Box::new(std::mem::replace(&mut self.step, empty)));
@@ -244,8 +272,38 @@ impl Attempt {
             self.step = *step;
         }
         sent?;
-        self.pipes = [Some(output), second.map(|(error, _)| error)];
+        self.pipes = streams.pipes;
+        if self.suspend {
+            // It was said while there was nothing that could stand still.
+            control::tell(keeper, &ToKeeper::Suspend);
+        }
+        if self.phase == Phase::Run && self.live.is_some() {
+            self.pump(index, context);
+        }
         Ok(())
+    }
+
+    /// The descriptors of the next step.
+    fn streams(&mut self) -> io::Result<Streams> {
+        if self.phase == Phase::Compile {
+            let (output, output_end) = pipe()?;
+            return Ok(Streams { input: None, output_end, error_end: None, pipes: [Some(output), None], vault: None });
+        }
+        let (input, vault) = match (&mut self.live, &self.assignment.spec.stdin) {
+            (Some(live), _) => match live.open(self.folder.fd.as_fd())? {
+                Ends { input, vault, screen: Some(screen) } => {
+                    let (output_end, vault) = (input.try_clone()?, Some(vault));
+                    let pipes = [Some(screen), None];
+                    return Ok(Streams { input: Some(input), output_end, error_end: None, pipes, vault });
+                }
+                Ends { input, vault, screen: None } => (Some(input), Some(vault)),
+            },
+            (None, Some(stdin)) if self.step.stdin => (Some(input_file(&stdin.0)?), None),
+            (None, Some(_) | None) => (None, None),
+        };
+        let (output, output_end) = pipe()?;
+        let (error, error_end) = pipe()?;
+        Ok(Streams { input, output_end, error_end: Some(error_end), pipes: [Some(output), Some(error)], vault })
     }
 
     pub(super) const fn key(&self) -> AttemptKey {
@@ -254,6 +312,9 @@ impl Attempt {
 
     /// The first reason to stop counts.
     pub(super) fn stop(&mut self, stop: Stop, keeper: &Socket) {
+        if self.stop_files(&stop) {
+            return;
+        }
         let note = common::frame::encode_record(&stop);
         let order = match &stop {
             Stop::Cancelled { .. } => ToKeeper::Cancel { grace: limits::CANCEL_GRACE, note },
@@ -287,6 +348,7 @@ impl Attempt {
         let room = usize::try_from(limit.saturating_sub(self.kept)).unwrap_or(usize::MAX);
         let result = match &self.pipes[index] {
             None => return false,
+            Some(screen) if self.step.terminal => self.read_screen(screen, room, context),
             Some(pipe) if self.phase == Phase::Run && room > 0 => {
                 let stream = [Stream::Stdout, Stream::Stderr][index];
                 context.outputs.take(self.key(), stream, self.slot, pipe.as_fd(), room)
@@ -316,6 +378,21 @@ impl Attempt {
                 false
             }
         }
+    }
+
+    /// Reads what a program wrote to its terminal. The kernel does not move that into a file by itself.
+    fn read_screen(&self, screen: &OwnedFd, room: usize, context: &mut Context) -> io::Result<(usize, u64)> {
+        let most = if room == 0 { context.buffer.len() } else { room.min(context.buffer.len()) };
+        let count = match rustix::io::read(screen, &mut context.buffer[..most]) {
+            // The program and all that it started have left their terminal.
+            Err(rustix::io::Errno::IO) => 0,
+            result => result?,
+        };
+        if count == 0 || room == 0 {
+            return Ok((count, 0));
+        }
+        let end = context.outputs.append(self.key(), Stream::Stdout, self.slot, &context.buffer[..count])?;
+        Ok((count, end))
     }
 
     /// Takes note of what was read; `end` is the stream's new end where the bytes were kept.
@@ -375,6 +452,7 @@ impl Attempt {
         &mut self,
         message: FromKeeper,
         keeper: &Socket,
+        index: usize,
         context: &mut Context,
         now: Timestamp,
     ) -> Turn {
@@ -384,7 +462,7 @@ impl Attempt {
         self.drain(context);
         if std::mem::take(&mut self.compile_again) && self.stop.is_none() && !is_end_of_lease(&message) {
             self.compile_text.clear();
-            return match self.order(keeper, self.lease(context)) {
+            return match self.order(keeper, index, context) {
                 Ok(()) => Turn::GoesOn,
                 Err(error) => {
                     let detail = format!("The slave could not start the compile step: {error}.");
@@ -419,20 +497,21 @@ impl Attempt {
         }
         let outcome = match outcome {
             Some(outcome) => outcome,
-            None => match self.begin_run(keeper, context) {
+            None => match self.begin_run(keeper, index, context) {
                 Ok(()) => return Turn::GoesOn,
                 Err(error) => Outcome::Lost { detail: format!("The slave could not start the run: {error}.") },
             },
         };
+        let Some(outcome) = self.collect(outcome, context) else { return Turn::GoesOn };
         self.finish(outcome, context, now);
         Turn::Ended
     }
 
-    fn begin_run(&mut self, keeper: &Socket, context: &Context) -> io::Result<()> {
+    fn begin_run(&mut self, keeper: &Socket, index: usize, context: &mut Context) -> io::Result<()> {
         self.phase = Phase::Run;
         let path = &context.program_path;
         self.step = step(&self.steps.run, Phase::Run, &self.assignment, &self.steps, &self.folder, path);
-        self.order(keeper, self.lease(context))
+        self.order(keeper, index, context)
     }
 
     /// Until when its next step may run: an attempt that was taken over is bound by the lease of the agent before
@@ -467,8 +546,13 @@ impl Attempt {
         self.finish(outcome, context, now);
     }
 
-    fn finish(&mut self, outcome: Outcome, context: &mut Context, now: Timestamp) {
+    pub(super) fn finish(&mut self, outcome: Outcome, context: &mut Context, now: Timestamp) {
         let key = self.key();
+        if let Some(mut live) = self.live.take()
+            && let Err(error) = live.watch(false, &context.epoll, 0)
+        {
+            tracing::debug!(%error, "an input was not watched");
+        }
         let output = context.outputs.tail(key, Stream::Stdout);
         let error = context.outputs.tail(key, Stream::Stderr);
         let last_line = outcome::last_line(&outcome, &output, &error);
@@ -510,6 +594,17 @@ impl Attempt {
             context.cleaner.remove(stray);
         }
     }
+}
+
+/// What a step is given, and what is read of it.
+struct Streams {
+    input: Option<OwnedFd>,
+    output_end: OwnedFd,
+    /// None when errors go where output goes.
+    error_end: Option<OwnedFd>,
+    pipes: [Option<OwnedFd>; 2],
+    /// What the keeper holds of live input.
+    vault: Option<OwnedFd>,
 }
 
 /// Whether a step ended, or did not begin, because the lease was over.

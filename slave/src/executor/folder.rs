@@ -1,5 +1,6 @@
 //! Working folders: where they are, made for the program's user, reached through descriptors that are held.
 
+use super::removal::{Remover, Trash, names, open_folder, remove};
 use launcher::protocol::ProgramUser;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -15,13 +16,14 @@ use std::{
         fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// The name of the file in the working folder that a program writes its progress to.
 pub(super) const PROGRESS_FILE: &str = ".ruche-progress";
 
-/// Folders deeper than this are moved up before they are removed, so that few descriptors are open.
-const DEPTH_MAX: usize = 32;
+/// Where what programs left waits for its removal.
+const TRASH: &str = "trash";
 
 /// The folder that holds all working folders.
 #[derive(Debug)]
@@ -107,6 +109,17 @@ impl WorkRoot {
         self.user(0).map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid)
     }
 
+    /// The folder that no program reaches, for what they left.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn trash(&self) -> io::Result<Arc<Trash>> {
+        let path = self.path.join(TRASH);
+        make_folder(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
+        Trash::open(path)
+    }
+
     /// The folder of one slot, emptied of what an earlier run left, but for the working folder `kept`.
     ///
     /// # Errors
@@ -115,12 +128,17 @@ impl WorkRoot {
         let path = self.path.join(format!("slot-{slot}"));
         make_folder(&path)?;
         let fd = open_folder(rustix::fs::CWD, path.as_os_str())?;
-        for name in names(fd.as_fd())? {
-            if kept.is_none_or(|kept| name.as_bytes() != kept.as_bytes()) {
-                remove(fd.as_fd(), &name)?;
-            }
-        }
-        Ok(SlotFolder { path, fd, user: self.user(slot), made: 0, spare: None })
+        let mut folder = SlotFolder {
+            path,
+            fd,
+            trash: self.trash()?,
+            buried: Vec::new(),
+            user: self.user(slot),
+            made: 0,
+            spare: None,
+        };
+        folder.bury_all(kept)?;
+        Ok(folder)
     }
 }
 
@@ -156,6 +174,9 @@ fn make_folder(path: &Path) -> io::Result<()> {
 pub(super) struct SlotFolder {
     path: PathBuf,
     fd: OwnedFd,
+    trash: Arc<Trash>,
+    /// What the background shall remove.
+    buried: Vec<Remover>,
     user: Option<ProgramUser>,
     /// Working folders that were made; the next one's name follows from it.
     made: u64,
@@ -258,12 +279,30 @@ impl SlotFolder {
             self.spare = Some(folder);
             return None;
         }
-        if self.remove_empty(&folder) {
-            return None;
+        if self.remove_empty(&folder) { None } else { self.bury(folder.name()) }
+    }
+
+    /// Moves what has this name out of the reach of the slot's next program.
+    fn bury(&self, name: &str) -> Option<Remover> {
+        let buried =
+            CString::new(name).map_err(io::Error::from).and_then(|name| self.trash.bury(self.fd.as_fd(), &name));
+        buried
+            .inspect_err(|error| tracing::warn!(%error, "what a program left stays until the next start"))
+            .unwrap_or_default()
+    }
+
+    /// Moves everything out of the way but `kept`; few are there.
+    fn bury_all(&mut self, kept: Option<&str>) -> io::Result<()> {
+        loop {
+            let mut left = names(self.fd.as_fd())?;
+            left.retain(|name| kept.is_none_or(|kept| name.as_bytes() != kept.as_bytes()));
+            if left.is_empty() {
+                return Ok(());
+            }
+            for name in left {
+                self.buried.extend(self.trash.bury(self.fd.as_fd(), &name)?);
+            }
         }
-        self.remover(&folder)
-            .inspect_err(|error| tracing::warn!(%error, "a working folder stays until the next start"))
-            .ok()
     }
 
     /// Removes the spare folder.
@@ -273,16 +312,14 @@ impl SlotFolder {
         }
     }
 
-    fn remove_all(&self, folder: &WorkFolder) {
+    fn remove_all(&mut self, folder: &WorkFolder) {
         if !self.remove_empty(folder) {
-            match self.remover(folder) {
-                Ok(remover) => remover.run(),
-                Err(error) => tracing::warn!(%error, "a working folder stays until the next start"),
-            }
+            let buried = self.bury(folder.name());
+            self.buried.extend(buried);
         }
     }
 
-    /// Removes an empty working folder. False when it is not empty and needs [`SlotFolder::remover`].
+    /// Removes an empty working folder. False when it is not empty.
     fn remove_empty(&self, folder: &WorkFolder) -> bool {
         match rustix::fs::unlinkat(&self.fd, &folder.name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => true,
@@ -290,26 +327,16 @@ impl SlotFolder {
         }
     }
 
-    /// What a program without a user of its own may have put beside its working folder. Called while the
-    /// slot runs nothing.
-    pub(super) fn strays(&self) -> Vec<Remover> {
-        if self.user.is_some() {
-            return Vec::new();
-        }
-        let found = names(self.fd.as_fd()).unwrap_or_default();
-        let remover = |name: CString| {
-            let name = name.into_string().ok()?;
-            if self.spare.as_ref().is_some_and(|spare| spare.name == name) {
-                return None;
+    /// What the background shall remove, with what a program without a user of its own may have put beside its
+    /// working folder. Called while the slot runs nothing.
+    pub(super) fn strays(&mut self) -> Vec<Remover> {
+        if self.user.is_none() {
+            let spare = self.spare.as_ref().map(|spare| spare.name.clone());
+            if let Err(error) = self.bury_all(spare.as_deref()) {
+                tracing::warn!(%error, "what a program left beside its folder stays until the next start");
             }
-            Some(Remover { parent: self.fd.try_clone().ok()?, path: self.path.join(&name), name })
-        };
-        found.into_iter().filter_map(remover).collect()
-    }
-
-    /// What the background needs to remove a working folder.
-    fn remover(&self, folder: &WorkFolder) -> io::Result<Remover> {
-        Ok(Remover { parent: self.fd.try_clone()?, name: folder.name.clone(), path: folder.path.clone() })
+        }
+        std::mem::take(&mut self.buried)
     }
 }
 
@@ -320,6 +347,11 @@ impl WorkFolder {
 
     fn is_untouched(&self) -> bool {
         self.traced && Stamp::of(self.fd.as_fd()).is_ok_and(|stamp| stamp == self.made) && is_empty(self.fd.as_fd())
+    }
+
+    /// Whose folder it is; none is the slave's own user.
+    pub(super) const fn user(&self) -> Option<ProgramUser> {
+        self.user
     }
 
     /// Writes a file of the program's user.
@@ -343,32 +375,11 @@ impl WorkFolder {
     }
 }
 
-fn own(fd: BorrowedFd<'_>, user: Option<ProgramUser>) -> io::Result<()> {
+pub(super) fn own(fd: BorrowedFd<'_>, user: Option<ProgramUser>) -> io::Result<()> {
     match user {
         Some(user) => Ok(rustix::fs::fchown(fd, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?),
         None => Ok(()),
     }
-}
-
-/// A working folder to be removed with all that is in it. Its program is dead.
-#[derive(Debug)]
-pub(super) struct Remover {
-    parent: OwnedFd,
-    name: String,
-    path: PathBuf,
-}
-
-impl Remover {
-    pub(super) fn run(&self) {
-        if let Err(error) = remove(self.parent.as_fd(), &CString::new(self.name.as_bytes()).unwrap_or_default()) {
-            tracing::warn!(path = %self.path.display(), %error, "a working folder cannot be removed");
-        }
-    }
-}
-
-fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
 }
 
 /// Whether nothing is in a folder, read through this descriptor itself.
@@ -384,94 +395,6 @@ fn is_empty(folder: BorrowedFd<'_>) -> bool {
         }
     }
     true
-}
-
-fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
-    let mut found = Vec::new();
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            found.push(entry.file_name().to_owned());
-        }
-    }
-    Ok(found)
-}
-
-/// Removes `name` in `parent` and everything below it, following no link.
-fn remove(parent: BorrowedFd<'_>, name: &CString) -> io::Result<()> {
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let top = enter(parent, name)?;
-    // Removing moves what lies too deep up to the top, so the top is read until nothing is in it.
-    loop {
-        let inside = names(top.as_fd())?;
-        if inside.is_empty() {
-            break;
-        }
-        for inner in &inside {
-            remove_below(top.as_fd(), top.as_fd(), inner, 0, &mut 0)?;
-        }
-    }
-    drop(top);
-    Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
-}
-
-fn remove_below(
-    top: BorrowedFd<'_>,
-    parent: BorrowedFd<'_>,
-    name: &CString,
-    depth: usize,
-    moved: &mut u64,
-) -> io::Result<()> {
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
-    }
-    if depth >= DEPTH_MAX {
-        loop {
-            *moved += 1;
-            let target = format!("moved-{moved}");
-            match rustix::fs::renameat_with(parent, name, top, &target, rustix::fs::RenameFlags::NOREPLACE) {
-                Ok(()) => return Ok(()),
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    let folder = enter(parent, name)?;
-    for inner in names(folder.as_fd())? {
-        remove_below(top, folder.as_fd(), &inner, depth + 1, moved)?;
-    }
-    drop(folder);
-    Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
-}
-
-/// Opens a folder to empty it, also one whose program took its own permissions away.
-fn enter(parent: BorrowedFd<'_>, name: &CString) -> io::Result<OwnedFd> {
-    let open = || open_folder(parent, OsStr::from_bytes(name.to_bytes()));
-    let writable = |fd: OwnedFd| -> io::Result<OwnedFd> {
-        if !rustix::process::geteuid().is_root() {
-            rustix::fs::fchmod(&fd, Mode::RWXU)?;
-        }
-        Ok(fd)
-    };
-    match open() {
-        Ok(fd) => writable(fd),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            // The tree is dead, so nobody puts a link here between the two calls.
-            let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
-                return Err(error);
-            }
-            rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
-            open().and_then(writable)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Whether the folder or one of its near descendants holds a file of exactly `bytes`: a program that met

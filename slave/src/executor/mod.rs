@@ -4,13 +4,21 @@
 mod adopt;
 mod attempt;
 mod cleaner;
+mod collect;
+mod control;
+mod files;
 mod folder;
+mod inputs;
+mod live;
 mod outcome;
 mod outputs;
 mod progress;
+mod removal;
 mod steps;
 mod sys;
+mod workers;
 
+pub use control::Control;
 pub use folder::WorkRoot;
 pub use outcome::Stop;
 pub use outputs::{Kept, Outputs, Sealed, SealedStream};
@@ -99,6 +107,20 @@ pub enum ExecutorEvent {
         /// What it says.
         progress: Progress,
     },
+    /// It stands still, or goes on.
+    Suspended {
+        /// The attempt.
+        key: AttemptKey,
+        /// Whether it stands still.
+        suspended: bool,
+    },
+    /// It was given live input.
+    InputTaken {
+        /// The attempt.
+        key: AttemptKey,
+        /// Every byte before this one; `u64::MAX` when the input has ended for it.
+        offset: u64,
+    },
     /// It ended; all that it started is gone and all that it wrote is in the outputs.
     Ended(Box<AttemptEnd>),
 }
@@ -168,6 +190,7 @@ pub struct Executor {
 }
 
 const LAUNCHER_TOKEN: u64 = u64::MAX;
+const WORKERS_TOKEN: u64 = u64::MAX - 1;
 
 /// What a descriptor of a slot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +198,8 @@ enum Source {
     Keeper,
     Output,
     Error,
+    /// What its live input is written to.
+    Input,
 }
 
 impl Source {
@@ -198,13 +223,17 @@ impl Executor {
     ) -> io::Result<Self> {
         let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
         epoll::add(&epoll, launcher.descriptor()?, EventData::new_u64(LAUNCHER_TOKEN), EventFlags::IN)?;
+        let workers = workers::Workers::new()?;
+        epoll::add(&epoll, workers.descriptor(), EventData::new_u64(WORKERS_TOKEN), EventFlags::IN)?;
         let context = Context {
             epoll: epoll.clone(),
             outputs: setup.outputs,
             lease_until: None,
             lease_left: lease_until,
             program_path: setup.program_path,
-            cleaner: Cleaner::start()?,
+            cleaner: Cleaner::start(setup.work.trash()?)?,
+            workers,
+            damaged: Vec::new(),
             buffer: vec![0; 64 << 10],
             events: Vec::new(),
         };
@@ -290,7 +319,8 @@ impl Executor {
         let slot = &mut self.slots[index];
         let key = assignment.key;
         let Keeper::Present(keeper) = &slot.keeper else { return };
-        match Attempt::start(assignment, language, (slot.number, &mut slot.folder), keeper, &mut self.context, now) {
+        let place = (index, slot.number, &mut slot.folder);
+        match Attempt::start(assignment, language, place, keeper, &mut self.context, now) {
             Ok(attempt) => {
                 let started = Instant::now();
                 slot.attempt = Some(attempt);
@@ -330,13 +360,17 @@ impl Executor {
         self.idle = self.kernel_events.is_empty();
         let ready: Vec<u64> = self.kernel_events.iter().map(|event| event.data.u64()).collect();
         // Pipes before keepers: a pipe that is read here need not be drained at the end.
-        for token in ready.iter().copied().filter(|token| *token != LAUNCHER_TOKEN) {
+        for token in ready.iter().copied().filter(|token| !matches!(*token, LAUNCHER_TOKEN | WORKERS_TOKEN)) {
             let index = usize::try_from(token >> 2).unwrap_or(usize::MAX);
             match token & 3 {
                 0 => self.hear_keeper(index, &now)?,
                 1 => self.read_pipe(index, Source::Output),
-                _ => self.read_pipe(index, Source::Error),
+                2 => self.read_pipe(index, Source::Error),
+                _ => self.write_input(index),
             }
+        }
+        if ready.contains(&WORKERS_TOKEN) {
+            self.hear_workers(&now);
         }
         if ready.contains(&LAUNCHER_TOKEN) {
             self.hear_launcher(&now)?;
@@ -397,6 +431,12 @@ impl Executor {
         }
     }
 
+    fn write_input(&mut self, index: usize) {
+        if let Some(attempt) = self.slots.get_mut(index).and_then(|slot| slot.attempt.as_mut()) {
+            attempt.pump(index, &mut self.context);
+        }
+    }
+
     fn hear_keeper(&mut self, index: usize, now: &impl Fn() -> Timestamp) -> io::Result<()> {
         // One message; the kernel tells of another.
         let Some(slot) = self.slots.get_mut(index) else { return Ok(()) };
@@ -418,7 +458,15 @@ impl Executor {
             }
             return Ok(());
         }
-        if matches!(message, FromKeeper::State { .. } | FromKeeper::Suspended(_)) {
+        if matches!(message, FromKeeper::State { .. }) {
+            return Ok(());
+        }
+        if let FromKeeper::Suspended(suspended) = message {
+            match (&mut slot.left, &mut slot.attempt) {
+                (Some(left), _) => left.suspended = suspended,
+                (None, Some(attempt)) => attempt.is_suspended(suspended, &mut self.context),
+                (None, None) => {}
+            }
             return Ok(());
         }
         if let Some(left) = &mut slot.left {
@@ -427,7 +475,7 @@ impl Executor {
         }
         slot.ending = false;
         let (Some(mut attempt), Keeper::Present(keeper)) = (slot.attempt.take(), &slot.keeper) else { return Ok(()) };
-        match attempt.step_ended(message, keeper, &mut self.context, now) {
+        match attempt.step_ended(message, keeper, index, &mut self.context, now) {
             Turn::GoesOn => {
                 slot.attempt = Some(attempt);
                 slot.watch_at = Some(Instant::now() + WATCH_PIPES_AFTER);
@@ -451,7 +499,8 @@ impl Executor {
             slot.watch_at = None;
             slot.ending = false;
             slot.left = None;
-            if let Some(mut attempt) = slot.attempt.take() {
+            // One that has ended already loses nothing.
+            if let Some(mut attempt) = slot.attempt.take_if(|attempt| !attempt.is_collecting()) {
                 self.by_key.remove(&attempt.key());
                 attempt.keeper_lost(&reason, &mut self.context, now());
                 attempt.clean_up(&mut slot.folder, &self.context);

@@ -32,6 +32,8 @@ pub struct Outputs {
     spool: PathBuf,
     /// Files of ended attempts.
     outbox: PathBuf,
+    /// Input files, which are kept beside.
+    inputs: PathBuf,
     streams: BTreeMap<(AttemptKey, Stream), Held>,
     slots: BTreeMap<(u32, Stream), SlotFile>,
     memory_bytes: usize,
@@ -123,6 +125,7 @@ impl Outputs {
         Ok(Self {
             spool: folder("spool")?,
             outbox: folder("outbox")?,
+            inputs: crate::files::folder(data),
             streams: BTreeMap::new(),
             slots: BTreeMap::new(),
             memory_bytes: 0,
@@ -163,7 +166,14 @@ impl Outputs {
             let known = self.slot_file(slot, stream)?;
             known.dirty = true;
             known.owner = Some(key);
-            let end = known.file.metadata()?.len();
+            let end = match stream {
+                Stream::Stdout | Stream::Stderr | Stream::Compile => known.file.metadata()?.len(),
+                Stream::Files => super::collect::finished(&known.file)?.unwrap_or_default(),
+            };
+            if end == 0 {
+                // What was collected in part is collected again.
+                known.file.set_len(0)?;
+            }
             let held = Held { begin: 0, end, place: Place::Slot(slot, known.file.clone()) };
             self.streams.insert((key, stream), held);
         }
@@ -232,6 +242,29 @@ impl Outputs {
         file.write_all_at(bytes, held.end)?;
         held.end += bytes.len() as u64;
         Ok(held.end)
+    }
+
+    /// Where this slave keeps input files.
+    pub(super) fn inputs(&self) -> PathBuf {
+        self.inputs.clone()
+    }
+
+    /// The file that collected files of an attempt go to.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn files_of(&mut self, key: AttemptKey, slot: u32) -> io::Result<Arc<File>> {
+        match &self.held_in_slot(key, Stream::Files, slot)?.place {
+            Place::Slot(_, file) => Ok(file.clone()),
+            Place::Memory(_) | Place::File(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// So much was written to a stream's file by somebody else.
+    pub(super) fn set_end(&mut self, key: AttemptKey, stream: Stream, end: u64) {
+        if let Some(held) = self.streams.get_mut(&(key, stream)) {
+            held.end = end;
+        }
     }
 
     /// Place after the last byte of a stream.

@@ -170,8 +170,8 @@ pub(super) fn step(
             },
             Phase::Run => run_limits(&assignment.spec.limits),
         },
-        stdin: phase == Phase::Run && assignment.spec.stdin.is_some(),
-        terminal: false,
+        stdin: phase == Phase::Run && (assignment.spec.stdin.is_some() || assignment.spec.live.is_some()),
+        terminal: phase == Phase::Run && assignment.spec.live.is_some_and(|live| live.terminal.is_some()),
         network: phase == Phase::Run && assignment.spec.network,
     }
 }

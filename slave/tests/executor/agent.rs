@@ -16,7 +16,7 @@ use common::{
     units::{BootTime, Duration as Span},
 };
 use launcher::{Launcher, cgroup::Base};
-use slave::executor::{Executor, ExecutorEvent, Outputs, Setup, Stop, WorkRoot};
+use slave::executor::{Control, Executor, ExecutorEvent, Outputs, Setup, Stop, WorkRoot};
 use std::{
     collections::BTreeMap,
     fs,
@@ -259,6 +259,25 @@ impl Agent {
         self.wait_for("limited");
     }
 
+    /// The program stands still, or goes on.
+    #[track_caller]
+    pub(crate) fn suspend(&mut self, name: &str, wanted: bool) {
+        self.order(&format!("suspend {name} {wanted}"));
+        self.wait_for(&format!("suspended {name} {wanted}"));
+    }
+
+    /// Gives a program input, and does not wait.
+    pub(crate) fn input(&mut self, house: &House, name: &str, offset: usize, bytes: &[u8]) {
+        let file = house.data().join(format!("input-{offset}"));
+        fs::write(&file, bytes).unwrap();
+        self.order(&format!("input {name} {offset} {}", file.display()));
+    }
+
+    /// Nothing follows these bytes of input.
+    pub(crate) fn end_input(&mut self, name: &str, offset: usize) {
+        self.order(&format!("end {name} {offset}"));
+    }
+
     #[track_caller]
     pub(crate) fn cancel(&mut self, name: &str, by: &str) {
         self.order(&format!("cancel {name} {by}"));
@@ -372,6 +391,9 @@ impl Player {
         for key in self.executor.adopt(started, now) {
             let ends = Stream::ALL.map(|stream| self.executor.outputs().end(key, stream).to_string());
             println!("adopted {} {}", self.names[&key], ends.join(" "));
+            if let Some(offset) = self.executor.input_of(key) {
+                println!("input {} {offset} {}", self.names[&key], self.executor.is_suspended(key));
+            }
         }
         println!("ready");
     }
@@ -402,6 +424,10 @@ impl Player {
                         println!("output {} {} {end}", self.names[&key], stream as u32);
                     }
                     ExecutorEvent::Progress { .. } => {}
+                    ExecutorEvent::Suspended { key, suspended } => {
+                        println!("suspended {} {suspended}", self.names[&key]);
+                    }
+                    ExecutorEvent::InputTaken { key, offset } => println!("taken {} {offset}", self.names[&key]),
                     ExecutorEvent::Ended(end) => self.ended(&end),
                 }
             }
@@ -443,8 +469,24 @@ impl Player {
                 self.executor.stop(key.unwrap(), Stop::Cancelled { by: (*by).to_owned() });
                 println!("cancelled");
             }
+            ["suspend", name, wanted] => {
+                let control = if *wanted == "true" { Control::Suspend } else { Control::Resume };
+                self.executor.control(self.key_of(name), control);
+            }
+            ["input", name, offset, file] => {
+                let (offset, bytes) = (offset.parse().unwrap(), fs::read(file).unwrap());
+                self.executor.control(self.key_of(name), Control::Input { offset, bytes, end: false });
+            }
+            ["end", name, offset] => {
+                let control = Control::Input { offset: offset.parse().unwrap(), bytes: Vec::new(), end: true };
+                self.executor.control(self.key_of(name), control);
+            }
             _ => panic!("{order} is not an order"),
         }
+    }
+
+    fn key_of(&self, name: &str) -> AttemptKey {
+        self.names.iter().find(|(_, known)| known.as_str() == name).map(|(key, _)| *key).unwrap()
     }
 
     /// Writes an end down as a journal would: what stands there is whole, and then the start is forgotten.

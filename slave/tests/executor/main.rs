@@ -13,4 +13,5 @@ mod kit;
 mod lease;
 mod limits;
 mod link;
+mod live;
 mod surroundings;

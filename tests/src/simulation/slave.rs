@@ -391,6 +391,10 @@ impl SlaveNode {
                 self.machine.forget(key);
             }
             Action::RememberEpoch(epoch) => self.machine.journal.set_epoch(epoch),
+            // Programs of the simulation are not spoken to while they run.
+            Action::Control(..) => {}
+            // Programs of the simulation have no input files.
+            Action::LookForInput { .. } | Action::ReleaseInput(_) => {}
             Action::Audit { .. } => {}
             Action::Leave => {
                 if let Some(agent) = &mut self.agent {
@@ -403,7 +407,7 @@ impl SlaveNode {
 
     fn register(&mut self, holdings: Holdings, ctx: &mut Context) {
         let Some(agent) = &self.agent else { return };
-        let Holdings { waiting, running, finished, epoch } = holdings;
+        let Holdings { waiting, running, finished, suspended, epoch } = holdings;
         let registration = Registration {
             instance: agent.instance,
             epoch,
@@ -415,7 +419,7 @@ impl SlaveNode {
             waiting,
             running,
             finished,
-            suspended: Vec::new(),
+            suspended,
             ceiling: Default::default(),
         };
         self.send(Status::Report(Report::Register(Box::new(registration))).into(), ctx);

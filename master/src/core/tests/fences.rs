@@ -149,6 +149,8 @@ fn f22_a_restored_history_starts_nothing_while_the_one_before_may_run() {
         started_at: None,
         cancel_by: None,
         crashes: 0,
+        wall_time: None,
+        suspend: false,
     };
     let recovered = |served: Option<&str>| Recovered {
         alive: vec![row(1)],
@@ -199,6 +201,8 @@ fn f01_output_stored_before_the_start_was_committed_is_not_waited_for() {
         started_at: None,
         cancel_by: None,
         crashes: 0,
+        wall_time: None,
+        suspend: false,
     };
     let slave = SlaveRow {
         id: SLAVE,
@@ -277,7 +281,9 @@ fn l10_more_output_than_the_limit_ends_as_truncated_and_not_never() {
                 | Action::CutClient(..)
                 | Action::CutSlave(..)
                 | Action::Ask { .. }
-                | Action::RemoveOutput(_) => panic!("{action:?}"),
+                | Action::RemoveOutput(_)
+                | Action::SendInput { .. }
+                | Action::RemoveInput(_) => panic!("{action:?}"),
             }
         }
         bench.told();

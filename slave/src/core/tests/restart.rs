@@ -22,6 +22,7 @@ fn restarted() -> Bench {
         epoch: 1,
         running: vec![(key(1), Timestamp(5), [70, 0, 0, 0])],
         ended: vec![(end(2), [(30, 50), (0, 0), (0, 0), (0, 0)])],
+        ..Left::default()
     });
     bench
 }
@@ -30,7 +31,7 @@ fn restarted() -> Bench {
 fn p6_a_new_agent_goes_on_with_what_runs_and_tells_what_ended() {
     let mut bench = restarted();
     let expected =
-        Holdings { running: vec![(key(1), Timestamp(5))], finished: vec![key(2)], epoch: 1, waiting: vec![] };
+        Holdings { running: vec![(key(1), Timestamp(5))], finished: vec![key(2)], epoch: 1, ..Holdings::default() };
     assert_eq!(bench.core.holdings(), expected);
     bench.register(1);
     bench.expect_started(&[1]);
