@@ -6,6 +6,7 @@ use crate::{
     editing::Run,
     state::AppState,
 };
+use client::files::Picked;
 use common::{ErrorCode, ProgramId, ProgramSpec, UserError, message::Reply, program::State, view::Explanation};
 use std::{sync::Arc, time::Instant};
 
@@ -36,6 +37,8 @@ pub enum Awaited {
     Again(Again),
     /// Something that is done or not: the sentence for when it is.
     Done(String, Asked<Reply>),
+    /// The files of this tab are read; then so many copies of the program are submitted with them.
+    Files(u64, Box<ProgramSpec>, u32, Asked<Vec<Picked>>),
     /// The submit of this tab.
     Submit(u64, Submitting),
     /// The pin of the master at this address.
@@ -129,17 +132,27 @@ fn take_one(state: &mut AppState, awaited: &mut Awaited, backend: &dyn Backend) 
                 Err(error) => state.fail(&error),
             }
         }
+        Awaited::Files(tab, spec, copies, asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            match answer.and_then(|files| with_files(spec, files)) {
+                Ok((spec, files)) => {
+                    state.awaited.push(Awaited::Submit(*tab, backend.submit(spec, *copies, files)));
+                }
+                Err(error) => submitted(state, *tab, Err(error)),
+            }
+        }
         Awaited::Submit(tab, asked) => {
-            let busy = match asked.poll() {
+            let run = match asked.poll() {
                 Submit::Ended(answer) => {
                     submitted(state, *tab, answer);
                     return true;
                 }
-                Submit::Busy(busy) => Some(busy),
-                Submit::OnItsWay => None,
+                Submit::Busy(busy) => Run::Submitting(Some(busy)),
+                Submit::OnItsWay => Run::Submitting(None),
+                Submit::Sending(sending) => Run::Sending(Some(sending)),
             };
             if let Some(tab) = state.submit.tabs.iter_mut().find(|open| open.id == *tab) {
-                tab.run = Run::Submitting(busy);
+                tab.run = run;
             }
             return false;
         }
@@ -165,6 +178,14 @@ fn take_one(state: &mut AppState, awaited: &mut Awaited, backend: &dyn Backend) 
         }
     }
     true
+}
+
+/// The program with the files that it is sent.
+fn with_files(spec: &ProgramSpec, files: Vec<Picked>) -> Result<(ProgramSpec, Vec<Picked>), UserError> {
+    let mut spec = spec.clone();
+    spec.inputs.extend(files.iter().map(|picked| picked.file.clone()));
+    spec.validate()?;
+    Ok((spec, files))
 }
 
 fn submitted(state: &mut AppState, tab: u64, answer: Result<Vec<ProgramId>, UserError>) {

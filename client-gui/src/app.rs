@@ -108,7 +108,9 @@ impl App {
             ctx.request_repaint();
         }
         // Answers of threads of this window wake nobody: they are looked for while they are awaited.
-        let local = |awaited: &Awaited| matches!(awaited, Awaited::Pin(_) | Awaited::Start(_) | Awaited::Saved(_));
+        let local = |awaited: &Awaited| {
+            matches!(awaited, Awaited::Pin(_) | Awaited::Start(_) | Awaited::Saved(_) | Awaited::Files(..))
+        };
         let waits = !self.state.submit.loading.is_empty()
             || self.state.submit.choosing.is_some()
             || self.state.awaited.iter().any(local);
@@ -140,7 +142,7 @@ impl App {
             Pane::History => self.state.detail.program.filter(|_| self.state.detail.open),
             Pane::Submit => match self.state.submit.tab().map(|tab| &tab.run) {
                 Some(Run::Submitted(id, _)) => Some(*id),
-                Some(Run::None | Run::Submitting(_) | Run::Refused(_)) | None => None,
+                Some(Run::None | Run::Submitting(_) | Run::Sending(_) | Run::Refused(_)) | None => None,
             },
             Pane::Connect | Pane::Slaves | Pane::Clients => None,
         }
@@ -213,23 +215,24 @@ impl App {
         }
     }
 
-    fn dropped_files(ui: &Ui, commands: &mut Commands) {
-        for file in ui.input(|input| input.raw.dropped_files.clone()) {
-            commands.send(Files::Read { path: file.path().to_owned(), as_stdin: false });
+    fn dropped_files(&self, ui: &Ui, commands: &mut Commands) {
+        let dropped = ui.input(|input| input.raw.dropped_files.clone());
+        let paths: Vec<_> = dropped.iter().map(|file| file.path().to_owned()).collect();
+        if !paths.is_empty() {
+            commands.send(Files::Dropped(paths));
         }
         if ui.input(|input| !input.raw.hovered_files.is_empty()) {
             let t = tokens(ui);
             let screen = ui.ctx().content_rect();
+            let words = if self.state.pane == Pane::Submit && self.state.submit.tab().is_some() {
+                "Drop a program to open it, any other file to send it with this program"
+            } else {
+                "Drop to open it as a program"
+            };
             let layer = egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop"));
             let painter = ui.ctx().layer_painter(layer);
             painter.rect_filled(screen, 0.0, t.backdrop());
-            painter.text(
-                screen.center(),
-                egui::Align2::CENTER_CENTER,
-                "Drop to open it as a program",
-                crate::fonts::title(),
-                t.text,
-            );
+            painter.text(screen.center(), egui::Align2::CENTER_CENTER, words, crate::fonts::title(), t.text);
         }
     }
 
@@ -343,7 +346,7 @@ impl App {
                 let runs =
                     self.looked_at().and_then(|id| self.mirror.program(id)).is_some_and(|row| !row.state.is_final());
                 times.push(runs.then_some(Duration::from_millis(500)));
-                let put_off = |run: &Run| matches!(run, Run::Submitting(Some(_)));
+                let put_off = |run: &Run| matches!(run, Run::Submitting(Some(_)) | Run::Sending(_));
                 let counts = self.state.submit.tab().is_some_and(|tab| put_off(&tab.run));
                 times.push(counts.then_some(Duration::from_millis(250)));
             }
@@ -378,7 +381,7 @@ impl eframe::App for App {
         let clock = self.clock();
         let mut commands = Commands::new(command_handling::situation(&self.state, &self.mirror));
         self.shortcuts(ui, &mut commands);
-        Self::dropped_files(ui, &mut commands);
+        self.dropped_files(ui, &mut commands);
         let t = tokens(ui);
         ui.painter().rect_filled(ui.ctx().content_rect(), 0.0, t.bg);
         self.bars(ui, &clock, &mut commands);

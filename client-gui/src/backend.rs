@@ -1,6 +1,10 @@
 //! What the window needs of the world: one trait, with the network behind it, or a script.
 
-use client::{HistoryWindow, Mirror, live::Busy};
+use client::{
+    HistoryWindow, Mirror,
+    files::{Picked, Sending},
+    live::Busy,
+};
 use common::{ProgramId, ProgramSpec, UserError, message::Reply, message::Request};
 use std::{
     sync::{Arc, Mutex},
@@ -33,6 +37,8 @@ impl<T> std::fmt::Debug for Asked<T> {
 pub enum Submit {
     /// On its way to the master.
     OnItsWay,
+    /// Its files are sent first.
+    Sending(Sending),
     /// The master is busy; it is sent again by itself, under the same IDs.
     Busy(Busy),
     /// Acknowledged, with the IDs of all copies; or refused.
@@ -98,8 +104,8 @@ pub trait Backend {
     fn mirror(&self) -> Arc<Mirror>;
     /// Asks the master.
     fn request(&self, request: Request) -> Asked<Reply>;
-    /// Submits `count` copies; gives their IDs once all are acknowledged.
-    fn submit(&self, spec: ProgramSpec, count: u32) -> Submitting;
+    /// Submits `count` copies, after these files of it; gives their IDs once all are acknowledged.
+    fn submit(&self, spec: ProgramSpec, count: u32, files: Vec<Picked>) -> Submitting;
     /// Says which part of the history is visible.
     fn show_history(&self, window: &HistoryWindow);
     /// Keeps this program's row fresh wherever the history is scrolled to.

@@ -19,6 +19,8 @@ pub enum Purpose {
     Source,
     /// Standard input.
     Stdin,
+    /// Files that are sent with a program.
+    Inputs,
     /// Where an output is written, under this name.
     Save(String),
 }
@@ -26,8 +28,8 @@ pub enum Purpose {
 /// How the choice ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chosen {
-    /// This file.
-    File(PathBuf),
+    /// These files.
+    Files(Vec<PathBuf>),
     /// None.
     Nothing,
     /// This desktop has no file dialog: the window asks for a path itself.
@@ -52,13 +54,17 @@ impl FileDialogs for Portal {
                 return Ok(Chosen::NoDialog);
             }
             let began = Instant::now();
+            let one = |path: Option<PathBuf>| path.map(|path| vec![path]);
             let chosen = match &purpose {
-                Purpose::Source => rfd::FileDialog::new().set_title("Open a program").pick_file(),
-                Purpose::Stdin => rfd::FileDialog::new().set_title("Standard input").pick_file(),
-                Purpose::Save(name) => rfd::FileDialog::new().set_title("Save output").set_file_name(name).save_file(),
+                Purpose::Source => one(rfd::FileDialog::new().set_title("Open a program").pick_file()),
+                Purpose::Stdin => one(rfd::FileDialog::new().set_title("Standard input").pick_file()),
+                Purpose::Inputs => rfd::FileDialog::new().set_title("Files to send").pick_files(),
+                Purpose::Save(name) => {
+                    one(rfd::FileDialog::new().set_title("Save output").set_file_name(name).save_file())
+                }
             };
             Ok(match chosen {
-                Some(path) => Chosen::File(path),
+                Some(paths) => Chosen::Files(paths),
                 None if began.elapsed() < TOO_FAST => Chosen::NoDialog,
                 None => Chosen::Nothing,
             })

@@ -6,6 +6,7 @@ use crate::{
 };
 use client::{
     Context, Credentials, HistoryWindow, Live, Mirror, Target,
+    files::Picked,
     live::LiveTarget,
     local::{self, Local},
 };
@@ -230,7 +231,7 @@ impl Backend for LiveBackend {
         self.counted(move || answer.poll())
     }
 
-    fn submit(&self, spec: ProgramSpec, count: u32) -> Submitting {
+    fn submit(&self, spec: ProgramSpec, count: u32, _files: Vec<Picked>) -> Submitting {
         let mut answer = self.live.submit(spec, count);
         let mut open = Some(self.awaited());
         Submitting::new(move || match answer.poll() {

@@ -252,6 +252,8 @@ pub enum Loaded {
     Source(PathBuf, String),
     /// Standard input, with its path.
     Stdin(PathBuf, Vec<u8>),
+    /// Files for the tab of this number, with their sizes.
+    Inputs(u64, Vec<(PathBuf, u64)>),
 }
 
 impl AppState {

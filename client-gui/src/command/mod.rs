@@ -158,6 +158,7 @@ impl Command {
             Go::FocusFilter.into(),
             Go::Newest.into(),
             Files::Open.into(),
+            Files::ChooseInputs.into(),
             Edit::NewTab.into(),
             Edit::CloseTab.into(),
         ];

@@ -4,7 +4,7 @@ use crate::{
     answers::Awaited,
     backend::Backend,
     command::{Edit, Pane},
-    editing::Run,
+    editing::{self, Run},
     state::AppState,
 };
 
@@ -22,10 +22,16 @@ pub(super) fn handle(state: &mut AppState, edit: &Edit, backend: &dyn Backend) {
         Edit::Run => {
             let Some(tab) = state.submit.tab_mut() else { return };
             match tab.spec() {
-                Ok((spec, copies)) => {
+                Ok((spec, copies)) if tab.inputs.is_empty() => {
                     let id = tab.id;
                     tab.run = Run::Submitting(None);
-                    state.awaited.push(Awaited::Submit(id, backend.submit(spec, copies)));
+                    state.awaited.push(Awaited::Submit(id, backend.submit(spec, copies, Vec::new())));
+                }
+                Ok((spec, copies)) => {
+                    let id = tab.id;
+                    tab.run = Run::Sending(None);
+                    let files = editing::read(&tab.inputs);
+                    state.awaited.push(Awaited::Files(id, Box::new(spec), copies, files));
                 }
                 Err(error) => tab.run = Run::Refused(error),
             }

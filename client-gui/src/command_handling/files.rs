@@ -3,12 +3,13 @@
 use super::{Means, shown_output, tab_stream};
 use crate::{
     answers::Awaited,
+    backend::Asked,
     command::{Files, Pane},
-    editing::Stdin,
+    editing::{self, Stdin},
     files::{self, Purpose},
     state::{AppState, Choosing, Dialog, Loaded},
 };
-use common::{limits, message::data::Stream, view::ProgramView};
+use common::{language, limits, message::data::Stream, view::ProgramView};
 use std::path::Path;
 
 /// Does what concerns files.
@@ -20,6 +21,27 @@ pub(super) fn handle(state: &mut AppState, command: Files, means: &Means<'_>) {
     match command {
         Files::Open => choose(state, Purpose::Source),
         Files::ChooseStdin => choose(state, Purpose::Stdin),
+        Files::ChooseInputs => choose(state, Purpose::Inputs),
+        Files::Attach(paths) => {
+            state.pane = Pane::Submit;
+            if let Some(tab) = state.submit.tab() {
+                let (tab, mut asked) = (tab.id, editing::look(paths));
+                let loaded =
+                    Asked::new(move || asked.poll().map(|files| files.map(|files| Loaded::Inputs(tab, files))));
+                state.submit.loading.push(loaded);
+            }
+        }
+        Files::Dropped(paths) => {
+            // What has no language is no program: beside one it is a file for it.
+            let beside = state.pane == Pane::Submit && state.submit.tab().is_some();
+            let (send, open): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| beside && !has_language(path));
+            if !send.is_empty() {
+                handle(state, Files::Attach(send), means);
+            }
+            for path in open {
+                handle(state, Files::Read { path, as_stdin: false }, means);
+            }
+        }
         Files::SaveOutput => {
             let name = shown_output(state)
                 .and_then(|id| means.mirror.program(id))
@@ -48,6 +70,11 @@ pub(super) fn handle(state: &mut AppState, command: Files, means: &Means<'_>) {
     }
 }
 
+fn has_language(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    language::by_file_name(language::built_in(), &name).is_some()
+}
+
 fn suggested_name(row: &ProgramView, stream: Stream) -> String {
     let stem: String =
         row.name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
@@ -67,13 +94,20 @@ pub fn chosen(state: &mut AppState, means: &Means<'_>) {
     let purpose = choosing.purpose.clone();
     state.submit.choosing = None;
     match answer {
-        Ok(files::Chosen::File(path)) => take_path(state, &purpose, &path, means),
+        Ok(files::Chosen::Files(paths)) if purpose == Purpose::Inputs => {
+            super::handle(state, Files::Attach(paths).into(), means);
+        }
+        Ok(files::Chosen::Files(paths)) => {
+            if let Some(path) = paths.first() {
+                take_path(state, &purpose, path, means);
+            }
+        }
         Ok(files::Chosen::Nothing) => {}
         Ok(files::Chosen::NoDialog) => {
             let folder = std::env::current_dir().unwrap_or_default();
             let typed = match &purpose {
                 Purpose::Save(name) => folder.join(name),
-                Purpose::Source | Purpose::Stdin => folder.join(""),
+                Purpose::Source | Purpose::Stdin | Purpose::Inputs => folder.join(""),
             };
             let typed = typed.to_string_lossy().into_owned();
             state.dialog = Some(Dialog::Path { purpose, typed, focus: true });
@@ -87,6 +121,7 @@ pub fn take_path(state: &mut AppState, purpose: &Purpose, path: &Path, means: &M
     let command = match purpose {
         Purpose::Source => Files::Read { path: path.to_owned(), as_stdin: false },
         Purpose::Stdin => Files::Read { path: path.to_owned(), as_stdin: true },
+        Purpose::Inputs => Files::Attach(vec![path.to_owned()]),
         Purpose::Save(_) => Files::SaveTo(path.to_owned()),
     };
     super::handle(state, command.into(), means);
@@ -102,6 +137,12 @@ pub fn loaded(state: &mut AppState) {
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 if let Some(tab) = state.submit.tab_mut() {
                     tab.stdin = Stdin::File(name, bytes.into());
+                }
+            }
+            Some(Ok(Loaded::Inputs(tab, files))) => {
+                let Some(tab) = state.submit.tabs.iter_mut().find(|open| open.id == tab) else { continue };
+                if let Err(error) = editing::attach(&mut tab.inputs, files) {
+                    state.fail(&error);
                 }
             }
             Some(Err(error)) => state.fail(&error),

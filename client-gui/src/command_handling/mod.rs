@@ -48,7 +48,7 @@ pub fn situation(state: &AppState, mirror: &Mirror) -> Situation {
             .map(|row| crate::view_model::input::takes_input(row, &state.inputs)),
         detail,
         runnable: state.submit.tab().is_some_and(crate::editing::EditorTab::runnable),
-        submitting: state.submit.tab().is_some_and(|tab| matches!(tab.run, Run::Submitting(_))),
+        submitting: state.submit.tab().is_some_and(|tab| matches!(tab.run, Run::Submitting(_) | Run::Sending(_))),
         tabs: state.submit.tabs.len(),
     }
 }
@@ -58,7 +58,7 @@ fn targets(state: &AppState) -> Vec<ProgramId> {
     if state.pane == Pane::Submit {
         return match state.submit.tab().map(|tab| &tab.run) {
             Some(Run::Submitted(id, _)) => vec![*id],
-            Some(Run::None | Run::Submitting(_) | Run::Refused(_)) | None => Vec::new(),
+            Some(Run::None | Run::Submitting(_) | Run::Sending(_) | Run::Refused(_)) | None => Vec::new(),
         };
     }
     if state.history.selected.is_empty() {

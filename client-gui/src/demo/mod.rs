@@ -9,7 +9,11 @@ mod script;
 mod slaves;
 
 use crate::backend::{Asked, Backend, Known, Login, Submit, Submitting};
-use client::{HistoryWindow, Link, Mirror, live::Busy};
+use client::{
+    HistoryWindow, Link, Mirror,
+    files::{Picked, Sending},
+    live::Busy,
+};
 use common::{
     ErrorCode, ProgramId, ProgramSpec, SlaveId, Timestamp, UserError, Work,
     limits::BUSY_RETRY,
@@ -102,6 +106,12 @@ impl Demo {
         self.0.borrow().input_of(id)
     }
 
+    /// What was submitted as this program, for tests.
+    #[must_use]
+    pub fn spec_of(&self, id: ProgramId) -> Option<ProgramSpec> {
+        self.0.borrow().spec(id)
+    }
+
     /// Adds `count` programs that ended just now, as other people's work does.
     pub fn add_programs(&self, count: u64) {
         let mut script = self.0.borrow_mut();
@@ -122,6 +132,16 @@ impl Default for Demo {
     }
 }
 
+/// How far files are sent, this long after they began; none once they are there.
+fn sending(files: &[Picked], passed: common::Duration) -> Option<Sending> {
+    /// How long the demonstration takes for them.
+    const LASTS_MS: u64 = 1_500;
+    let total: u64 = files.iter().map(|picked| picked.file.size.0).sum();
+    let passed = passed.as_millis();
+    let name = files.first()?.file.name.clone();
+    (passed < LASTS_MS).then(|| Sending { name, sent: total * passed / LASTS_MS, total })
+}
+
 /// The address that the demonstration calls unreachable, to show that error.
 const NOWHERE: &str = "nowhere:7420";
 
@@ -137,15 +157,19 @@ impl Backend for Demo {
         Asked::new(move || demo.0.borrow_mut().answer(&request))
     }
 
-    fn submit(&self, spec: ProgramSpec, count: u32) -> Submitting {
+    fn submit(&self, spec: ProgramSpec, count: u32, files: Vec<Picked>) -> Submitting {
         let demo = self.clone();
         let mut busy: Option<Busy> = None;
+        let began = self.0.borrow().now();
         // So that whoever works on the interface can see it.
         if count >= BUSY_COPIES {
             demo.be_busy(1);
         }
         Submitting::new(move || {
             let mut state = demo.0.borrow_mut();
+            if let Some(sending) = sending(&files, state.now().since(began)) {
+                return Submit::Sending(sending);
+            }
             if let Some(busy) = busy.as_ref().filter(|busy| busy.retry_at > state.now()) {
                 return Submit::Busy(busy.clone());
             }

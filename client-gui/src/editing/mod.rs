@@ -1,7 +1,10 @@
 //! The tabs of the submit pane: text, settings, and the program that they become.
 
+mod attached;
 mod fields;
 
+pub use attached::{Attached, sending_words};
+pub(crate) use attached::{attach, look, read};
 pub(crate) use fields::length;
 
 use crate::{
@@ -10,8 +13,11 @@ use crate::{
     state::{Choosing, Loaded},
     templates::Sample,
 };
-use client::live::Busy;
-use common::{ByteSize, ErrorCode, ProgramId, ProgramSpec, UserError, Work, escape::RawText, language, limits};
+use client::{files::Sending, live::Busy};
+use common::{
+    ByteSize, ErrorCode, ProgramId, ProgramSpec, ResourceLimits, UserError, Work, escape::RawText, language, limits,
+    program::LiveInput,
+};
 use fields::{number, variables, wrong};
 use std::{path::Path, sync::Arc};
 
@@ -47,6 +53,8 @@ pub enum Stdin {
     Text(String),
     /// A file: its name and what is in it.
     File(String, Arc<[u8]>),
+    /// What is typed while the program runs.
+    Live,
 }
 
 /// One tab.
@@ -84,6 +92,16 @@ pub struct EditorTab {
     pub output: String,
     /// As typed.
     pub file_size: String,
+    /// As typed.
+    pub disk: String,
+    /// As typed.
+    pub open_files: String,
+    /// Whether it asks for the network.
+    pub network: bool,
+    /// Files that are sent with it.
+    pub inputs: Vec<Attached>,
+    /// Patterns of the files that it brings back, as typed.
+    pub collect: String,
     /// `NAME=value` as typed, in words as a shell would read them.
     pub environment: String,
     /// Whether the settings that few need are shown.
@@ -106,6 +124,8 @@ pub enum Run {
     None,
     /// On its way to the master; or put off, because the master is busy.
     Submitting(Option<Busy>),
+    /// Its files are read, or sent so far.
+    Sending(Option<Sending>),
     /// Acknowledged: the first of so many copies.
     Submitted(ProgramId, usize),
     /// Refused.
@@ -213,6 +233,11 @@ impl EditorTab {
             retry: "0".to_owned(),
             output: limits::OUTPUT_DEFAULT.to_string(),
             file_size: limits::FILE_SIZE_DEFAULT.to_string(),
+            disk: limits::DISK_DEFAULT.to_string(),
+            open_files: limits::OPEN_FILES_DEFAULT.to_string(),
+            network: false,
+            inputs: Vec::new(),
+            collect: String::new(),
             environment: String::new(),
             more: false,
             slave: None,
@@ -244,6 +269,14 @@ impl EditorTab {
                 _ => Stdin::File("as before".to_owned(), Arc::clone(&stdin.0)),
             };
         }
+        if spec.live.is_some() {
+            tab.stdin = Stdin::Live;
+        }
+        tab.inputs = spec.inputs.iter().cloned().map(Attached::Before).collect();
+        tab.collect = arguments::join(spec.collect.iter().map(String::as_str));
+        tab.network = spec.network;
+        tab.disk = spec.limits.disk.to_string();
+        tab.open_files = spec.limits.open_files.to_string();
         tab.wall_time = spec.limits.wall_time.to_string();
         tab.cpu_time = spec.limits.cpu_time.map(|time| time.to_string()).unwrap_or_default();
         tab.memory = spec.limits.memory.to_string();
@@ -256,8 +289,9 @@ impl EditorTab {
             arguments::join([format!("{}={}", name.to_lossy(), value.to_lossy()).as_str()])
         };
         tab.environment = spec.environment.iter().map(variable).collect::<Vec<_>>().join("\n");
-        let usual = (limits::OUTPUT_DEFAULT, limits::FILE_SIZE_DEFAULT);
-        tab.more = !spec.environment.is_empty() || (spec.limits.output, spec.limits.file_size) != usual;
+        let few = |limits: &ResourceLimits| (limits.output, limits.file_size, limits.disk, limits.open_files);
+        let usual = few(&spec.limits) == few(&ResourceLimits::default());
+        tab.more = !spec.environment.is_empty() || spec.network || !usual;
         tab.slave.clone_from(&spec.slave);
         tab
     }
@@ -265,7 +299,7 @@ impl EditorTab {
     /// Whether there is something to run.
     #[must_use]
     pub fn runnable(&self) -> bool {
-        !self.text.trim().is_empty() && !matches!(self.run, Run::Submitting(_))
+        !self.text.trim().is_empty() && !matches!(self.run, Run::Submitting(_) | Run::Sending(_))
     }
 
     /// Whether it is a command rather than a source file.
@@ -319,23 +353,20 @@ impl EditorTab {
         let mut spec = ProgramSpec::new(common::escape::shorten(&name, limits::NAME_BYTES_MAX), work);
         spec.arguments = words.into_iter().map(RawText::from).collect();
         spec.stdin = match &self.stdin {
-            Stdin::None => None,
+            Stdin::None | Stdin::Live => None,
             Stdin::Text(text) => Some(text.as_bytes().into()),
             Stdin::File(_, bytes) => Some(common::program::SourceText(Arc::clone(bytes))),
         };
-        spec.limits.wall_time = length(&self.wall_time).ok_or_else(|| refuse(wrong("wall time", &self.wall_time)))?;
-        spec.limits.cpu_time = match self.cpu_time.trim() {
-            "" => None,
-            text => Some(length(text).ok_or_else(|| refuse(wrong("CPU time", text)))?),
-        };
-        let size = |what: &str, text: &str| {
-            text.trim().parse::<ByteSize>().map_err(|error| refuse(format!("{what}: {error}")))
-        };
-        spec.limits.memory = size("memory", &self.memory)?;
-        spec.limits.output = size("output limit", &self.output)?;
-        spec.limits.file_size = size("file size limit", &self.file_size)?;
+        spec.live = (self.stdin == Stdin::Live).then_some(LiveInput { terminal: None });
+        spec.limits = self.limits()?;
         spec.environment = variables(&self.environment).map_err(refuse)?;
-        spec.limits.processes = number("processes", &self.processes)?;
+        spec.collect = attached::patterns(&self.collect).map_err(refuse)?;
+        spec.network = self.network;
+        let before = |file: &Attached| match file {
+            Attached::Before(file) => Some(file.clone()),
+            Attached::Here(..) => None,
+        };
+        spec.inputs = self.inputs.iter().filter_map(before).collect();
         spec.priority = number("priority", &self.priority)?;
         spec.retry = number("retries", &self.retry)?;
         spec.slave.clone_from(&self.slave);
@@ -347,6 +378,30 @@ impl EditorTab {
         Ok((spec, copies))
     }
 
+    /// The limits.
+    ///
+    /// # Errors
+    /// Names the field and what is accepted.
+    pub fn limits(&self) -> Result<ResourceLimits, UserError> {
+        let refuse = |what: String| UserError::new(ErrorCode::SubmitInvalid, what);
+        let size = |what: &str, text: &str| {
+            text.trim().parse::<ByteSize>().map_err(|error| refuse(format!("{what}: {error}")))
+        };
+        Ok(ResourceLimits {
+            wall_time: length(&self.wall_time).ok_or_else(|| refuse(wrong("wall time", &self.wall_time)))?,
+            cpu_time: match self.cpu_time.trim() {
+                "" => None,
+                text => Some(length(text).ok_or_else(|| refuse(wrong("CPU time", text)))?),
+            },
+            memory: size("memory", &self.memory)?,
+            processes: number("processes", &self.processes)?,
+            output: size("output limit", &self.output)?,
+            file_size: size("file size limit", &self.file_size)?,
+            disk: size("disk limit", &self.disk)?,
+            open_files: number("open files", &self.open_files)?,
+        })
+    }
+
     /// Whether the field of this name holds something that cannot be read.
     #[must_use]
     pub fn wrong_field(&self, name: &str) -> bool {
@@ -356,6 +411,9 @@ impl EditorTab {
             "Memory" => self.memory.trim().parse::<ByteSize>().is_err(),
             "Output limit" => self.output.trim().parse::<ByteSize>().is_err(),
             "File size limit" => self.file_size.trim().parse::<ByteSize>().is_err(),
+            "Disk limit" => self.disk.trim().parse::<ByteSize>().is_err(),
+            "Open files" => number::<u32>("", &self.open_files).is_err(),
+            "Files to bring back" => attached::patterns(&self.collect).is_err(),
             "Environment" => variables(&self.environment).is_err(),
             "Processes" => number::<u32>("", &self.processes).is_err(),
             "Copies" => number::<u32>("", &self.copies).is_err(),

@@ -13,6 +13,8 @@ fn e1_a_tab_becomes_the_program_that_it_shows() {
     (tab.copies, tab.retry, tab.priority) = ("3".into(), "2".into(), "70".into());
     tab.slave = Some("pc-03".to_owned());
     (tab.output, tab.file_size) = ("1 MiB".into(), "2 GiB".into());
+    (tab.disk, tab.open_files, tab.network) = ("512 MiB".into(), "256".into(), true);
+    tab.collect = "out/*.csv 'my report.pdf'".into();
     tab.environment = "GREETING='hi there'\nEMPTY=\n\"LINES=a\nb\"".to_owned();
     let (spec, copies) = tab.spec().unwrap();
     assert_eq!((spec.name.as_str(), spec.language(), copies), ("primes.py", Some("Python"), 3));
@@ -21,6 +23,8 @@ fn e1_a_tab_becomes_the_program_that_it_shows() {
     assert_eq!(spec.limits.cpu_time, Some(Duration::from_secs(30)));
     assert_eq!(spec.limits.memory, ByteSize(256 << 20));
     assert_eq!((spec.limits.output, spec.limits.file_size), (ByteSize(1 << 20), ByteSize(2 << 30)));
+    assert_eq!((spec.limits.disk, spec.limits.open_files, spec.network), (ByteSize(512 << 20), 256, true));
+    assert_eq!(spec.collect, ["out/*.csv", "my report.pdf"]);
     let variables = [("GREETING", "hi there"), ("EMPTY", ""), ("LINES", "a\nb")];
     assert_eq!(spec.environment, variables.map(|(name, value)| (name.into(), value.into())));
     assert_eq!((spec.retry, spec.priority, spec.slave.as_deref()), (2, 70, Some("pc-03")));
@@ -52,6 +56,9 @@ fn e9_a_wrong_field_is_named() {
         ("output limit", |tab| tab.output = "lots".into()),
         ("file size limit", |tab| tab.file_size = String::new()),
         ("environment", |tab| tab.environment = "NAME=two words".into()),
+        ("disk limit", |tab| tab.disk = "all".into()),
+        ("open files", |tab| tab.open_files = "many".into()),
+        ("bring back", |tab| tab.collect = "../x".into()),
         ("environment", |tab| tab.environment = "=x".into()),
         ("arguments", |tab| tab.arguments = "\"".into()),
     ] {
@@ -69,4 +76,29 @@ fn e1_another_language_renames_the_file() {
     assert_eq!(tab.file_name, "primes.cpp");
     tab.set_language(COMMAND);
     assert_eq!((tab.file_name.as_str(), tab.language()), ("primes.cpp", None));
+}
+
+#[test]
+fn e5_input_while_it_runs_is_asked_for_in_place_of_a_text() {
+    let mut state = SubmitState::default();
+    let tab = state.tab_mut().unwrap();
+    tab.stdin = Stdin::Live;
+    let (spec, _) = tab.spec().unwrap();
+    assert_eq!((spec.live, spec.stdin.as_ref()), (Some(LiveInput { terminal: None }), None));
+    state.add_spec(&spec);
+    assert_eq!(state.tab().unwrap().stdin, Stdin::Live);
+}
+
+#[test]
+fn e11_files_of_before_stay_with_a_program_that_is_edited() {
+    let mut spec = SubmitState::default().tab().unwrap().spec().unwrap().0;
+    spec.inputs = vec![common::program::InputFile {
+        name: RawText(b"data\xff.csv".to_vec()),
+        digest: common::Digest([7; 32]),
+        size: ByteSize(9),
+        executable: false,
+    }];
+    let tab = EditorTab::from_spec(&spec);
+    assert_eq!(tab.spec().unwrap().0, spec);
+    assert_eq!((tab.inputs[0].name().as_str(), tab.inputs[0].about().as_str()), ("data\\xff.csv", "9 B, as before"));
 }

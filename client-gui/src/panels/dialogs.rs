@@ -297,6 +297,7 @@ fn path(ui: &mut Ui, purpose: &Purpose, typed: &mut String, focus: &mut bool) ->
     let (heading, verb) = match purpose {
         Purpose::Source => ("Open a program", "Open"),
         Purpose::Stdin => ("Standard input from a file", "Open"),
+        Purpose::Inputs => ("A file to send", "Send"),
         Purpose::Save(_) => ("Save output", "Save"),
     };
     title(ui, heading);

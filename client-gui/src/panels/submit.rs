@@ -3,7 +3,7 @@
 use super::{Streams, input_ui::input_ui, output_view::output_ui, submit_settings::settings_ui};
 use crate::{
     command::{Commands, Edit, Files, Go, Pane, Programs},
-    editing::{EditorTab, Run, SubmitState},
+    editing::{EditorTab, Run, SubmitState, sending_words},
     fonts,
     output::{Outputs, StreamText},
     signs::{self, Icon},
@@ -198,6 +198,19 @@ fn result_ui(
             let lines = busy.iter().map(|busy| widgets::sentence(&busy.reason.sentence));
             let calm = "Nothing is lost: it is sent again by itself, and runs once.".to_owned();
             lines_ui(ui, body, &lines.chain([calm]).collect::<Vec<_>>());
+        }
+        Run::Sending(sending) => {
+            result_words(ui, head, WAITS, "Sending files", &sending_words(sending.as_ref()));
+            let lines =
+                ["It is submitted when the master has them all. What it has already is not sent again.".to_owned()];
+            lines_ui(ui, body, &lines);
+            if let Some(sending) = sending.as_ref().filter(|sending| sending.total > 0) {
+                let bar = Rect::from_min_size(
+                    body.min + vec2(16.0, 36.0),
+                    vec2((body.width() - 32.0).clamp(0.0, 320.0), 12.0),
+                );
+                widgets::progress(ui, bar, sending.sent as f32 / sending.total as f32 * 100.0, t.run);
+            }
         }
         Run::Refused(error) => {
             result_words(

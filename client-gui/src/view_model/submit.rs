@@ -3,7 +3,11 @@
 use super::{Clock, counted};
 use crate::widgets::shown;
 use client::{Mirror, live::Busy};
-use common::{language, view::SlaveState};
+use common::{
+    language,
+    program::ResourceLimits,
+    view::{SlaveState, SlaveView},
+};
 use std::collections::BTreeMap;
 
 /// A language to choose.
@@ -38,9 +42,75 @@ pub fn languages(mirror: &Mirror) -> Vec<LanguageEntry> {
     entries
 }
 
-/// Where a program would go now. `language` is none for a command; `only` names the only slave that may.
+/// `1 slave`: how many let programs use the network.
 #[must_use]
-pub fn placement(mirror: &Mirror, language: Option<&str>, only: Option<&str>) -> String {
+pub fn network_text(mirror: &Mirror) -> String {
+    let slaves = mirror.slaves.values().filter(|slave| slave.state == SlaveState::Connected && slave.ceiling.network);
+    match slaves.count() {
+        0 => "no slave".to_owned(),
+        count => counted(count as u64, "slave", "slaves"),
+    }
+}
+
+/// What a program needs of the slave that runs it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs<'a> {
+    /// The language; none for a command.
+    pub language: Option<&'a str>,
+    /// The only slave that may run it.
+    pub only: Option<&'a str>,
+    /// Whether it asks for the network.
+    pub network: bool,
+    /// Its limits, once they can be read.
+    pub limits: Option<ResourceLimits>,
+}
+
+/// What a slave lacks for a program, the nearest miss last.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Missing {
+    Language,
+    Network,
+    /// It is beyond the slave's ceiling.
+    Beyond(String),
+}
+
+impl Needs<'_> {
+    /// Why this slave can never run it, but for its name.
+    fn missing(&self, slave: &SlaveView) -> Option<Missing> {
+        let offers = |language: &str| slave.languages.iter().any(|offer| offer.name == language);
+        if self.language.is_some_and(|language| !offers(language)) {
+            return Some(Missing::Language);
+        }
+        if self.network && !slave.ceiling.network {
+            return Some(Missing::Network);
+        }
+        self.limits.and_then(|limits| limits.beyond(&slave.ceiling.limits)).map(Missing::Beyond)
+    }
+
+    /// Why nothing can run it: `named` are the connected slaves that may.
+    fn refusal(&self, named: &[&SlaveView]) -> String {
+        let language = shown(self.language.unwrap_or("this"));
+        let missing = named.iter().filter_map(|slave| self.missing(slave)).max();
+        match (self.only.map(shown), missing) {
+            (Some(only), None) => format!("Would wait: {only} is not connected"),
+            (Some(only), Some(Missing::Language)) => format!("Cannot run: {only} does not offer {language}"),
+            (Some(only), Some(Missing::Network)) => {
+                format!("Cannot run: {only} does not let programs use the network")
+            }
+            (Some(only), Some(Missing::Beyond(what))) => format!("Cannot run: {only} refuses {what}"),
+            (None, Some(Missing::Network)) => {
+                let with = self.language.map(|language| format!(" with {}", shown(language))).unwrap_or_default();
+                format!("Cannot run: no connected slave{with} lets programs use the network")
+            }
+            (None, Some(Missing::Beyond(what))) => format!("Cannot run: every slave that could refuses {what}"),
+            (None, Some(Missing::Language) | None) => format!("Cannot run: no connected slave offers {language}"),
+        }
+    }
+}
+
+/// Where a program would go now.
+#[must_use]
+pub fn placement(mirror: &Mirror, needs: &Needs<'_>) -> String {
     let connected: Vec<_> = mirror.slaves.values().filter(|slave| slave.state == SlaveState::Connected).collect();
     if !mirror.connected() {
         return "Not connected: it can be submitted when the master answers".to_owned();
@@ -48,16 +118,17 @@ pub fn placement(mirror: &Mirror, language: Option<&str>, only: Option<&str>) ->
     if connected.is_empty() {
         return "Would wait: no slave is connected".to_owned();
     }
-    let able: Vec<_> = connected
+    let named: Vec<&SlaveView> = connected
         .iter()
-        .filter(|slave| only.is_none_or(|only| slave.name == only))
-        .filter(|slave| language.is_none_or(|language| slave.languages.iter().any(|offer| offer.name == language)))
+        .map(|slave| &***slave)
+        .filter(|slave| needs.only.is_none_or(|only| slave.name == only))
         .collect();
+    let able: Vec<_> = named.iter().filter(|slave| needs.missing(slave).is_none()).collect();
     let free = able
         .iter()
         .filter(|slave| slave.running < slave.slots)
         .min_by_key(|slave| (u64::from(slave.running) * 1_000 / u64::from(slave.slots.max(1)), &slave.name));
-    match (free, able.first(), only) {
+    match (free, able.first(), needs.only) {
         (Some(slave), _, _) => format!(
             "Would start now on {}: {} of {} in use",
             shown(&slave.name),
@@ -68,10 +139,7 @@ pub fn placement(mirror: &Mirror, language: Option<&str>, only: Option<&str>) ->
         (None, Some(_), None) => {
             format!("Would wait: every slot of {} is in use", counted(able.len() as u64, "slave", "slaves"))
         }
-        (None, None, Some(only)) => {
-            format!("Cannot run: {} does not offer {}", shown(only), shown(language.unwrap_or("this")))
-        }
-        (None, None, None) => format!("Cannot run: no connected slave offers {}", shown(language.unwrap_or("this"))),
+        (None, None, _) => needs.refusal(&named),
     }
 }
 
@@ -136,11 +204,37 @@ mod tests {
             (Some("Kotlin"), None, "Cannot run: no connected slave offers Kotlin"),
             (Some("Rust"), Some("pc-07"), "Cannot run: pc-07 does not offer Rust"),
         ] {
-            assert_eq!(placement(&mirror, language, only), text);
+            assert_eq!(placement(&mirror, &Needs { language, only, ..Needs::default() }), text);
+        }
+        let limits = ResourceLimits { memory: common::ByteSize(16 << 30), ..ResourceLimits::default() };
+        for (needs, text) in [
+            (
+                Needs { language: Some("Python"), network: true, ..Needs::default() },
+                "Would wait: every slot of 1 slave is in use",
+            ),
+            (
+                Needs { language: Some("Rust"), network: true, ..Needs::default() },
+                "Cannot run: no connected slave with Rust lets programs use the network",
+            ),
+            (
+                Needs { only: Some("pc-03"), network: true, ..Needs::default() },
+                "Cannot run: pc-03 does not let programs use the network",
+            ),
+            (
+                Needs { language: Some("Go"), limits: Some(limits), ..Needs::default() },
+                "Cannot run: every slave that could refuses a memory limit of 16 GiB; at most 8 GiB",
+            ),
+            (
+                Needs { only: Some("pc-03"), limits: Some(limits), ..Needs::default() },
+                "Cannot run: pc-03 refuses a memory limit of 16 GiB; at most 8 GiB",
+            ),
+            (Needs { only: Some("pc-05"), ..Needs::default() }, "Would wait: pc-05 is not connected"),
+        ] {
+            assert_eq!(placement(&mirror, &needs), text);
         }
         mirror.slaves.clear();
-        assert_eq!(placement(&mirror, None, None), "Would wait: no slave is connected");
+        assert_eq!(placement(&mirror, &Needs::default()), "Would wait: no slave is connected");
         mirror.link = client::Link::Off;
-        assert!(placement(&mirror, None, None).starts_with("Not connected"));
+        assert!(placement(&mirror, &Needs::default()).starts_with("Not connected"));
     }
 }
