@@ -239,7 +239,8 @@ fn resource_limits(step: &Step, user_bound: Option<u64>) -> Vec<(c_int, libc::rl
         let limit = libc::rlimit64 { rlim_cur: soft.min(most), rlim_max: hard.min(most) };
         limits.push((resource.cast_signed(), limit));
     };
-    bound(libc::RLIMIT_CORE, 0, 0);
+    // Not zero: only this number keeps the memory of a crashed program from a handler outside as well.
+    bound(libc::RLIMIT_CORE, 1, 1);
     bound(libc::RLIMIT_FSIZE, step.limits.file_size.0, step.limits.file_size.0);
     let open_files = u64::from(step.limits.open_files);
     bound(libc::RLIMIT_NOFILE, open_files, open_files);

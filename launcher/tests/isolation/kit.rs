@@ -33,7 +33,7 @@ fn next_user() -> u32 {
 
 /// One keeper and its slot's folder.
 pub(crate) struct Slot {
-    _launcher: Launcher,
+    pub(crate) launcher: Launcher,
     keeper: Socket,
     pub(crate) problem: String,
     pub(crate) data: TempDir,
@@ -96,7 +96,7 @@ impl Slot {
             FromKeeper::Ready { problem } => problem,
             other => panic!("{other:?}"),
         };
-        Self { _launcher: launcher, keeper, problem, data, config, made: 0 }
+        Self { launcher, keeper, problem, data, config, made: 0 }
     }
 
     /// A working folder of the program's user.
@@ -108,6 +108,26 @@ impl Slot {
             chown(&path, Some(user.uid), Some(user.gid)).unwrap();
         }
         path
+    }
+
+    /// Starts a program, whose output is returned with what it wrote first.
+    pub(crate) fn begin(&mut self, script: &str) -> (std::io::PipeReader, String) {
+        let folder = File::open(self.folder()).unwrap();
+        let (mut output, end) = std::io::pipe().unwrap();
+        let order = ToKeeper::Run(Box::new(step(&["/bin/sh", "-c", script])));
+        self.keeper.send(&order, &[folder.as_fd(), end.as_fd(), end.as_fd()]).unwrap();
+        drop(end);
+        let mut text = String::new();
+        let mut byte = [0];
+        while output.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+            text.push(char::from(byte[0]));
+        }
+        (output, text)
+    }
+
+    pub(crate) fn keeper_process(&self) -> i32 {
+        let launcher = self.launcher.process_id().unwrap().cast_signed();
+        launcher::tree::children(launcher)[0]
     }
 
     pub(crate) fn shell(&mut self, script: &str) -> Told {
@@ -167,7 +187,7 @@ impl Slot {
     }
 }
 
-fn read(from: &mut impl Read) -> String {
+pub(crate) fn read(from: &mut impl Read) -> String {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).unwrap();
     String::from_utf8_lossy(&bytes).into_owned()

@@ -1,7 +1,11 @@
 //! What a program cannot do.
 
-use crate::kit::{Slot, step, strongest, without_namespaces};
+use crate::kit::{Slot, read, step, strongest, without_namespaces};
 use launcher::protocol::Status;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 #[test]
 fn i17_calls_that_no_program_needs_are_refused() {
@@ -75,4 +79,29 @@ fn i17_signals_of_a_program_do_not_end_its_keeper() {
         slot.shell(&format!("kill -{signal} 1; kill -{signal} -1; true"));
     }
     assert_eq!(slot.shell("echo still").succeeded(), "still\n");
+}
+
+/// Programs that would go on: one in a session of its own that minds no signal.
+const STAYING: &str = "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; echo there; sleep 60' & sleep 60";
+
+#[test]
+fn i12_nothing_outlives_its_keeper() {
+    let mut slot = Slot::new(strongest());
+    let (mut output, first) = slot.begin(STAYING);
+    assert_eq!(first, "there");
+    kill(Pid::from_raw(slot.keeper_process()), Signal::SIGKILL).unwrap();
+    // Its end comes when nobody has the pipe any more.
+    assert_eq!(read(&mut output), "");
+}
+
+#[test]
+fn i12_nothing_outlives_the_launcher() {
+    for guards in [strongest(), without_namespaces()] {
+        let mut slot = Slot::new(guards);
+        let (mut output, first) = slot.begin(STAYING);
+        assert_eq!(first, "there");
+        let launcher = slot.launcher.process_id().unwrap().cast_signed();
+        kill(Pid::from_raw(launcher), Signal::SIGKILL).unwrap();
+        assert_eq!(read(&mut output), "");
+    }
 }

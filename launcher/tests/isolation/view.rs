@@ -137,6 +137,18 @@ fn i7_a_program_has_no_network_but_its_own_loopback() {
 }
 
 #[test]
+fn i7_a_port_is_free_for_the_next_program() {
+    let mut slot = Slot::new(strongest());
+    // Who closes first keeps the connection in mind.
+    let script = "import socket\ns = socket.socket(); s.bind(('127.0.0.1', 8080)); s.listen()\n\
+                  c = socket.create_connection(('127.0.0.1', 8080)); a, _ = s.accept(); a.close()\n\
+                  print(c.recv(1)); c.close()";
+    for _ in 0..2 {
+        assert_eq!(slot.python(script).succeeded(), "b''\n");
+    }
+}
+
+#[test]
 fn i6_messages_of_one_program_are_gone_for_the_next() {
     let mut slot = Slot::new(strongest());
     let script = "import ctypes, os\nc = ctypes.CDLL(None, use_errno=True)\n\
