@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 pub const PROTOCOL: u32 = 3;
 
 /// Agent to launcher.
+#[expect(clippy::large_enum_variant, reason = "few are made, one after another")]
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToLauncher {
     /// An agent that follows another: answered by [`FromLauncher::Keeper`] for each keeper, then by
@@ -36,6 +37,7 @@ pub enum ToLauncher {
 }
 
 /// Launcher to agent.
+#[expect(clippy::large_enum_variant, reason = "few are made, one after another")]
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromLauncher {
     /// It speaks something else than the agent that wants to take over.
