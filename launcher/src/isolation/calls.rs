@@ -114,6 +114,13 @@ const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWNET
     | 0x80)
     .cast_unsigned();
+/// The keeper as its programs would name it.
+const KEEPER: u32 = 1;
+/// Calls that give a process, which their first argument names, less of the processor.
+const PRIORITY_OF_PROCESS: [c_long; 4] =
+    [libc::SYS_sched_setaffinity, libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr];
+/// Calls that do so for a process, a group or all of a user, and their word for the last.
+const PRIORITY_OF_KIND: [(c_long, u32); 2] = [(libc::SYS_setpriority, 2), (libc::SYS_ioprio_set, 3)];
 /// Terminal requests that act on whoever reads the terminal next, or on the machine's consoles.
 const TERMINAL_TRICKS: [u32; 3] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32, libc::TIOCSETD as u32];
 /// Linux itself, with and without its 32-bit form, random places and old kernels' numbers; and the question.
@@ -137,6 +144,18 @@ pub(super) fn filter(sockets: Sockets) -> Vec<sock_filter> {
     calls.push(fails_when(libc::SYS_clone, 0, Test::AnyBit(NEW_NAMESPACES), libc::EPERM));
     let tricks = Test::OneOf { mask: u32::MAX, values: TERMINAL_TRICKS.to_vec() };
     calls.push(fails_when(libc::SYS_ioctl, 1, tricks, libc::EPERM));
+    // Limits are a process's own to lower; its keeper, or the slave, may have the same user.
+    calls.push(fails_when(libc::SYS_prlimit64, 0, Test::AnyBit(u32::MAX), libc::EPERM));
+    let one = |value: u32| Test::OneOf { mask: u32::MAX, values: vec![value] };
+    for number in PRIORITY_OF_PROCESS {
+        calls.push(fails_when(number, 0, one(KEEPER), libc::EPERM));
+    }
+    for (number, of_user) in PRIORITY_OF_KIND {
+        let refuse =
+            |argument, value| Rule { tests: vec![(argument, one(value))], verdict: Verdict::Fail(libc::EPERM) };
+        let rules = vec![refuse(0, of_user), refuse(1, KEEPER)];
+        calls.push(Call { number: number_of(number), rules, otherwise: Verdict::Allow });
+    }
     // Its arguments lie in memory, out of a filter's sight. Libraries fall back to the older call.
     calls.push(Call { number: number_of(libc::SYS_clone3), rules: Vec::new(), otherwise: Verdict::Fail(libc::ENOSYS) });
     let usual = Test::OneOf { mask: u32::MAX, values: PERSONALITIES.to_vec() };

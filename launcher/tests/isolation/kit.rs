@@ -125,6 +125,11 @@ impl Slot {
         (output, text)
     }
 
+    /// How many processes a program sees, itself included.
+    pub(crate) fn processes_seen(&mut self) -> String {
+        self.python("import os; print(len([name for name in os.listdir('/proc') if name.isdigit()]))").succeeded()
+    }
+
     pub(crate) fn keeper_process(&self) -> i32 {
         let launcher = self.launcher.process_id().unwrap().cast_signed();
         launcher::tree::children(launcher)[0]
