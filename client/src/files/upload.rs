@@ -79,34 +79,31 @@ async fn send(client: &Client, picked: &Picked, from: u64, mut progress: impl Fn
     let file = Arc::new(opened);
     let size = picked.file.size.0;
     let mut next = from.min(size);
-    let mut open_parts: VecDeque<(u64, Pending)> = VecDeque::new();
+    let mut open_parts: VecDeque<(u64, u64, Pending)> = VecDeque::new();
     let mut asked_all = false;
     loop {
         while !asked_all && open_parts.len() < IN_FLIGHT_MAX {
             let count = (size - next).min(PART_BYTES);
             let bytes = read(&file, picked, next, count).await?;
             let digest = picked.file.digest;
-            open_parts
-                .push_back((next + count, client.request(Request::PutInput { digest, size, offset: next, bytes })));
+            let put = Request::PutInput { digest, size, offset: next, bytes };
+            open_parts.push_back((next, next + count, client.request(put)));
             next += count;
             asked_all = next >= size;
         }
-        let Some((end, answer)) = open_parts.pop_front() else { return Ok(()) };
+        let Some((begin, end, answer)) = open_parts.pop_front() else { return Ok(()) };
         match answer.await.and_then(reply::inputs_held) {
             Ok(held) => match held.first() {
                 Some(InputHeld::Whole) => return Ok(()),
-                Some(InputHeld::Part(at)) if *at == end => progress(end),
+                Some(InputHeld::Part(at)) if *at == end && end < size => progress(end),
                 // Somebody else sends the same file, or the master was restarted meanwhile: it says where to go on.
                 Some(InputHeld::Part(at)) => {
-                    for (_, answer) in open_parts.drain(..) {
+                    for (_, _, answer) in open_parts.drain(..) {
                         // What it says is older than what is asked next.
                         drop(answer.await);
                     }
                     next = (*at).min(size);
                     asked_all = false;
-                    if next == end {
-                        return Err(changed(picked));
-                    }
                     tokio::time::sleep(RETRY_WAIT).await;
                 }
                 None => return Err(UserError::new(ErrorCode::ProtocolError, "the master did not answer for a part")),
@@ -114,7 +111,7 @@ async fn send(client: &Client, picked: &Picked, from: u64, mut progress: impl Fn
             Err(error) if error.is(ErrorCode::Busy) => {
                 open_parts.clear();
                 tokio::time::sleep(error.retry_after.unwrap_or(BUSY_WAIT).to_std()).await;
-                next = end.saturating_sub(PART_BYTES.min(end));
+                next = begin;
                 asked_all = false;
             }
             Err(error) if error.is(ErrorCode::InputDamaged) => {

@@ -14,6 +14,7 @@ pub use submitting::{Busy, SubmitAnswer, Submitted};
 
 use crate::{
     connection::{Credentials, Target},
+    files::Picked,
     mirror::{HistoryWindow, Mirror},
 };
 use common::{ErrorCode, ProgramId, ProgramSpec, UserError, message::Request, view::ClientKind};
@@ -121,7 +122,14 @@ impl Live {
     /// busy master.
     #[must_use]
     pub fn submit(&self, spec: ProgramSpec, count: u32) -> SubmitAnswer {
-        let (job, answer) = submitting::new(spec, count);
+        self.submit_with(spec, count, Vec::new())
+    }
+
+    /// The same, having sent those of `files` that the master does not have; the caller puts them into `spec.inputs`.
+    /// How far that is tells [`SubmitAnswer::sending`].
+    #[must_use]
+    pub fn submit_with(&self, spec: ProgramSpec, count: u32, files: Vec<Picked>) -> SubmitAnswer {
+        let (job, answer) = submitting::new(spec, count, files);
         self.order(Order::Submit(Box::new(job)));
         answer
     }

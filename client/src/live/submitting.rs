@@ -3,6 +3,7 @@
 use super::answer::session_ended;
 use crate::{
     connection::{Client, lost},
+    files::{Picked, Sending, upload},
     submit::{BUSY_WAIT, Submission},
 };
 use common::{ErrorCode, ProgramId, ProgramSpec, Timestamp, UserError};
@@ -15,6 +16,9 @@ use tokio::sync::{Notify, oneshot, watch};
 /// Connections in a row that may be lost without bringing a submit forward: then it is no accident, and
 /// sending it again would never end.
 const LOSSES_MAX: u32 = 5;
+
+/// Times that input files are sent again because the master does not have them any more.
+const MISSING_MAX: u32 = 3;
 
 /// The connection of the moment.
 #[derive(Clone, Default)]
@@ -47,11 +51,26 @@ pub struct Busy {
 pub(super) struct Progress {
     acknowledged: AtomicU32,
     busy: Mutex<Option<Busy>>,
+    sending: Mutex<Option<Sending>>,
+    /// Bytes of input files that were sent when it was looked the last time.
+    looked: Mutex<u64>,
 }
 
 impl Progress {
     fn set_busy(&self, busy: Option<Busy>) {
         *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = busy;
+    }
+
+    /// Whether more of the input files went since this was asked the last time.
+    fn took_sent(&self) -> bool {
+        let sent =
+            self.sending.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |sending| sending.sent);
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *looked, sent) < sent
+    }
+
+    fn set_sending(&self, sending: Option<Sending>) {
+        *self.sending.lock().unwrap_or_else(PoisonError::into_inner) = sending;
     }
 }
 
@@ -68,14 +87,15 @@ pub struct SubmitAnswer {
 pub(super) struct Job {
     pub(super) spec: ProgramSpec,
     pub(super) count: u32,
+    files: Vec<Picked>,
     progress: Arc<Progress>,
     sender: oneshot::Sender<Result<Submitted, UserError>>,
 }
 
-pub(super) fn new(spec: ProgramSpec, count: u32) -> (Job, SubmitAnswer) {
+pub(super) fn new(spec: ProgramSpec, count: u32, files: Vec<Picked>) -> (Job, SubmitAnswer) {
     let (sender, receiver) = oneshot::channel();
     let progress = Arc::new(Progress::default());
-    let job = Job { spec, count, progress: Arc::clone(&progress), sender };
+    let job = Job { spec, count, files, progress: Arc::clone(&progress), sender };
     (job, SubmitAnswer { receiver: Some(receiver), progress, count })
 }
 
@@ -90,7 +110,7 @@ impl Job {
     async fn submit(&self, mut current: watch::Receiver<Current>, signal: &Notify) -> Result<Submitted, UserError> {
         let mut submission = Submission::new(self.spec.clone(), self.count)?;
         let round = current.borrow().round;
-        let mut losses = 0;
+        let (mut losses, mut missing) = (0, 0);
         loop {
             let now = current
                 .wait_for(|current| current.client.is_some() || current.round != round)
@@ -104,13 +124,22 @@ impl Job {
                 ));
             };
             let before = submission.acknowledged();
-            match self.send(&mut submission, &client, signal).await {
+            let sent = match self.send_files(&client, signal).await {
+                Ok(()) => self.send(&mut submission, &client, signal).await,
+                Err(error) => Err(error),
+            };
+            match sent {
                 Ok(()) => {
                     return Ok(Submitted { ids: submission.ids().to_vec(), sequences: submission.sequences() });
                 }
+                // The master made room for others since it was asked.
+                Err(error) if error.is(ErrorCode::InputMissing) && !self.files.is_empty() && missing < MISSING_MAX => {
+                    missing += 1;
+                }
                 // Sent again under the same IDs over the next connection.
                 Err(error) if error.is(ErrorCode::ConnectionLost) && losses < LOSSES_MAX => {
-                    losses = if submission.acknowledged() == before { losses + 1 } else { 0 };
+                    let forward = submission.acknowledged() > before || self.progress.took_sent();
+                    losses = if forward { 0 } else { losses + 1 };
                     drop(client);
                     if current.changed().await.is_err() {
                         return Err(session_ended());
@@ -119,6 +148,23 @@ impl Job {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Sends the input files that the master does not have.
+    async fn send_files(&self, client: &Client, signal: &Notify) -> Result<(), UserError> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let sent = upload(client, &self.files, |sending| {
+            self.progress.set_sending(Some(sending.clone()));
+            signal.notify_one();
+        });
+        let result = sent.await;
+        if result.is_ok() {
+            self.progress.set_sending(None);
+            signal.notify_one();
+        }
+        result
     }
 
     /// Sends what is not acknowledged; a busy master is asked again after the time that it names, and the window
@@ -163,6 +209,12 @@ impl SubmitAnswer {
     #[must_use]
     pub fn busy(&self) -> Option<Busy> {
         self.progress.busy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Which input file is being sent and how far all of them are, while that is so.
+    #[must_use]
+    pub fn sending(&self) -> Option<Sending> {
+        self.progress.sending.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The end once it is here; after it was taken, none for ever. Never waits.
