@@ -3,8 +3,12 @@
 use crate::{
     again::Again,
     backend::{Asked, Backend, Submit, Submitting},
+    collected::{Existing, Fetch},
+    command::Files,
     editing::Run,
-    state::AppState,
+    state::{AppState, Dialog},
+    view_model::files,
+    widgets::shown,
 };
 use client::files::Picked;
 use common::{ErrorCode, ProgramId, ProgramSpec, UserError, message::Reply, program::State, view::Explanation};
@@ -45,6 +49,8 @@ pub enum Awaited {
     Pin(Asked<String>),
     /// A master and a slave here.
     Start(Asked<()>),
+    /// Which of the files that are to be written are there already.
+    Taken(Fetch, Asked<Vec<usize>>),
     /// A file was written: its name.
     Saved(Asked<String>),
 }
@@ -168,6 +174,22 @@ fn take_one(state: &mut AppState, awaited: &mut Awaited, backend: &dyn Backend) 
             let Some(answer) = asked.poll() else { return false };
             state.connect.starting = false;
             state.connect.error = answer.err();
+        }
+        Awaited::Taken(fetch, asked) => {
+            let Some(answer) = asked.poll() else { return false };
+            match answer {
+                Ok(there) if there.is_empty() => {
+                    state.next.push(Files::Fetch(Fetch { existing: Existing::Stay, ..fetch.clone() }).into());
+                }
+                Ok(there) => {
+                    let names = match state.files.get(fetch.id) {
+                        Some(Ok(listed)) if fetch.name.is_none() => files::names(listed, &there),
+                        _ => fetch.name.iter().map(|name| shown(&name.to_string_lossy())).collect(),
+                    };
+                    state.dialog = Some(Dialog::WriteOver { fetch: fetch.clone(), there, names });
+                }
+                Err(error) => state.fail(&error),
+            }
         }
         Awaited::Saved(asked) => {
             let Some(answer) = asked.poll() else { return false };

@@ -8,7 +8,7 @@ use crate::{
     editing::Run,
     files::FileDialogs,
     panels,
-    state::AppState,
+    state::{AppState, DetailTab},
     theme::{self, tokens},
     view_model::{Clock, Standing, pulse, slaves},
 };
@@ -82,6 +82,10 @@ impl App {
             changed = true;
         }
         let means = Means { backend: &self.backend, mirror: &self.mirror, dialogs: &*self.dialogs, ctx };
+        for command in std::mem::take(&mut self.state.next) {
+            command_handling::handle(&mut self.state, command, &means);
+            changed = true;
+        }
         command_handling::chosen(&mut self.state, &means);
         command_handling::loaded(&mut self.state);
         let connected = self.mirror.connected();
@@ -98,6 +102,7 @@ impl App {
             self.state.pane = Pane::Connect;
         }
         changed |= self.follow_outputs();
+        changed |= self.follow_files();
         let (sent, refused) = self.state.inputs.pump(&*self.backend, self.mirror.connected(), Instant::now());
         changed |= sent;
         if let Some(error) = refused {
@@ -109,7 +114,10 @@ impl App {
         }
         // Answers of threads of this window wake nobody: they are looked for while they are awaited.
         let local = |awaited: &Awaited| {
-            matches!(awaited, Awaited::Pin(_) | Awaited::Start(_) | Awaited::Saved(_) | Awaited::Files(..))
+            matches!(
+                awaited,
+                Awaited::Pin(_) | Awaited::Start(_) | Awaited::Saved(_) | Awaited::Files(..) | Awaited::Taken(..)
+            )
         };
         let waits = !self.state.submit.loading.is_empty()
             || self.state.submit.choosing.is_some()
@@ -161,6 +169,15 @@ impl App {
         }
         let Some(id) = looked_at else { return false };
         self.state.outputs.follow(id, &*self.backend, &self.mirror)
+    }
+
+    /// Reads the list of files while it is on the screen.
+    fn follow_files(&mut self) -> bool {
+        if self.state.pane != Pane::History || self.state.detail.tab != DetailTab::Files {
+            return false;
+        }
+        let Some(program) = self.looked_at().and_then(|id| self.mirror.program(id)) else { return false };
+        self.state.files.follow(program, &*self.backend, self.mirror.connected())
     }
 
     /// What was submitted, and why it waits: asked once somebody looks.
@@ -305,6 +322,7 @@ impl App {
                     program,
                     spec: state.specs.get(&program.id).map(|spec| &**spec),
                     why: state.whys.get(&program.id).and_then(|(why, _)| why.as_ref()),
+                    files: &state.files,
                     streams: panels::Streams { outputs: &state.outputs, inputs: &mut state.inputs },
                 };
                 panels::detail::detail_ui(ui, &mut shown, clock, &mut state.detail, commands);

@@ -1,7 +1,7 @@
 //! Files of this computer: chosen, read and written on a thread of their own, never on the interface's.
 
 use crate::backend::Asked;
-use common::{ErrorCode, UserError, limits};
+use common::{ErrorCode, ProgramId, UserError, limits};
 use std::{
     io::Read,
     path::{Path, PathBuf},
@@ -21,6 +21,10 @@ pub enum Purpose {
     Stdin,
     /// Files that are sent with a program.
     Inputs,
+    /// Where a file that a program brought back is written: the program, the file's number, a name.
+    File(ProgramId, usize, String),
+    /// The folder that all files of this program are written into.
+    Folder(ProgramId),
     /// Where an output is written, under this name.
     Save(String),
 }
@@ -59,6 +63,10 @@ impl FileDialogs for Portal {
                 Purpose::Source => one(rfd::FileDialog::new().set_title("Open a program").pick_file()),
                 Purpose::Stdin => one(rfd::FileDialog::new().set_title("Standard input").pick_file()),
                 Purpose::Inputs => rfd::FileDialog::new().set_title("Files to send").pick_files(),
+                Purpose::File(_, _, name) => {
+                    one(rfd::FileDialog::new().set_title("Save the file").set_file_name(name).save_file())
+                }
+                Purpose::Folder(_) => one(rfd::FileDialog::new().set_title("Save all files into").pick_folder()),
                 Purpose::Save(name) => {
                     one(rfd::FileDialog::new().set_title("Save output").set_file_name(name).save_file())
                 }

@@ -186,6 +186,8 @@ impl InputLine {
             }
             (Err(error), _) => {
                 self.waiting.clear();
+                // Somebody else may have ended its input.
+                self.ended |= error.is(ErrorCode::NotLive);
                 self.end = self.ended;
                 self.place = None;
                 return Err(error);

@@ -9,6 +9,7 @@ pub mod app;
 mod args;
 pub mod arguments;
 pub mod backend;
+pub mod collected;
 pub mod command;
 pub mod command_handling;
 pub mod demo;

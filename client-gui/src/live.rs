@@ -231,8 +231,8 @@ impl Backend for LiveBackend {
         self.counted(move || answer.poll())
     }
 
-    fn submit(&self, spec: ProgramSpec, count: u32, _files: Vec<Picked>) -> Submitting {
-        let mut answer = self.live.submit(spec, count);
+    fn submit(&self, spec: ProgramSpec, count: u32, files: Vec<Picked>) -> Submitting {
+        let mut answer = self.live.submit_with(spec, count, files);
         let mut open = Some(self.awaited());
         Submitting::new(move || match answer.poll() {
             Some(result) => {
@@ -241,7 +241,11 @@ impl Backend for LiveBackend {
             }
             None => {
                 let _waits = &open;
-                answer.busy().map_or(Submit::OnItsWay, Submit::Busy)
+                match (answer.busy(), answer.sending()) {
+                    (Some(busy), _) => Submit::Busy(busy),
+                    (None, Some(sending)) => Submit::Sending(sending),
+                    (None, None) => Submit::OnItsWay,
+                }
             }
         })
     }

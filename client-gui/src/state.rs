@@ -2,7 +2,8 @@
 
 use crate::{
     backend::Asked,
-    command::Pane,
+    collected::{Fetch, FileLists},
+    command::{Command, Pane},
     files::{Chosen, Purpose},
     input_lines::InputLines,
     output::Outputs,
@@ -49,6 +50,10 @@ pub struct AppState {
     pub keeper: Option<Keeper>,
     /// Outputs of the programs that are looked at.
     pub outputs: Outputs,
+    /// Lists of files that programs brought back.
+    pub files: FileLists,
+    /// Commands that follow from answers.
+    pub next: Vec<Command>,
     /// What is typed to programs that run.
     pub inputs: InputLines,
     /// Answers that are awaited.
@@ -118,6 +123,8 @@ pub struct DetailState {
     pub tab: DetailTab,
     /// The shown output.
     pub view: OutputView,
+    /// Where the list of files is scrolled to.
+    pub files: RowsState,
 }
 
 /// A tab of the detail pane.
@@ -132,11 +139,13 @@ pub enum DetailTab {
     Compile,
     /// Limits and use.
     Use,
+    /// Files that it brought back.
+    Files,
 }
 
 impl DetailTab {
     /// Every tab, in order.
-    pub const ALL: [Self; 4] = [Self::Output, Self::Errors, Self::Compile, Self::Use];
+    pub const ALL: [Self; 5] = [Self::Output, Self::Errors, Self::Compile, Self::Use, Self::Files];
 
     /// The tab that says most about this program: what the compiler said when it refused it.
     #[must_use]
@@ -155,6 +164,7 @@ impl DetailTab {
             Self::Errors => "Errors",
             Self::Compile => "Compile",
             Self::Use => "Use",
+            Self::Files => "Files",
         }
     }
 }
@@ -207,6 +217,15 @@ pub enum Dialog {
         reason: String,
         /// The field takes the keyboard in the next frame.
         focus: bool,
+    },
+    /// Write over these files, which are there already?
+    WriteOver {
+        /// What is written, and where.
+        fetch: Fetch,
+        /// The numbers of the files that are there.
+        there: Vec<usize>,
+        /// What they are called.
+        names: Vec<String>,
     },
     /// How a slave joins.
     AddSlave,
@@ -274,6 +293,8 @@ impl AppState {
             settings,
             keeper: None,
             outputs: Outputs::default(),
+            files: FileLists::default(),
+            next: Vec::new(),
             inputs: InputLines::default(),
             awaited: Vec::new(),
             specs: BTreeMap::new(),

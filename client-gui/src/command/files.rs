@@ -1,6 +1,8 @@
 //! Commands that read and write files of this computer.
 
 use super::{Able, Situation, Words, ctrl};
+use crate::collected::Fetch;
+use common::ProgramId;
 use egui::{Key, KeyboardShortcut};
 use std::path::PathBuf;
 
@@ -21,6 +23,12 @@ pub enum Files {
     SaveOutput,
     /// Write the shown output here.
     SaveTo(PathBuf),
+    /// Ask where this file, which a program brought back, is written.
+    SaveFile(ProgramId, usize),
+    /// Ask for the folder that all files of the shown program are written into.
+    SaveAll,
+    /// Write these files.
+    Fetch(Fetch),
     /// Read this file: a source of its own, or the standard input of the open tab.
     Read {
         /// Which file.
@@ -40,6 +48,9 @@ impl Files {
             }
             Self::Attach(_) | Self::Dropped(_) => ("Send", "The program finds them in its working folder"),
             Self::SaveOutput => ("Save output…", "Writes all of the shown output to a file"),
+            Self::SaveFile(..) => ("Save…", "Writes the file as the program left it"),
+            Self::SaveAll => ("Save all…", "Writes all files that the program brought back into a folder"),
+            Self::Fetch(_) => ("Save", "Writes the files"),
             Self::SaveTo(_) => ("Save", "Writes the file"),
             Self::Read { .. } => ("Open", "Reads the file"),
         };
@@ -54,6 +65,9 @@ impl Files {
             | Self::ChooseInputs
             | Self::Attach(_)
             | Self::Dropped(_)
+            | Self::SaveFile(..)
+            | Self::SaveAll
+            | Self::Fetch(_)
             | Self::SaveTo(_)
             | Self::Read { .. } => None,
         }
@@ -62,6 +76,8 @@ impl Files {
     pub(super) fn enabled(&self, situation: &Situation) -> Able {
         match self {
             Self::SaveOutput | Self::SaveTo(_) => situation.has_output(),
+            Self::SaveFile(..) | Self::Fetch(_) => situation.is_connected(),
+            Self::SaveAll => situation.is_connected().and(super::need(situation.files, "no files are listed")),
             Self::ChooseInputs | Self::Attach(_) => super::need(situation.tabs > 0, "no tab is open"),
             Self::Open | Self::ChooseStdin | Self::Dropped(_) | Self::Read { .. } => Ok(()),
         }

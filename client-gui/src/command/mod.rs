@@ -71,6 +71,8 @@ pub struct Situation {
     pub output: bool,
     /// Whether the program of that output takes input now, and if not, why; none when there is no program.
     pub input: Option<Able>,
+    /// Whether files that a program brought back are listed.
+    pub files: bool,
     /// Whether the pane of a program is open.
     pub detail: bool,
     /// Whether the open tab has something to run.
@@ -150,6 +152,7 @@ impl Command {
             Programs::EditAndRun.into(),
             Programs::CopyId.into(),
             Files::SaveOutput.into(),
+            Files::SaveAll.into(),
             Programs::CopyOutput.into(),
             Go::FindInOutput.into(),
             Go::FocusInput.into(),

@@ -4,12 +4,14 @@ use super::{Means, shown_output, tab_stream};
 use crate::{
     answers::Awaited,
     backend::Asked,
+    collected::{Existing, Fetch},
     command::{Files, Pane},
     editing::{self, Stdin},
     files::{self, Purpose},
     state::{AppState, Choosing, Dialog, Loaded},
+    view_model::files as model,
 };
-use common::{language, limits, message::data::Stream, view::ProgramView};
+use common::{ProgramId, language, limits, message::data::Stream, view::ProgramView};
 use std::path::Path;
 
 /// Does what concerns files.
@@ -47,6 +49,29 @@ pub(super) fn handle(state: &mut AppState, command: Files, means: &Means<'_>) {
                 .and_then(|id| means.mirror.program(id))
                 .map_or_else(|| "output.txt".to_owned(), |row| suggested_name(row, tab_stream(state)));
             choose(state, Purpose::Save(name));
+        }
+        Files::SaveFile(id, index) => {
+            if let Some(Ok(listed)) = state.files.get(id)
+                && let Some(file) = listed.head.files.get(index)
+            {
+                let name = model::suggested_name(&file.path.0);
+                choose(state, Purpose::File(id, index, name));
+            }
+        }
+        Files::SaveAll => {
+            if let Some(id) = state.detail.program {
+                choose(state, Purpose::Folder(id));
+            }
+        }
+        Files::Fetch(fetch) => {
+            let Some(Ok(listed)) = state.files.get(fetch.id) else { return };
+            let awaited = if fetch.existing == Existing::Ask {
+                let asked = fetch.taken(listed);
+                Awaited::Taken(fetch, asked)
+            } else {
+                Awaited::Saved(fetch.run(listed, means.backend))
+            };
+            state.awaited.push(awaited);
         }
         Files::SaveTo(path) => {
             if let Some(row) = shown_output(state).and_then(|id| means.mirror.program(id)) {
@@ -98,7 +123,10 @@ pub fn chosen(state: &mut AppState, means: &Means<'_>) {
             super::handle(state, Files::Attach(paths).into(), means);
         }
         Ok(files::Chosen::Files(paths)) => {
-            if let Some(path) = paths.first() {
+            if let (Purpose::File(id, index, _), Some(path)) = (&purpose, paths.first()) {
+                // The desktop's dialog has asked already.
+                super::handle(state, Files::Fetch(one_file(*id, *index, path, Existing::Replace)).into(), means);
+            } else if let Some(path) = paths.first() {
                 take_path(state, &purpose, path, means);
             }
         }
@@ -106,8 +134,8 @@ pub fn chosen(state: &mut AppState, means: &Means<'_>) {
         Ok(files::Chosen::NoDialog) => {
             let folder = std::env::current_dir().unwrap_or_default();
             let typed = match &purpose {
-                Purpose::Save(name) => folder.join(name),
-                Purpose::Source | Purpose::Stdin | Purpose::Inputs => folder.join(""),
+                Purpose::Save(name) | Purpose::File(_, _, name) => folder.join(name),
+                Purpose::Source | Purpose::Stdin | Purpose::Inputs | Purpose::Folder(_) => folder.join(""),
             };
             let typed = typed.to_string_lossy().into_owned();
             state.dialog = Some(Dialog::Path { purpose, typed, focus: true });
@@ -116,11 +144,29 @@ pub fn chosen(state: &mut AppState, means: &Means<'_>) {
     }
 }
 
+/// One file under the name that a person chose.
+fn one_file(id: ProgramId, index: usize, path: &Path, existing: Existing) -> Fetch {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Fetch {
+        id,
+        files: vec![index],
+        folder: folder.to_owned(),
+        name: Some(path.file_name().unwrap_or_default().to_owned()),
+        existing,
+    }
+}
+
 /// Does with `path` what it was chosen for.
 pub fn take_path(state: &mut AppState, purpose: &Purpose, path: &Path, means: &Means<'_>) {
     let command = match purpose {
         Purpose::Source => Files::Read { path: path.to_owned(), as_stdin: false },
         Purpose::Stdin => Files::Read { path: path.to_owned(), as_stdin: true },
+        Purpose::File(id, index, _) => Files::Fetch(one_file(*id, *index, path, Existing::Ask)),
+        Purpose::Folder(id) => {
+            let Some(Ok(listed)) = state.files.get(*id) else { return };
+            let files = (0..listed.head.files.len()).collect();
+            Files::Fetch(Fetch { id: *id, files, folder: path.to_owned(), name: None, existing: Existing::Ask })
+        }
         Purpose::Inputs => Files::Attach(vec![path.to_owned()]),
         Purpose::Save(_) => Files::SaveTo(path.to_owned()),
     };

@@ -69,7 +69,7 @@ pub(super) fn handle(state: &mut AppState, go: Go, mirror: &Mirror) {
             let view = if state.pane == Pane::Submit {
                 state.submit.tab_mut().map(|tab| &mut tab.view)
             } else {
-                if state.detail.tab == DetailTab::Use {
+                if matches!(state.detail.tab, DetailTab::Use | DetailTab::Files) {
                     state.detail.tab = DetailTab::Output;
                 }
                 Some(&mut state.detail.view)

@@ -46,6 +46,12 @@ pub fn situation(state: &AppState, mirror: &Mirror) -> Situation {
         input: shown_output(state)
             .and_then(|id| mirror.program(id))
             .map(|row| crate::view_model::input::takes_input(row, &state.inputs)),
+        files: state
+            .detail
+            .program
+            .filter(|_| detail && state.pane == Pane::History)
+            .and_then(|id| state.files.get(id))
+            .is_some_and(|listed| listed.as_ref().is_ok_and(|listed| !listed.head.files.is_empty())),
         detail,
         runnable: state.submit.tab().is_some_and(crate::editing::EditorTab::runnable),
         submitting: state.submit.tab().is_some_and(|tab| matches!(tab.run, Run::Submitting(_) | Run::Sending(_))),

@@ -55,6 +55,7 @@ pub(crate) fn forget_programs(state: &mut AppState) {
     state.detail = crate::state::DetailState::default();
     state.outputs = crate::output::Outputs::default();
     state.inputs = crate::input_lines::InputLines::default();
+    state.files = crate::collected::FileLists::default();
     state.specs.clear();
     state.refused.clear();
     state.whys.clear();

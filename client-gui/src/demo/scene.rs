@@ -148,7 +148,7 @@ fn program(now: Timestamp, sequence: u64, row: &Row) -> ProgramView {
         output_truncated: false,
         last_line: last_line.to_owned(),
         unknown_since: (state == State::Running && slave == "pc-06").then(|| ago(now, CUT)),
-        files_bytes: 0,
+        files_bytes: output.files.len() as u64,
         live: name == super::live::GUESS,
     }
 }
@@ -193,6 +193,9 @@ pub fn spec(program: &ProgramView) -> ProgramSpec {
     spec.limits.memory = ByteSize(256 << 20);
     let long = matches!(program.name.as_str(), "guess.py" | "long_simulation.sh");
     spec.limits.wall_time = Duration::from_secs(if long { 3_600 } else { 60 });
+    if program.files_bytes > 0 {
+        spec.collect = vec!["*.png".to_owned(), "*.txt".to_owned(), "data/**".to_owned()];
+    }
     spec.live = program.live.then_some(LiveInput { terminal: None });
     spec
 }

@@ -1,7 +1,8 @@
 //! One program: verdict, facts, output, buttons.
 
-use super::{Streams, input_ui::input_ui, output_view::output_ui};
+use super::{Streams, files_ui::files_ui, input_ui::input_ui, output_view::output_ui};
 use crate::{
+    collected::FileLists,
     command::{Command, Commands, Files, Go, Programs},
     fonts,
     output::StreamText,
@@ -30,6 +31,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) spec: Option<&'a ProgramSpec>,
     /// Why it waits, once the master said it.
     pub(crate) why: Option<&'a Explanation>,
+    /// Lists of files that programs brought back.
+    pub(crate) files: &'a FileLists,
     /// What it printed, as far as it is here, and what is typed to it.
     pub(crate) streams: Streams<'a>,
 }
@@ -168,7 +171,8 @@ fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState, commands: &m
     let (strip, _) = ui.allocate_exact_size(vec2(ui.available_width(), 33.0), Sense::hover());
     ui.painter().hline(strip.x_range(), strip.top() + 0.5, Stroke::new(1.0, t.border));
     widgets::line_below(ui, strip);
-    let sizes = [shown.program.output_bytes, shown.program.error_bytes, shown.program.compile_bytes, 0];
+    let program = shown.program;
+    let sizes = [program.output_bytes, program.error_bytes, program.compile_bytes, 0, program.files_bytes];
     let tabs: Vec<Tab<'_>> = DetailTab::ALL
         .iter()
         .zip(sizes)
@@ -185,7 +189,7 @@ fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState, commands: &m
         state.tab = DetailTab::ALL[pressed];
         state.view.restart();
     }
-    if state.tab == DetailTab::Use {
+    if matches!(state.tab, DetailTab::Use | DetailTab::Files) {
         return;
     }
     let right = egui::Layout::right_to_left(egui::Align::Center);
@@ -207,6 +211,10 @@ fn body_ui(ui: &mut Ui, shown: &mut Shown<'_>, clock: &Clock, state: &mut Detail
         use_ui(ui, shown, clock, commands);
         return;
     }
+    if state.tab == DetailTab::Files {
+        files_ui(ui, shown, state, commands);
+        return;
+    }
     let mut room = ui.available_rect_before_wrap();
     if state.tab == DetailTab::Output {
         room = input_ui(ui, room, shown.program, shown.streams.inputs, commands);
@@ -218,7 +226,7 @@ fn body_ui(ui: &mut Ui, shown: &mut Shown<'_>, clock: &Clock, state: &mut Detail
     let (parts, name, what) = match state.tab {
         DetailTab::Output => (vec![(stdout, t.text), (stderr, t.fail)], "Output", "Nothing was printed"),
         DetailTab::Errors => (vec![(stderr, t.fail)], "Errors", "Nothing on standard error"),
-        DetailTab::Compile | DetailTab::Use => {
+        DetailTab::Compile | DetailTab::Use | DetailTab::Files => {
             let ink = if shown.program.state == State::Failed { t.fail } else { t.text };
             (vec![(compile, ink)], "Compile", "The compiler said nothing")
         }

@@ -2,7 +2,8 @@
 
 use super::bars;
 use crate::{
-    command::{Command, Commands, Master, Programs},
+    collected::{Existing, Fetch},
+    command::{Command, Commands, Files, Master, Programs},
     files::Purpose,
     fonts,
     state::Dialog,
@@ -55,6 +56,10 @@ pub(crate) fn dialog_ui(ui: &Ui, dialog: &mut Dialog, commands: &mut Commands) -
                 Dialog::SetAside { slave, reason, focus } => {
                     ui.set_width(room.min(460.0));
                     set_aside(ui, slave, (reason, focus), commands)
+                }
+                Dialog::WriteOver { fetch, there, names } => {
+                    ui.set_width(room.min(460.0));
+                    write_over(ui, fetch, there, names, commands)
                 }
                 Dialog::AddSlave => {
                     ui.set_width(room.min(560.0));
@@ -146,6 +151,43 @@ fn confirm_again(ui: &mut Ui, programs: &[common::ProgramId], commands: &mut Com
     }
     commands.send(Programs::RunAgainConfirmed(programs.to_vec()));
     Outcome::Closed
+}
+
+fn write_over(ui: &mut Ui, fetch: &Fetch, there: &[usize], names: &[String], commands: &mut Commands) -> Outcome {
+    let count = there.len() as u64;
+    let what = names.first().filter(|_| count == 1).cloned();
+    title(ui, &format!("Write over {}?", what.unwrap_or_else(|| format!("{} files", grouped(count)))));
+    let folder = widgets::shown(&fetch.folder.to_string_lossy());
+    words(ui, &format!("What is there already in {folder} would be gone."));
+    ui.add_space(8.0);
+    for name in names.iter().take(LISTED).filter(|_| count > 1) {
+        ui.add(egui::Label::new(egui::RichText::new(name).font(fonts::text())).truncate());
+    }
+    if names.len() > LISTED {
+        words(ui, &format!("and {}", counted((names.len() - LISTED) as u64, "more file", "more files")));
+    }
+    let others: Vec<usize> = fetch.files.iter().copied().filter(|file| !there.contains(file)).collect();
+    let mut pressed = None;
+    ui.add_space(16.0);
+    ui.with_layout(egui::Layout::right_to_left(egui::Align::Min), |ui| {
+        if widgets::show_button(ui, "Write over", "", Look::Danger, 88.0).clicked() {
+            pressed = Some(Some(Fetch { existing: Existing::Replace, ..fetch.clone() }));
+        }
+        if !others.is_empty() && widgets::show_button(ui, "Save the others", "", Look::Plain, 88.0).clicked() {
+            pressed = Some(Some(Fetch { existing: Existing::Stay, files: others, ..fetch.clone() }));
+        }
+        if widgets::show_button(ui, "Cancel", "", Look::Plain, 88.0).clicked() {
+            pressed = Some(None);
+        }
+    });
+    match pressed {
+        Some(Some(fetch)) => {
+            commands.send(Files::Fetch(fetch));
+            Outcome::Closed
+        }
+        Some(None) => Outcome::Closed,
+        None => Outcome::Open,
+    }
 }
 
 fn wall_time(
@@ -298,6 +340,8 @@ fn path(ui: &mut Ui, purpose: &Purpose, typed: &mut String, focus: &mut bool) ->
         Purpose::Source => ("Open a program", "Open"),
         Purpose::Stdin => ("Standard input from a file", "Open"),
         Purpose::Inputs => ("A file to send", "Send"),
+        Purpose::File(..) => ("Save the file", "Save"),
+        Purpose::Folder(_) => ("Save all files into a folder", "Save"),
         Purpose::Save(_) => ("Save output", "Save"),
     };
     title(ui, heading);

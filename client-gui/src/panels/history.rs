@@ -354,9 +354,13 @@ fn select_one(ui: &Ui, history: &mut History<'_>, (index, program): (u64, common
     if detail.program != Some(program) {
         detail.program = Some(program);
         detail.view.restart();
+        detail.files = widgets::RowsState::default();
         detail.tab = match detail.tab {
             DetailTab::Use => DetailTab::Use,
-            DetailTab::Output | DetailTab::Errors | DetailTab::Compile => {
+            DetailTab::Files if mirror.history.by_id(program).is_some_and(|row| row.files_bytes > 0) => {
+                DetailTab::Files
+            }
+            DetailTab::Output | DetailTab::Errors | DetailTab::Compile | DetailTab::Files => {
                 mirror.history.by_id(program).map_or(DetailTab::Output, |row| DetailTab::best_for(row))
             }
         };

@@ -5,6 +5,7 @@ pub(crate) mod clients;
 pub(crate) mod connect;
 pub(crate) mod detail;
 pub(crate) mod dialogs;
+mod files_ui;
 pub(crate) mod history;
 mod input_ui;
 pub mod output_view;

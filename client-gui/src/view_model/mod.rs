@@ -3,6 +3,7 @@
 pub mod clients;
 pub mod clock;
 pub mod detail;
+pub mod files;
 pub mod history;
 pub mod input;
 pub mod isolation;

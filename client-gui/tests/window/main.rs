@@ -1,5 +1,6 @@
 //! The whole window without a screen: by accessible names, with and without a mouse.
 
+mod files;
 mod history;
 mod kit;
 mod live;
