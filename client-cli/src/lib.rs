@@ -19,7 +19,7 @@ use arguments::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use common::escape::{Lines, visible};
 use failure::{Failure, report, say};
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, process::ExitCode};
 
 /// The whole command line, for manual pages and completions.
 #[must_use]
@@ -51,14 +51,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 /// Shows a mistake in the arguments, or the help that was asked for. `run` exits with 125, so that a mistake
 /// is never taken for the program's own end.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
-    // What was typed may come from a script that took it from anywhere: colours only where it has nothing to obey.
-    let text = error.render().to_string();
-    let shown = usage_text(error);
     // Nobody reads it any more when it cannot be written.
-    if text == shown {
-        drop(error.print())
-    } else {
-        say(&shown)
+    match quoted(arguments) {
+        Some(error) => drop(error.print()),
+        None => say(&visible(error.render().to_string().as_bytes(), Lines::Keep)),
     }
     let asked_for_help = !error.use_stderr();
     let run = arguments.get(1).is_some_and(|word| word == "run");
@@ -69,9 +65,10 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     }
 }
 
-/// The same with control characters shown instead of obeyed.
-fn usage_text(error: &clap::Error) -> String {
-    visible(error.render().to_string().as_bytes(), Lines::Keep)
+/// The mistake in the same arguments with control characters shown instead of obeyed: what was typed may come from a
+/// script that took it from anywhere, and is quoted. None when the mistake was in those characters.
+fn quoted(arguments: &[OsString]) -> Option<clap::Error> {
+    Cli::try_parse_from(arguments.iter().map(|argument| visible(argument.as_bytes(), Lines::Escape))).err()
 }
 
 fn start_log() {

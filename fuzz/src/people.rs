@@ -72,7 +72,7 @@ pub(crate) fn arguments(bytes: &[u8]) {
     let line: Vec<OsString> =
         std::iter::once("ruche".into()).chain(words().map(|word| OsString::from_vec(word.to_vec()))).collect();
     if let Some(shown) = client_cli::fuzzing::arguments(&line) {
-        is_harmless(&shown);
+        is_harmless(&without_colours(&shown));
     }
     let mut from_end = bytes.rsplit(|byte| *byte == 0);
     let text = from_end.next().unwrap_or_default().to_vec();
@@ -82,4 +82,16 @@ pub(crate) fn arguments(bytes: &[u8]) {
         Ok(language) => whatever(file.into_work(language, &[])),
         Err(error) => is_harmless(&error.sentence),
     }
+}
+
+/// The colours of a mistake in the arguments are ours.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let end =
+        |part: &str| part.find(|c: char| !c.is_ascii_digit() && c != ';').filter(|end| part[*end..].starts_with('m'));
+    parts.fold(first, |all, part| match end(part) {
+        Some(end) => all + &part[end + 1..],
+        None => all + "\x1b[" + part,
+    })
 }

@@ -3,7 +3,7 @@
 
 use clap::Parser;
 use common::escape::{Lines, visible};
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{io::IsTerminal as _, os::unix::ffi::OsStrExt as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -19,13 +19,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells a mistake in the arguments; in colours only where there is nothing else for a terminal to obey.
+/// Tells a mistake in the arguments, with control characters in them shown instead of obeyed.
 fn mistaken(error: &clap::Error) -> ! {
-    let text = error.render().to_string();
-    let shown = visible(text.as_bytes(), Lines::Keep);
-    if shown == text {
-        error.exit();
+    let shown = std::env::args_os().map(|argument| visible(argument.as_bytes(), Lines::Escape));
+    match master::Cli::try_parse_from(shown) {
+        Err(quoted) => quoted.exit(),
+        // The mistake was in those characters.
+        Ok(_) => eprint!("{}", visible(error.render().to_string().as_bytes(), Lines::Keep)),
     }
-    eprint!("{shown}");
     std::process::exit(error.exit_code());
 }

@@ -19,7 +19,7 @@ use common::{
 };
 use std::{
     io::{IsTerminal, Read, Write},
-    os::unix::process::CommandExt,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::PathBuf,
     process::ExitCode,
 };
@@ -146,15 +146,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Tells a mistake in the arguments; in colours only where there is nothing else for a terminal to obey.
+/// Tells a mistake in the arguments, with control characters in them shown instead of obeyed.
 #[expect(clippy::print_stderr, reason = "it tells a mistake to people")]
 fn mistaken(error: &clap::Error) -> ! {
-    let text = error.render().to_string();
-    let shown = visible(text.as_bytes(), Lines::Keep);
-    if shown == text {
-        error.exit();
+    let shown = std::env::args_os().map(|argument| visible(argument.as_bytes(), Lines::Escape));
+    match Cli::try_parse_from(shown) {
+        Err(quoted) => quoted.exit(),
+        // The mistake was in those characters.
+        Ok(_) => eprint!("{}", visible(error.render().to_string().as_bytes(), Lines::Keep)),
     }
-    eprint!("{shown}");
     std::process::exit(error.exit_code());
 }
 
