@@ -74,6 +74,7 @@ pub(crate) struct Given {
 
 /// The guards of one slot, as its keeper holds them.
 pub(crate) struct Isolation {
+    guards: Guards,
     view: Option<View>,
     network: Option<Network>,
     messages: Option<Messages>,
@@ -114,7 +115,15 @@ pub(crate) struct Entry {
 impl Isolation {
     /// Builds the guards. The process is in its namespaces already.
     pub(crate) fn build(guards: &Guards, given: Given) -> Self {
-        let mut built = Self { view: None, network: None, messages: None, rules: None, filters: None, problem: None };
+        let mut built = Self {
+            guards: guards.clone(),
+            view: None,
+            network: None,
+            messages: None,
+            rules: None,
+            filters: None,
+            problem: None,
+        };
         if let Err((step, problem)) = built.fill(guards, given) {
             built.problem = Some((step, problem));
         }
@@ -132,7 +141,7 @@ impl Isolation {
             self.view = Some(view);
         }
         if guards.landlock {
-            self.rules = Some(self.rules(guards).map_err(at(StartStep::Landlock))?);
+            self.rules = Some(self.rules().map_err(at(StartStep::Landlock))?);
         }
         if let (Some(guard), Some(machine)) = (&guards.network, given.machine) {
             self.network = Some(self.network(guard, machine, guards).map_err(at(StartStep::Network))?);
@@ -161,7 +170,8 @@ impl Isolation {
         Network::new(guard, machine, guards.namespaces)
     }
 
-    fn rules(&self, guards: &Guards) -> Result<OwnedFd, Problem> {
+    fn rules(&self) -> Result<OwnedFd, Problem> {
+        let guards = &self.guards;
         let own: [&Path; 2] = [&guards.work, Path::new("/tmp")];
         let writable = own.into_iter().chain(guards.writable.iter().map(PathBuf::as_path));
         match &self.view {
@@ -195,8 +205,13 @@ impl Isolation {
         let mut within = None;
         if let Some(view) = &mut self.view {
             let size = step.limits.disk.0.min(step.limits.memory.0).max(TMP_SIZE_MIN);
-            view.renew_tmp(size).map_err(failed(StartStep::Private))?;
+            let is_new = view.renew_tmp(size).map_err(failed(StartStep::Private))?;
             within = Some(view.folder_within(folder).map_err(failed(StartStep::Folder))?);
+            if is_new && self.rules.is_some() {
+                // Rules are about the folders that they were made for, not about their names.
+                let rules = self.rules().map_err(|problem| failed(StartStep::Landlock)(problem.error))?;
+                self.rules = Some(rules);
+            }
         }
         if let Some(messages) = &mut self.messages {
             messages.renew().map_err(failed(StartStep::Private))?;

@@ -121,16 +121,17 @@ impl View {
         Ok(Self { outside, work, work_path, in_tmp, readable, tmp_size: TMP_SIZE_FIRST, fresh })
     }
 
-    /// A `/tmp` in which nothing is, of this size.
-    pub(super) fn renew_tmp(&mut self, size: u64) -> io::Result<()> {
-        if Trace::of(TMP)? != self.fresh {
+    /// A `/tmp` in which nothing is, of this size. Whether it is another one than before.
+    pub(super) fn renew_tmp(&mut self, size: u64) -> io::Result<bool> {
+        let is_used = Trace::of(TMP)? != self.fresh;
+        if is_used {
             self.replace_tmp(size)?;
         } else if size != self.tmp_size {
             let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
             mount(None::<&str>, TMP, None::<&str>, flags, Some(format!("size={size}").as_str()))?;
         }
         self.tmp_size = size;
-        Ok(())
+        Ok(is_used)
     }
 
     fn replace_tmp(&mut self, size: u64) -> io::Result<()> {

@@ -69,6 +69,9 @@ fn i6_what_a_program_leaves_in_tmp_the_next_one_does_not_find() {
     let changed = slot.shell("chmod 0 /tmp; true").succeeded();
     assert_eq!(changed, "");
     assert_eq!(slot.shell("ls -A /tmp; stat -c %a /tmp").succeeded(), "1777\n");
+    for _ in 0..3 {
+        assert_eq!(slot.shell("ls -A /tmp; echo x >/tmp/a && mkdir /dev/shm/b && ls -A /tmp").succeeded(), "a\nb\n");
+    }
 }
 
 #[test]
