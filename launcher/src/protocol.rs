@@ -285,6 +285,8 @@ pub enum ToKeeper {
     SetWallTime(Duration),
     /// This signal to the program's process group.
     Signal(i32),
+    /// End, as no program runs: a keeper with other guards takes its place.
+    End,
 }
 
 /// What a keeper holds.

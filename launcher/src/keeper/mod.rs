@@ -72,6 +72,7 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, given: Given
                 runner.report(report)?;
             }
             ToKeeper::Tell { number } => runner.tell(number)?,
+            ToKeeper::End => return Err(io::ErrorKind::UnexpectedEof.into()),
             ToKeeper::Suspend | ToKeeper::Resume => runner.send(&FromKeeper::Suspended(false))?,
             // For a program that ended while the message was on its way.
             ToKeeper::Cancel { .. } | ToKeeper::Kill { .. } | ToKeeper::SetWallTime(_) | ToKeeper::Signal(_) => {}

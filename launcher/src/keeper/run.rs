@@ -238,7 +238,7 @@ impl Runner {
                 }
                 ToKeeper::Tell { number } => self.tell(number)?,
                 // The agent never sends it before the last one ended.
-                ToKeeper::Run(_) => {}
+                ToKeeper::Run(_) | ToKeeper::End => {}
                 ToKeeper::Suspend => {
                     self.suspend(run);
                     self.send(&FromKeeper::Suspended(run.is_still()))?;

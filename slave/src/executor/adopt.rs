@@ -9,7 +9,7 @@ use super::{
 use common::{id::AttemptKey, message::Assignment, units::Timestamp};
 use launcher::{
     FoundKeeper,
-    protocol::{FromKeeper, KeeperState, ToKeeper},
+    protocol::{FromKeeper, Guards, KeeperState, ToKeeper},
 };
 use rustix::{
     event::epoll::{self, EventData, EventFlags},
@@ -48,12 +48,32 @@ impl Executor {
             let data = EventData::new_u64(Source::Keeper.token(self.slots.len()));
             epoll::add(&self.epoll, found.socket.as_fd(), data, EventFlags::IN)?;
             let keeper = Keeper::Present(found.socket);
-            self.slots.push(Slot { keeper, left, ..Slot::new(number, folder) });
+            let outdated = found.config.guards != self.guards_of(number);
+            self.slots.push(Slot { keeper, left, outdated, ..Slot::new(number, folder) });
             if is_foreign {
                 self.end_unwanted(self.slots.len() - 1, true);
             }
         }
         Ok(())
+    }
+
+    /// What stands between the programs of a slot and the machine.
+    pub(super) fn guards_of(&self, slot: u32) -> Guards {
+        Guards { work: self.work.path().join(format!("slot-{slot}")), ..self.guards.clone() }
+    }
+
+    /// No program starts behind the guards of an earlier configuration: keepers that have them end once nothing runs
+    /// there.
+    pub(super) fn retire_outdated(&mut self) {
+        let idle = |slot: &&mut Slot| slot.outdated && slot.attempt.is_none() && slot.left.is_none() && !slot.ending;
+        for slot in self.slots.iter_mut().filter(idle) {
+            if let Keeper::Present(keeper) = std::mem::replace(&mut slot.keeper, Keeper::Gone) {
+                // One that is gone already is told of by the launcher as well.
+                if let Err(error) = keeper.send(&ToKeeper::End, &[]) {
+                    tracing::debug!(slot = slot.number, %error, "a keeper had ended already");
+                }
+            }
+        }
     }
 
     /// Takes over the attempts that an agent before this one started, as the journal tells them: answers which of

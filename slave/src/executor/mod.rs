@@ -157,11 +157,22 @@ struct Slot {
     left: Option<adopt::Waiting>,
     /// Its keeper ends something that nobody wants.
     ending: bool,
+    /// Its keeper was made with other guards than are wanted now: what runs there goes on, and nothing new starts.
+    outdated: bool,
 }
 
 impl Slot {
     const fn new(number: u32, folder: SlotFolder) -> Self {
-        Self { number, folder, keeper: Keeper::None, attempt: None, watch_at: None, left: None, ending: false }
+        Self {
+            number,
+            folder,
+            keeper: Keeper::None,
+            attempt: None,
+            watch_at: None,
+            left: None,
+            ending: false,
+            outdated: false,
+        }
     }
 }
 
@@ -381,6 +392,7 @@ impl Executor {
     }
 
     fn free_slot(&mut self) -> io::Result<usize> {
+        self.retire_outdated();
         let free = |slot: &Slot| {
             slot.attempt.is_none() && slot.left.is_none() && !slot.ending && !matches!(slot.keeper, Keeper::Gone)
         };
@@ -395,7 +407,7 @@ impl Executor {
         };
         if matches!(self.slots[index].keeper, Keeper::None) {
             let slot = self.slots[index].number;
-            let guards = Guards { work: self.work.path().join(format!("slot-{slot}")), ..self.guards.clone() };
+            let guards = self.guards_of(slot);
             let config = KeeperConfig { slot, user: self.work.user(slot), groups: self.groups.slot(slot), guards };
             let socket = self.launcher.keeper(config)?;
             let data = EventData::new_u64(Source::Keeper.token(index));
@@ -493,8 +505,13 @@ impl Executor {
     fn hear_launcher(&mut self, now: &impl Fn() -> Timestamp) -> io::Result<()> {
         while let Some(message) = self.launcher.receive(Wait::No)? {
             let FromLauncher::KeeperEnded { slot, reason } = message else { continue };
-            tracing::error!(slot, %reason, "a keeper ended unexpectedly");
+            let number = slot;
             let Some(slot) = self.slots.get_mut(slot as usize) else { continue };
+            if std::mem::take(&mut slot.outdated) {
+                tracing::info!(slot = number, "a keeper with other guards than now has ended");
+            } else {
+                tracing::error!(slot = number, %reason, "a keeper ended unexpectedly");
+            }
             slot.keeper = Keeper::None;
             slot.watch_at = None;
             slot.ending = false;

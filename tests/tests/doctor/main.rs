@@ -258,3 +258,30 @@ fn e9_mistakes_in_the_settings_of_isolation_stop_the_start_and_are_named() {
         (!own).then_some(())
     });
 }
+
+#[test]
+fn i19_after_a_restart_with_other_settings_nothing_starts_behind_the_guards_of_before() {
+    let mut cluster = Cluster::new();
+    let config = cluster.slave_config("s1", "isolation = \"plain\"\n");
+    let options = vec!["--config".to_owned(), config];
+    cluster.slave_started(SlaveStart { name: "s1".into(), slots: 1, options, ..SlaveStart::default() });
+    let admin = cluster.admin();
+    let network = || admin.run(["run", "--", "readlink", "/proc/self/ns/net"]).expect(0).out();
+    let of_machine = fs::read_link("/proc/self/ns/net").unwrap().to_str().unwrap().to_owned() + "\n";
+    assert_eq!(network(), of_machine, "plain: the machine's own");
+    let level = || admin.run(["slaves", "--json"]).expect(0).json()[0]["isolation"]["level"].clone();
+    if level() != "plain" {
+        panic!("it was told to be plain");
+    }
+    let _path = cluster.slave_config("s1", "isolation = \"strongest\"\n");
+    // Its keeper lives on over this.
+    cluster.slaves[0].signal(nix::sys::signal::Signal::SIGHUP);
+    wait_until("the new agent has registered", || (cluster.slaves[0].count_lines("connected to ") == 2).then_some(()));
+    if wait_until("it is connected", || Some(level())) == "plain" {
+        // A machine without namespaces: there is nothing to compare.
+        return;
+    }
+    for _ in 0..3 {
+        assert_ne!(network(), of_machine, "shut in as the slave tells");
+    }
+}
