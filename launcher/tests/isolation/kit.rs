@@ -78,7 +78,17 @@ impl Slot {
         Self::with(data, guards, SlotGroups::NONE)
     }
 
+    /// Programs have the keeper's own user.
+    pub(crate) fn of_keepers_user(guards: Guards) -> Self {
+        Self::start(tempfile::tempdir_in("/var/tmp").unwrap(), guards, SlotGroups::NONE, None)
+    }
+
     pub(crate) fn with(data: TempDir, guards: Guards, groups: SlotGroups) -> Self {
+        let user = is_root().then(next_user).map(|id| ProgramUser { uid: id, gid: id });
+        Self::start(data, guards, groups, user)
+    }
+
+    fn start(data: TempDir, guards: Guards, groups: SlotGroups, user: Option<ProgramUser>) -> Self {
         let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o711)).unwrap();
         let work = data.path().join("work");
         let slot = work.join("slot-0");
@@ -87,7 +97,6 @@ impl Slot {
             open(path);
         }
         fs::write(data.path().join("key"), "the slave's key").unwrap();
-        let user = is_root().then(next_user).map(|id| ProgramUser { uid: id, gid: id });
         let guards = Guards { work: slot, ..guards };
         let config = KeeperConfig { slot: 0, user, groups, guards };
         let launcher = Launcher::start_program(Path::new(env!("CARGO_BIN_EXE_launcher-for-tests"))).unwrap();

@@ -1,7 +1,7 @@
 //! What a program cannot do.
 
 use crate::kit::{Slot, read, step, strongest, without_namespaces};
-use launcher::protocol::Status;
+use launcher::protocol::{Guards, Namespaces, Status};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -88,15 +88,23 @@ fn i16_open_files_and_locked_memory_are_bounded() {
 
 #[test]
 fn i17_signals_of_a_program_do_not_end_its_keeper() {
-    let mut slot = Slot::new(strongest());
-    for signal in ["KILL", "TERM", "USR1", "USR2", "HUP", "STOP"] {
-        slot.shell(&format!("kill -{signal} 1; kill -{signal} -1; true"));
+    // With each guard, and with nothing left in the way of a signal.
+    let bare = Guards { namespaces: Namespaces::OfUser, landlock: false, seccomp: false, ..strongest() };
+    for mut slot in [Slot::new(strongest()), Slot::of_keepers_user(bare)] {
+        assert_eq!(slot.problem, "");
+        for signal in ["KILL", "TERM", "USR1", "USR2", "HUP", "STOP"] {
+            slot.shell(&format!("kill -{signal} 1; kill -{signal} -1; true"));
+        }
+        // As if it came from outside: a signal that tells a number of its own as the sender.
+        let script = "import ctypes\nc = ctypes.CDLL(None)\ninfo = (ctypes.c_int * 32)(10, 0, -1, 0, 0)\n\
+                      for signal in (10, 12): c.syscall(129, 1, signal, info)";
+        slot.python(script);
+        assert_eq!(slot.shell("echo still").succeeded(), "still\n");
     }
-    assert_eq!(slot.shell("echo still").succeeded(), "still\n");
 }
 
 /// Programs that would go on: one in a session of its own that minds no signal.
-const STAYING: &str = "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; echo there; sleep 60' & sleep 60";
+const STAYING: &str = "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; echo there; sleep 20; echo late' & sleep 20; echo late";
 
 #[test]
 fn i12_nothing_outlives_its_keeper() {
