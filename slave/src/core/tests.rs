@@ -1,4 +1,5 @@
 mod control;
+mod fetching;
 mod lease;
 mod restart;
 

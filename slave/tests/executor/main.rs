@@ -9,6 +9,7 @@ mod adoption;
 mod agent;
 mod ends;
 mod examples;
+mod files;
 mod kit;
 mod lease;
 mod limits;
