@@ -104,7 +104,8 @@ fn i17_signals_of_a_program_do_not_end_its_keeper() {
 }
 
 /// Programs that would go on: one in a session of its own that minds no signal.
-const STAYING: &str = "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; echo there; sleep 20; echo late' & sleep 20; echo late";
+const STAYING: &str =
+    "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; echo there; sleep 20; echo late' & sleep 20; echo late";
 
 #[test]
 fn i12_nothing_outlives_its_keeper() {
