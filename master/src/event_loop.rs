@@ -80,7 +80,7 @@ pub(crate) enum Input {
     /// Which slaves may lose their names.
     Replaceable(oneshot::Sender<Vec<SlaveId>>),
     /// Room is wanted for so many bytes of input files that are not whole.
-    RoomForInput(u64, oneshot::Sender<Result<(), UserError>>),
+    MakeRoom(u64, oneshot::Sender<Result<(), UserError>>),
     /// Writes the state to the log and the event log, and tells it to operators.
     Dump,
     /// Stops: takes nothing new, commits everything, says good-bye.
@@ -312,7 +312,7 @@ impl EventLoop {
                 drop(answer.send(self.parts.core.replaceable()));
                 return;
             }
-            Input::RoomForInput(bytes, answer) => {
+            Input::MakeRoom(bytes, answer) => {
                 // Whoever asked may have left.
                 drop(answer.send(self.parts.core.room_for_input(bytes)));
                 return;

@@ -2,7 +2,7 @@
 
 use super::{Core, action::Action, event::LinkId};
 use common::{AttemptKey, ErrorCode, ProgramSpec, SlaveId, UserError, id::Digest, units::ByteSize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 /// What the core knows of input files.
 #[derive(Debug, Default)]
@@ -35,8 +35,8 @@ impl Inputs {
     }
 
     fn add(&mut self, digest: Digest, size: u64) {
-        if !self.held.contains_key(&digest) {
-            self.held.insert(digest, Held { size, used: 0 });
+        if let Entry::Vacant(place) = self.held.entry(digest) {
+            place.insert(Held { size, used: 0 });
             self.bytes += size;
         }
         self.touch(digest);

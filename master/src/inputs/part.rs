@@ -57,8 +57,7 @@ impl Part {
     /// Adds bytes to the end and answers how much there is.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
         if !self.hashed {
-            let mut read = Vec::new();
-            read.resize(1 << 20, 0);
+            let mut read = vec![0; 1 << 20];
             let mut file = self.file.try_clone()?.take(self.length);
             io::Seek::rewind(file.get_mut())?;
             loop {

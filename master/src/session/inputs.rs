@@ -37,7 +37,7 @@ pub(super) async fn answer(shared: &Shared, request: Request) -> Result<Reply, U
     let asking = inputs.clone();
     if let Some(bytes) = wait_for(move || asking.room_wanted(digest, size)).await? {
         let (answer, answered) = oneshot::channel();
-        if !shared.give(Input::RoomForInput(bytes, answer)).await {
+        if !shared.give(Input::MakeRoom(bytes, answer)).await {
             return Err(stopping());
         }
         answered.await.map_err(|_| stopping())??;
