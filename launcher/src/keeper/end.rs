@@ -18,7 +18,7 @@ impl Runner {
     pub(super) fn kill(&mut self, step: &Step, run: &mut Run) {
         if run.kill_passes == 0 {
             // Before ending it makes the group refuse processes as well.
-            run.cause = run.cause.or_else(|| self.cause_of_groups(step));
+            run.cause = run.cause.or_else(|| self.cause_of_groups(step)).or_else(|| self.too_many(step));
         }
         run.kill_passes += 1;
         self.files.kill();

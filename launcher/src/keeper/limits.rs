@@ -100,16 +100,23 @@ impl Runner {
                 }
             }
         }
-        if !self.files.limits_processes() {
-            let processes = usage.processes.max(self.processes_at_a_glance());
-            if processes > limits.processes {
-                return run.end(Cause::Processes(processes));
-            }
+        if let Some(cause) = self.too_many(step) {
+            return run.end(cause);
         }
         let used = Duration(usage.cpu.0 + run.cpu.0);
         if by_group.is_none() && limits.cpu_time.is_some_and(|limit| used > limit) {
             run.end(Cause::CpuTime(used));
         }
+    }
+
+    /// More processes than a watched program may have, which it came to between two looks.
+    pub(super) fn too_many(&self, step: &Step) -> Option<Cause> {
+        if self.files.limits_processes() {
+            return None;
+        }
+        let usage = tree::usage_of(&tree::descendants(std::process::id().cast_signed()));
+        let processes = usage.processes.max(self.processes_at_a_glance());
+        (processes > step.limits.processes).then_some(Cause::Processes(processes))
     }
 
     /// Where nobody else has processes that look like the program's.

@@ -13,6 +13,7 @@ mod files;
 mod kit;
 mod lease;
 mod limits;
+mod limits_disk;
 mod link;
 mod live;
 mod surroundings;
