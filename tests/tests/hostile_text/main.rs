@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod exact;
+mod files;
 mod refused;
 mod shown;
 mod sizes;
