@@ -14,13 +14,16 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
 };
 
 /// Threads; more would only make the disk seek.
 const THREADS: usize = 4;
+/// Jobs that wait, and those that are done and were not looked at: one for each slot, and some of slots that lost
+/// their keeper meanwhile.
+const JOBS_MAX: usize = 4 * common::limits::SLOTS_MAX as usize;
 
 /// What a thread does.
 #[derive(Debug)]
@@ -61,9 +64,9 @@ impl Stopper {
 #[derive(Debug)]
 pub(super) struct Workers {
     wake: Arc<OwnedFd>,
-    jobs: Option<Sender<Job>>,
+    jobs: Option<SyncSender<Job>>,
     inbox: Arc<Mutex<Receiver<Job>>>,
-    done_to: Sender<(AttemptKey, Done)>,
+    done_to: SyncSender<(AttemptKey, Done)>,
     done: Receiver<(AttemptKey, Done)>,
     threads: Vec<JoinHandle<()>>,
     stops: Vec<Arc<AtomicBool>>,
@@ -72,8 +75,8 @@ pub(super) struct Workers {
 impl Workers {
     pub(super) fn new() -> io::Result<Self> {
         let wake = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (jobs, inbox) = channel();
-        let (done_to, done) = channel();
+        let (jobs, inbox) = sync_channel(JOBS_MAX);
+        let (done_to, done) = sync_channel(JOBS_MAX);
         let inbox = Arc::new(Mutex::new(inbox));
         Ok(Self { wake, jobs: Some(jobs), inbox, done_to, done, threads: Vec::new(), stops: Vec::new() })
     }
@@ -103,7 +106,7 @@ impl Workers {
         self.stops.push(stop.clone());
         let gone = || io::Error::other("the threads for files have ended");
         let jobs = self.jobs.as_ref().ok_or_else(gone)?;
-        jobs.send(Job { key, work, stop: stop.clone() }).map_err(|_| gone())?;
+        jobs.try_send(Job { key, work, stop: stop.clone() }).map_err(|_| gone())?;
         Ok(Stopper(stop))
     }
 
@@ -130,7 +133,7 @@ impl Drop for Workers {
     }
 }
 
-fn run(inbox: &Mutex<Receiver<Job>>, done: &Sender<(AttemptKey, Done)>, wake: &OwnedFd) {
+fn run(inbox: &Mutex<Receiver<Job>>, done: &SyncSender<(AttemptKey, Done)>, wake: &OwnedFd) {
     loop {
         let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { key, work, stop }) = job else { return };

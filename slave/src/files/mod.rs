@@ -13,7 +13,7 @@ use std::{
     sync::mpsc::{SyncSender, TrySendError, sync_channel},
     thread::JoinHandle,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, channel};
 
 /// Orders that wait for the thread. What the master was asked for fits; more is dropped and asked for again.
 const ORDERS_MAX: usize = 16_384;
@@ -49,7 +49,7 @@ pub struct Told {
 #[derive(Debug)]
 pub struct Files {
     orders: Option<SyncSender<Order>>,
-    told: UnboundedReceiver<Told>,
+    told: Receiver<Told>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -67,8 +67,7 @@ impl Files {
     pub fn start(data: &Path, bytes_max: ByteSize) -> io::Result<Self> {
         let mut cache = Cache::open(&folder(data), bytes_max.0)?;
         let (orders, inbox) = sync_channel(ORDERS_MAX);
-        // Bounded by the orders.
-        let (tell, told) = unbounded_channel();
+        let (tell, told) = channel(ORDERS_MAX);
         let thread = std::thread::Builder::new().name("files".to_owned()).spawn(move || {
             for order in inbox {
                 let (digest, result) = match order {
@@ -86,7 +85,7 @@ impl Files {
                         continue;
                     }
                 };
-                if tell.send(Told { digest, result }).is_err() {
+                if tell.blocking_send(Told { digest, result }).is_err() {
                     return;
                 }
             }
@@ -136,6 +135,8 @@ impl Files {
 impl Drop for Files {
     fn drop(&mut self) {
         self.orders = None;
+        // A thread that waits for room to tell something goes on.
+        self.told.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
