@@ -5,7 +5,7 @@ use super::{
     cleaner::Cleaner,
     control,
     files::Busy,
-    folder::{SlotFolder, WorkFolder, holds_file_of_size},
+    folder::{SlotFolder, WorkFolder, holds_file_of_size, own},
     live::{Ends, Live},
     outcome::{self, Stop},
     outputs::Outputs,
@@ -290,7 +290,7 @@ impl Attempt {
             return Ok(Streams { input: None, output_end, error_end: None, pipes: [Some(output), None], vault: None });
         }
         let (input, vault) = match (&mut self.live, &self.assignment.spec.stdin) {
-            (Some(live), _) => match live.open(self.folder.fd.as_fd())? {
+            (Some(live), _) => match live.open(&self.folder)? {
                 Ends { input, vault, screen: Some(screen) } => {
                     let (output_end, vault) = (input.try_clone()?, Some(vault));
                     let pipes = [Some(screen), None];
@@ -303,6 +303,10 @@ impl Attempt {
         };
         let (output, output_end) = pipe()?;
         let (error, error_end) = pipe()?;
+        // So that it may open them again by their names in /dev.
+        for end in [&output_end, &error_end].into_iter().chain(&input) {
+            own(end.as_fd(), self.folder.user())?;
+        }
         Ok(Streams { input, output_end, error_end: Some(error_end), pipes: [Some(output), Some(error)], vault })
     }
 

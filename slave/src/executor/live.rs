@@ -5,14 +5,15 @@
 //! The keeper holds the file and the writing end for an agent that may follow this one. It holds them inside a message
 //! that waits in a socket (the *vault*): so this process can take the writing end away from it when the input ends.
 
+use super::folder::{WorkFolder, own};
 use common::{
     limits::{INPUT_CHUNK_BYTES_MAX, INPUT_PENDING_BYTES_MAX},
     program::{LiveInput, TerminalSize},
 };
 use rustix::{
     event::epoll::{self, EventData, EventFlags},
-    fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{FallocateFlags, Gid, MemfdFlags, SealFlags, SeekFrom, Uid},
+    fd::{AsFd, OwnedFd},
+    fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom},
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -105,7 +106,7 @@ impl Live {
     }
 
     /// The pipe or terminal of a program that is about to start, which `folder` belongs to as well.
-    pub(super) fn open(&mut self, folder: BorrowedFd<'_>) -> io::Result<Ends> {
+    pub(super) fn open(&mut self, folder: &WorkFolder) -> io::Result<Ends> {
         let (input, writer, screen) = match self.terminal {
             None => {
                 let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -265,16 +266,13 @@ impl Live {
 }
 
 /// A terminal of this size: the program's end, and ours. The program may open its end again.
-fn terminal(size: TerminalSize, folder: BorrowedFd<'_>) -> io::Result<(OwnedFd, OwnedFd)> {
+fn terminal(size: TerminalSize, folder: &WorkFolder) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let ours = rustix::pty::openpt(flags)?;
     rustix::pty::unlockpt(&ours)?;
     let program = rustix::pty::ioctl_tiocgptpeer(&ours, flags)?;
     rustix::termios::tcsetwinsize(&ours, winsize(size))?;
-    let owner = rustix::fs::fstat(folder)?;
-    if owner.st_uid != rustix::process::geteuid().as_raw() {
-        rustix::fs::fchown(&program, Some(Uid::from_raw(owner.st_uid)), Some(Gid::from_raw(owner.st_gid)))?;
-    }
+    own(program.as_fd(), folder.user())?;
     Ok((program, ours))
 }
 

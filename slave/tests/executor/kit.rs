@@ -14,6 +14,7 @@ use slave::{
     languages::Offered,
 };
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -28,6 +29,8 @@ pub(crate) struct Kit {
     pub(crate) executor: Option<Executor>,
     pub(crate) data: PathBuf,
     _folder: Option<tempfile::TempDir>,
+    /// What happened and was not looked at.
+    events: VecDeque<ExecutorEvent>,
     pub(crate) work: PathBuf,
     groups: Base,
 }
@@ -90,7 +93,14 @@ impl Kit {
         };
         let mut executor = Executor::new(launcher, setup, Vec::new(), None).unwrap();
         executor.set_languages(language::built_in().iter().filter_map(offered));
-        Self { executor: Some(executor), data: data.to_owned(), _folder: folder, work: work_path, groups }
+        Self {
+            executor: Some(executor),
+            data: data.to_owned(),
+            _folder: folder,
+            events: VecDeque::new(),
+            work: work_path,
+            groups,
+        }
     }
 
     pub(crate) fn memory_by_group(&self) -> bool {
@@ -111,15 +121,21 @@ impl Kit {
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Executor, &ExecutorEvent) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
+        let mut seen = Vec::new();
         while Instant::now() < deadline {
-            let events = self.executor().turn(Duration::from_millis(50), now).unwrap();
-            for event in &events {
-                if done(self.executor(), event) {
+            if self.events.is_empty() {
+                let events = self.executor().turn(Duration::from_millis(50), now).unwrap();
+                self.events.extend(events);
+            }
+            while let Some(event) = self.events.pop_front() {
+                seen.push(event.clone());
+                if done(self.executor.as_mut().unwrap(), &event) {
                     return;
                 }
             }
         }
-        panic!("{what} did not happen");
+        seen.truncate(20);
+        panic!("{what} did not happen, but {seen:?}");
     }
 
     #[track_caller]
