@@ -327,7 +327,7 @@ impl AppState {
     pub fn fail(&mut self, error: &UserError) {
         self.toast = Some(Toast {
             text: crate::widgets::sentence(&error.sentence),
-            details: error.to_string(),
+            details: crate::widgets::whole(error),
             bad: true,
             until: Instant::now() + std::time::Duration::from_secs(12),
         });

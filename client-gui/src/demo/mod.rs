@@ -106,6 +106,18 @@ impl Demo {
         self.0.borrow().input_of(id)
     }
 
+    /// Lets this program have been submitted so, and have brought back these bytes, for tests.
+    pub fn put_spec(&self, id: ProgramId, spec: ProgramSpec, files: Vec<u8>) {
+        let mut script = self.0.borrow_mut();
+        script.specs.insert(id, spec);
+        script.outputs.entry(id).or_default().files = files;
+    }
+
+    /// Lets this program have printed `text`, for tests.
+    pub fn print(&self, id: ProgramId, text: &str) {
+        self.0.borrow_mut().outputs.entry(id).or_default().stdout = text.to_owned();
+    }
+
     /// What was submitted as this program, for tests.
     #[must_use]
     pub fn spec_of(&self, id: ProgramId) -> Option<ProgramSpec> {

@@ -173,7 +173,7 @@ fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState, commands: &m
     widgets::line_below(ui, strip);
     let program = shown.program;
     let sizes = [program.output_bytes, program.error_bytes, program.compile_bytes, 0, program.files_bytes];
-    let tabs: Vec<Tab<'_>> = DetailTab::ALL
+    let mut tabs: Vec<Tab<'_>> = DetailTab::ALL
         .iter()
         .zip(sizes)
         .map(|(tab, size)| Tab {
@@ -181,6 +181,12 @@ fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState, commands: &m
             count: (size > 0 && *tab != DetailTab::Output).then(|| common::ByteSize(size).to_string()),
         })
         .collect();
+    // Find and Copy keep their room: where all does not fit, the sizes go.
+    if widgets::tabs_width(ui, &tabs) > strip.width() - 28.0 - 96.0 {
+        for tab in &mut tabs {
+            tab.count = None;
+        }
+    }
     let open = DetailTab::ALL.iter().position(|tab| *tab == state.tab).unwrap_or(0);
     let area = strip.shrink2(vec2(14.0, 0.0)).translate(vec2(0.0, 1.0));
     // Children of their own: they do not move what follows.

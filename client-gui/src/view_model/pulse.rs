@@ -1,7 +1,7 @@
 //! The connection's state in the top bar and the bottom bar.
 
 use super::{Clock, counted, grouped};
-use crate::widgets::shown;
+use crate::widgets::{shown, whole};
 use client::{Link, Mirror};
 use common::{
     Timestamp,
@@ -44,13 +44,13 @@ pub fn connection(mirror: &Mirror, clock: &Clock) -> Connection {
     let (mood, text, tooltip) = match &mirror.link {
         Link::Off => (Mood::Off, "not connected".to_owned(), String::new()),
         Link::Connecting => (Mood::Busy, format!("{master} · connecting"), String::new()),
-        Link::Connected => (Mood::Well, format!("{master} · live"), mirror.address.clone()),
+        Link::Connected => (Mood::Well, format!("{master} · live"), shown(&mirror.address)),
         Link::Waiting { reason, retry_at } => {
             let left = retry_at.since(clock.now).as_millis().div_ceil(1_000);
             let when = if left == 0 { "trying again now".to_owned() } else { format!("trying again in {left} s") };
-            (Mood::Bad, format!("{master} · cut off, {when}"), reason.to_string())
+            (Mood::Bad, format!("{master} · cut off, {when}"), whole(reason))
         }
-        Link::Refused { reason } => (Mood::Bad, format!("{master} · refused"), reason.to_string()),
+        Link::Refused { reason } => (Mood::Bad, format!("{master} · refused"), whole(reason)),
     };
     Connection { mood, text, tooltip }
 }

@@ -12,8 +12,8 @@ pub(crate) use editor::{Edited, editor};
 pub(crate) use field::{caption, choice, field, password_field};
 pub use rows::RowsState;
 pub(crate) use rows::rows;
-pub(crate) use tabs::{Tab, tab_strip};
-pub(crate) use text::{elided, paint_elided, paint_right, sentence, shown};
+pub(crate) use tabs::{Tab, tab_strip, tabs_width};
+pub(crate) use text::{elided, paint_elided, paint_right, sentence, shown, whole};
 
 use crate::theme::{Tokens, tokens};
 use egui::{Color32, CornerRadius, Rect, Stroke, Ui, pos2, vec2};

@@ -11,11 +11,21 @@ pub(crate) struct Tab<'a> {
     pub(crate) count: Option<String>,
 }
 
+/// Between two tabs.
+const GAP: f32 = 16.0;
+
+/// How wide the strip of these is, at most: the open one is a little wider.
+pub(crate) fn tabs_width(ui: &Ui, tabs: &[Tab<'_>]) -> f32 {
+    let width = |text: &str, font| ui.painter().layout_no_wrap(text.to_owned(), font, tokens(ui).text).size().x;
+    let count = |tab: &Tab<'_>| tab.count.as_ref().map_or(0.0, |count| 5.0 + width(count, fonts::tiny()));
+    tabs.iter().map(|tab| width(tab.text, fonts::strong()) + count(tab) + GAP).sum::<f32>() - GAP
+}
+
 /// A strip of tabs; gives the one that was pressed.
 pub(crate) fn tab_strip(ui: &mut Ui, tabs: &[Tab<'_>], open: usize) -> Option<usize> {
     let mut pressed = None;
     ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 16.0;
+        ui.spacing_mut().item_spacing.x = GAP;
         for (index, tab) in tabs.iter().enumerate() {
             if one(ui, tab, index == open).clicked() {
                 pressed = Some(index);

@@ -1,6 +1,9 @@
 //! One line of text cut to a width, and hostile text made safe.
 
-use common::escape::{Lines, visible};
+use common::{
+    UserError,
+    escape::{Lines, visible},
+};
 use egui::{Align2, Color32, FontId, Galley, Painter, Pos2, Rect, text::LayoutJob};
 use std::sync::Arc;
 
@@ -20,6 +23,12 @@ pub(crate) fn sentence(text: &str) -> String {
         Some(first) if !text.starts_with("ruche") => first.to_uppercase().chain(chars).collect(),
         _ => text,
     }
+}
+
+/// A whole error, safe to show: code, sentence and hint, a line each.
+#[must_use]
+pub(crate) fn whole(error: &UserError) -> String {
+    format!("{}: {}\nhint: {}", shown(&error.code), shown(&error.sentence), shown(&error.hint))
 }
 
 /// One line, cut with `…` where it is wider than `width`.

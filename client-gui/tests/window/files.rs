@@ -19,9 +19,10 @@ fn listed() -> Harness<'static, App> {
 
 /// Types a path into the dialog, as there is no portal.
 fn type_path(harness: &mut Harness<'_, App>, path: &Path) {
+    let path = path.to_string_lossy();
     harness.run_steps(4);
     match &mut harness.state_mut().state.dialog {
-        Some(Dialog::Path { typed, .. }) => path.to_str().unwrap().clone_into(typed),
+        Some(Dialog::Path { typed, .. }) => path.as_ref().clone_into(typed),
         other => panic!("{other:?}"),
     }
     harness.run_steps(2);

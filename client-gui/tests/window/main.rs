@@ -2,6 +2,7 @@
 
 mod files;
 mod history;
+mod hostile;
 mod kit;
 mod live;
 mod session;
