@@ -124,7 +124,8 @@ mod tests {
         };
         let policy = Policy { ceiling: Ceiling { limits, network: false }, as_root: false };
         policy.admit(&mut assignment(|_| {})).unwrap();
-        let checks: [(fn(&mut ProgramSpec), &str); 6] = [
+        type Check = (fn(&mut ProgramSpec), &'static str);
+        let checks: [Check; 6] = [
             (|spec| spec.limits.wall_time = Duration::from_secs(36_000), "a wall time of 10 h; at most 1 h"),
             (|spec| spec.limits.memory = ByteSize(20 << 30), "memory limit of 20 GiB; at most 2 GiB"),
             (|spec| spec.limits.open_files = 20_480, "open files of 20480; at most 2048"),

@@ -256,7 +256,7 @@ impl Config {
                 }
                 // A link may lead to what may not be named.
                 shown_folders(setting, std::slice::from_ref(&full))
-                    .or_else(|reason| Err(UserError::new(ErrorCode::ConfigInvalid, reason)))?;
+                    .map_err(|reason| UserError::new(ErrorCode::ConfigInvalid, reason))?;
             }
         }
         Ok(())

@@ -244,7 +244,7 @@ async fn keeps_its_limits(session: &mut Session) {
         match session.report().await {
             Report::Refused { key, detail } if key == many[0] => break detail,
             Report::Started(more) => panic!("{more:?} beyond slots_max"),
-            _ => {}
+            other => panic!("nothing else happens: {other:?}"),
         }
     };
     assert!(detail.contains("at most 1 min"), "{detail}");
