@@ -143,9 +143,9 @@ impl Kept {
         }
         let config = KeeperConfig { slot, user, groups: groups.slot(slot), guards: Guards { work, ..guards } };
         let mut keeper = launcher.keeper(config)?;
-        match next(&mut keeper)? {
-            FromKeeper::Ready { problem } if problem.is_empty() => {}
-            other => return Err(format!("{other:?}").into()),
+        let said = next(&mut keeper)?;
+        if !matches!(&said, FromKeeper::Ready { problem } if problem.is_empty()) {
+            return Err(format!("{said:?}").into());
         }
         Ok(Self { keeper, folder: File::open(folder)?.into() })
     }
@@ -156,10 +156,9 @@ impl Kept {
         let order = ToKeeper::Run(Box::new(step()));
         let before = Instant::now();
         self.keeper.send(&order, &[self.folder.as_fd(), null.as_fd(), null.as_fd()])?;
-        match next(&mut self.keeper)? {
-            FromKeeper::Ended(ended) => Ok([millis(before), ended.wall.0 as f64 / 1e3]),
-            other => Err(format!("{other:?}").into()),
-        }
+        let said = next(&mut self.keeper)?;
+        let FromKeeper::Ended(ended) = said else { return Err(format!("{said:?}").into()) };
+        Ok([millis(before), ended.wall.0 as f64 / 1e3])
     }
 }
 

@@ -85,6 +85,8 @@ impl Server {
         best_effort(nix::unistd::setsid());
         prctl::set_child_subreaper(true)?;
         best_effort(prctl::set_name(c"ruche-launcher"));
+        // A program may have this user, where there is no other for it.
+        prctl::set_dumpable(false)?;
         let mut mask = SigSet::empty();
         // A service manager may send SIGTERM to everybody; programs get their grace from the agent.
         for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {

@@ -21,6 +21,7 @@ pub(super) const SCOPES_SINCE: i32 = 6;
 const LIST: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadDir});
 const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{Execute | ReadFile | ReadDir});
 const DEVICES: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | Truncate | IoctlDev});
+/// In a `/proc` of its own; in the machine's, others of the same user could be written to.
 const PROCESSES: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | Truncate});
 /// Everything but devices and their control.
 const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
@@ -35,8 +36,8 @@ pub(super) fn version() -> i32 {
     i32::try_from(version).unwrap_or(0).max(0)
 }
 
-/// Below these folders programs may list, below those read and execute, and below those write as well. One that is
-/// not there needs no rule.
+/// `listed` is the root of a view, below which programs may list; below the others they read and execute, or write as
+/// well. What is not there needs no rule.
 pub(super) fn rules<'a>(
     listed: Option<&'a Path>,
     readable: impl Iterator<Item = &'a Path>,
@@ -51,7 +52,8 @@ pub(super) fn rules<'a>(
         .map_err(failed)?;
     let wanted = readable.map(|path| (path, READ)).chain(writable.map(|path| (path, WRITE)));
     let wanted = wanted.chain(listed.map(|path| (path, LIST)));
-    let wanted = wanted.chain([(Path::new("/dev"), DEVICES), (Path::new("/proc"), PROCESSES)]);
+    let processes = if listed.is_some() { PROCESSES } else { READ };
+    let wanted = wanted.chain([(Path::new("/dev"), DEVICES), (Path::new("/proc"), processes)]);
     for (path, access) in wanted {
         rules = allow(rules, path, access)?;
     }

@@ -45,6 +45,8 @@ fn become_somebody(user: u32, group: u32) -> io::Result<()> {
         let path = format!("/proc/self/{name}");
         fs::write(&path, text).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
     };
+    // The files belong to nobody here while the process lets none look into it.
+    nix::sys::prctl::set_dumpable(true)?;
     // Without it, groups could be given up to get at what they may not.
     write("setgroups", "deny".to_owned())?;
     write("uid_map", format!("{user} {user} 1"))?;

@@ -58,6 +58,8 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, given: Given
     let files = SlotFiles::open(&config.groups);
     // After the files of the groups, which are not seen from within.
     let isolation = Isolation::build(&config.guards, given);
+    // A program may have this user, and nothing of it shall look into the keeper.
+    prctl::set_dumpable(false)?;
     let problems = [files.problem.clone(), isolation.problem()].into_iter().filter(|problem| !problem.is_empty());
     let problem = problems.collect::<Vec<_>>().join("; ");
     socket.send(&FromKeeper::Ready { problem }, &[])?;

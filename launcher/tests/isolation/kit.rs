@@ -190,7 +190,7 @@ impl Slot {
         descriptors.extend(terminal.map(AsFd::as_fd));
         self.keeper.send(&message, &descriptors).unwrap();
         drop((output_end, errors_end));
-        let reader = std::thread::spawn(move || read(&mut errors));
+        let reader = std::thread::Builder::new().name("errors".to_owned()).spawn(move || read(&mut errors)).unwrap();
         let output = read(&mut output);
         let errors = reader.join().unwrap();
         match self.keeper.receive::<FromKeeper>(Wait::Yes).unwrap().unwrap().message {

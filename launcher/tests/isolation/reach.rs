@@ -66,6 +66,9 @@ fn i3_without_namespaces_the_rules_of_landlock_hold() {
     let told =
         slot.shell(&format!("cat {data}/key; ls / /root {data}; echo x >/var/tmp/x; echo own >file && cat file"));
     assert_eq!(told.output, "own\n", "{told:?}");
+    let told = slot.shell("echo 5 >/proc/self/oom_score_adj; cat /proc/self/comm");
+    assert!(told.errors.contains("ermission denied"), "{told:?}");
+    assert_eq!(told.output, "cat\n");
     let script = "import socket\ntry: socket.socket()\nexcept OSError as e: print(e.errno)";
     assert_eq!(slot.python(script).succeeded(), "13\n");
 }
