@@ -62,10 +62,7 @@ pub(super) fn files() -> Vec<u8> {
     });
     let head = Head {
         files: listed.collect(),
-        left_out: vec![
-            "`data/latest.csv` is a link, which is not followed".to_owned(),
-            "`data/socket` is not a regular file".to_owned(),
-        ],
+        left_out: vec!["data/latest.csv: a symbolic link".to_owned(), "data/socket: not a regular file".to_owned()],
     };
     let mut bytes = head.encode();
     for (_, content, _) in contents {

@@ -285,6 +285,8 @@ fn result_line(program: &ProgramView, clock: &Clock) -> String {
         }
         (Some(outcome), _) => shown(&outcome.sentence()),
         (None, _) if Standing::of(program) == Standing::Unknown => history::HistoryRow::new(program, clock).last_line,
+        // For how long it has run without standing still nobody says.
+        (None, _) if program.state == State::Suspended => format!("stands still{on}"),
         (None, _) => match program.started_at {
             Some(started) => format!("{}{on}", clock.running(started)),
             None => shown(&program.last_line),

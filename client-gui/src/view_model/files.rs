@@ -58,7 +58,8 @@ impl FilesTab {
                 };
                 Self::List {
                     headline: format!("{}, {total}{left}", counted(files.len() as u64, "file", "files")),
-                    left_out: listed.head.left_out.iter().map(|line| sentence(line)).collect(),
+                    // They begin with names, which keep their case.
+                    left_out: listed.head.left_out.iter().map(|line| shown(line)).collect(),
                 }
             }
         }

@@ -117,7 +117,10 @@ pub fn line(isolation: &Isolation) -> String {
         0 => String::new(),
         off => format!(", {} off", counted(off, "guard", "guards")),
     };
-    let summary = shown(&isolation.summary);
+    // A slave may begin with its level itself.
+    let summary =
+        isolation.summary.strip_prefix(isolation.level.word()).map(|rest| rest.trim_start_matches([':', ',', ' ']));
+    let summary = shown(summary.unwrap_or(&isolation.summary));
     let summary = if summary.is_empty() { summary } else { format!(": {summary}") };
     format!("{}{off}{summary}", word(isolation.level).to_lowercase())
 }
@@ -240,6 +243,8 @@ mod tests {
             change(&mut less);
             assert!(is_weak(&less), "{less:?}");
         }
+        let told = Isolation { summary: "root: all".into(), ..full.clone() };
+        assert_eq!(line(&told), "root: all", "the level is told once");
         let mut less = full;
         less.guards[0].on = false;
         assert_eq!(line(&less), "root, 1 guard off: all");

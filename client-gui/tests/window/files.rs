@@ -50,7 +50,7 @@ fn e7_files_are_listed_with_what_was_left_out() {
     assert!(rows.iter().any(|row| row.starts_with("\\x1b[2Jcleared\\n.txt, 0 B")), "hostile names are shown escaped");
     assert!(rows.iter().any(|row| row.starts_with("notes \\u{202e}gpj.exe")), "{rows:?}");
     harness.get_by_label_contains("5 files, ");
-    harness.get_by_label("`data/socket` is not a regular file");
+    harness.get_by_label("data/socket: not a regular file");
 }
 
 #[test]
