@@ -167,6 +167,11 @@ fn start_log(default: &str) {
 
 fn run(options: Run) -> Result<(), UserError> {
     start_log("info");
+    // Where programs have the slave's own user, they must not look into this process or change it through /proc.
+    let behaviour = rustix::process::DumpableBehavior::NotDumpable;
+    if let Err(error) = rustix::process::set_dumpable_behavior(behaviour) {
+        tracing::warn!(%error, "processes of the same user can look into this one");
+    }
     let overrides = Overrides { slots: options.slots, name: options.name, isolation: options.isolation };
     let config = Config::load(options.config.as_deref(), overrides)?;
     let data = DataFolder::open(&options.data)?;

@@ -170,6 +170,12 @@ pub(crate) fn all_is_refused(place: &Place) {
         let mut session = rogue.slave().await;
         assert_eq!(session.told.ceiling.limits.wall_time, Duration::from_secs(60));
         assert_eq!((session.told.ceiling.limits.open_files, session.told.ceiling.network), (1_024, false));
+        // Processes of the slave's own user, as its programs may be, cannot look into it.
+        if let Some((first, rest)) = place.before.split_first() {
+            let fds = format!("/proc/{}/fd", slave.id());
+            let looked = std::process::Command::new(first).args(rest).args(["ls", &fds]).output().unwrap();
+            assert!(!looked.status.success() && looked.stdout.is_empty(), "{looked:?}");
+        }
         // More programs at once than it ever runs.
         session.order(Order::Registered { slots: 4_000, lease: LEASE_SLAVE, epoch: 1 });
         refuses_each(&mut session).await;
