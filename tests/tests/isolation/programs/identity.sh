@@ -1,0 +1,2 @@
+# I18: who runs this.
+id
