@@ -43,7 +43,6 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{
         ProgramSpec, Work,
         frame::{decode_record, encode_record},
