@@ -62,8 +62,10 @@ pub(crate) enum Command {
         Exits with 0 when all have ended, however they ended, and with 124 when the time ran out.")]
     Wait(Wait),
     /// Write the files that a program brought back
-    #[command(after_help = "Examples:\n  ruche fetch ID\n  ruche fetch ID --list\n  ruche fetch ID --to results --force\n\n\
-        Nothing is written over unless --force is given, and nothing outside the folder.")]
+    #[command(
+        after_help = "Examples:\n  ruche fetch ID\n  ruche fetch ID --list\n  ruche fetch ID --to results --force\n\n\
+        Nothing is written over unless --force is given, and nothing outside the folder."
+    )]
     Fetch(Fetch),
     /// Stop programs
     #[command(after_help = "Example:\n  ruche cancel ID ID")]

@@ -125,7 +125,7 @@ fn e13_run_goes_on_after_the_connection_was_lost() {
 }
 
 #[test]
-fn e5_ctrl_c_cancels_the_program() {
+fn e5_ctrl_c_cancels_a_program_that_has_not_started() {
     let fake = Fake::logged_in();
     let mut child = fake.command().args(["run", "--", "never"]).spawn().unwrap();
     let mut line = String::new();

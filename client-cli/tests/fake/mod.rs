@@ -248,6 +248,8 @@ impl Known {
                 let count = programs.len() as u64;
                 Ok(Reply::Ended { programs, count })
             }
+            // Its programs wait for ever, whatever they have written.
+            Request::Signal { id, .. } => Err(UserError::new(ErrorCode::NotRunning, format!("{id} waits"))),
             Request::Cancel { ids } => {
                 Ok(Reply::Cancelled { results: ids.iter().map(|id| self.cancel(*id)).collect() })
             }
