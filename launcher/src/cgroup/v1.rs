@@ -131,8 +131,6 @@ impl Backend for V1 {
 
     fn kill(&mut self) {
         self.allow_processes(0);
-        // What is frozen here does not die.
-        best_effort(self.set_frozen(false));
         if self.identity.as_mut().is_some_and(Identity::kill) {
             return;
         }
@@ -141,6 +139,8 @@ impl Backend for V1 {
         {
             folder.kill_members();
         }
+        // What is frozen here dies when it goes on, before it does anything else.
+        best_effort(self.set_frozen(false));
     }
 
     fn set_frozen(&mut self, frozen: bool) -> io::Result<bool> {

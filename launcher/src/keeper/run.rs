@@ -271,7 +271,10 @@ impl Runner {
         // A program that was killed here has its cause already; killing makes the groups say more.
         let groups = || if run.killing { None } else { self.cause_of_groups(step) };
         let cause = run.cause.or_else(groups).or(match status {
-            Status::Signalled(libc::SIGXFSZ) => Some(Cause::FileSize),
+            // In the working folder the agent looks for the file itself: a program may send this signal as well.
+            Status::Signalled(libc::SIGXFSZ) if run.disk.tmp_bytes() >= step.limits.file_size.0 => {
+                Some(Cause::FileSize)
+            }
             Status::Signalled(libc::SIGXCPU) if step.limits.cpu_time.is_some() => Some(Cause::CpuTime(run.cpu)),
             Status::Signalled(_) | Status::Exited(_) => None,
         });

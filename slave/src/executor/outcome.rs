@@ -50,6 +50,12 @@ pub(super) fn of_end(
     match (phase, ended.status) {
         (Phase::Compile, Status::Exited(0)) => None,
         (Phase::Compile, Status::Exited(_)) => Some(Outcome::CompileError { detail: compiler_text() }),
+        (Phase::Compile, Status::Signalled(libc::SIGXFSZ)) => Some(file_size(compile_bounds().file_size, None)),
+        (Phase::Run, Status::Signalled(signal @ libc::SIGXFSZ)) => Some(match full_file() {
+            Some(name) => file_size(limits.file_size, Some(&name)),
+            // It sent the signal to itself.
+            None => Outcome::Signalled { signal },
+        }),
         (_, Status::Signalled(signal)) => Some(Outcome::Signalled { signal }),
         (Phase::Run, Status::Exited(0)) => Some(Outcome::Exited { code: 0 }),
         (Phase::Run, Status::Exited(code)) => Some(match full_file() {
