@@ -69,34 +69,30 @@ pub(crate) fn alert(bytes: &[u8]) {
 
 pub(crate) fn command(bytes: &[u8]) {
     let Some(Message::Command(command)) = family(FrameType::Command, bytes) else { return };
-    match command {
-        Command::Hello(hello) => whatever(hello.agree()),
-        Command::Request { request: Request::Submit { spec, .. }, .. } => {
-            if spec.validate().is_ok() {
-                assert!(spec.arguments.len() <= limits::ARGUMENTS_MAX);
-                assert!(spec.arguments.iter().all(|argument| !argument.0.contains(&0)));
-                assert!(spec.inputs.iter().all(|input| !input.name.0.contains(&b'/') && input.name.0 != b".."));
-            }
-            whatever(spec.limits.beyond(&common::ResourceLimits::MOST));
+    if let Command::Hello(hello) = &command {
+        whatever(hello.agree());
+    }
+    if let Command::Request { request: Request::Submit { spec, .. }, .. } = &command {
+        if spec.validate().is_ok() {
+            assert!(spec.arguments.len() <= limits::ARGUMENTS_MAX);
+            assert!(spec.arguments.iter().all(|argument| !argument.0.contains(&0)));
+            assert!(spec.inputs.iter().all(|input| !input.name.0.contains(&b'/') && input.name.0 != b".."));
         }
-        _ => {}
+        whatever(spec.limits.beyond(&common::ResourceLimits::MOST));
     }
 }
 
 pub(crate) fn status(bytes: &[u8]) {
     let Some(Message::Status(status)) = family(FrameType::Status, bytes) else { return };
-    match status {
-        Status::Report(Report::Finished(ends)) => {
-            for end in ends {
-                whatever(end.outcome.sentence());
-            }
+    if let Status::Report(Report::Finished(ends)) = &status {
+        for end in ends {
+            whatever(end.outcome.sentence());
         }
-        Status::Reply { result: Ok(Reply::Ended { programs, .. }), .. } => {
-            for (_, outcome) in programs {
-                whatever((outcome.sentence(), outcome.exit_code()));
-            }
+    }
+    if let Status::Reply { result: Ok(Reply::Ended { programs, .. }), .. } = &status {
+        for (_, outcome) in programs {
+            whatever((outcome.sentence(), outcome.exit_code()));
         }
-        _ => {}
     }
 }
 
