@@ -1,6 +1,6 @@
 //! Files that programs are given, and files that they bring back.
 //!
-//! * [`pick`] reads and hashes a file, [`upload`] sends what the master does not have.
+//! * [`pick()`] reads and hashes a file, [`upload()`] sends what the master does not have.
 //! * [`Collected`] lists and reads what a program brought back.
 //! * [`Target`] writes it into a folder, whatever the names are.
 
