@@ -196,11 +196,14 @@ fn program(connection: &Connection, id: ProgramId) -> Result<Option<ProgramView>
     rows.next()?.map(view).transpose()
 }
 
+/// A body, its owner, hash and form, and the wall time that people gave it since.
+type StoredSpec = (Vec<u8>, String, [u8; 32], i64, Option<i64>);
+
 fn spec(connection: &Connection, id: ProgramId) -> Result<Option<(common::ProgramSpec, String)>, StoreError> {
     let sql =
         "SELECT b.body, o.name, b.hash, b.form, p.wall_time FROM program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
                WHERE p.id = ?1";
-    let found: Option<(Vec<u8>, String, [u8; 32], i64, Option<i64>)> = connection
+    let found: Option<StoredSpec> = connection
         .prepare_cached(sql)?
         .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         .optional()?;

@@ -208,10 +208,9 @@ impl Live {
                 rustix::io::pread(&self.file, &mut last, self.received - 1)?;
             }
             let bytes: &[u8] = if last == *b"\n" { &[END_OF_FILE] } else { &[END_OF_FILE, END_OF_FILE] };
-            match rustix::io::write(writer, bytes) {
-                Err(Errno::AGAIN) => return Ok(true),
-                // Nobody is there to be told.
-                Ok(_) | Err(_) => {}
+            // Any other failure means that nobody is there to be told.
+            if rustix::io::write(writer, bytes) == Err(Errno::AGAIN) {
+                return Ok(true);
             }
         } else {
             self.writer = None;

@@ -38,13 +38,21 @@ impl Bench {
 
     /// Answers to inputs, in this order; everything else is dropped.
     fn taken(&mut self) -> Vec<Result<u64, &'static str>> {
-        let answer = |action| match action {
-            Action::ToClient(_, Status::Reply { result: Ok(Reply::InputTaken { offset }), .. }) => Some(Ok(offset)),
-            Action::ToClient(_, Status::Reply { result: Err(error), .. }) => {
-                let codes = [ErrorCode::Busy, ErrorCode::NotLive, ErrorCode::ProgramEnded, ErrorCode::NotRunning];
-                Some(Err(codes.iter().find(|code| error.is(**code)).map_or("other", |code| code.code())))
+        let answer = |action| {
+            let Action::ToClient(_, Status::Reply { result, .. }) = action else { return None };
+            match result {
+                Ok(reply) => {
+                    if let Reply::InputTaken { offset } = reply {
+                        Some(Ok(offset))
+                    } else {
+                        None
+                    }
+                }
+                Err(error) => {
+                    let codes = [ErrorCode::Busy, ErrorCode::NotLive, ErrorCode::ProgramEnded, ErrorCode::NotRunning];
+                    Some(Err(codes.iter().find(|code| error.is(**code)).map_or("other", |code| code.code())))
+                }
             }
-            _ => None,
         };
         self.told().into_iter().filter_map(answer).collect()
     }
@@ -55,9 +63,9 @@ impl Bench {
             .into_iter()
             .partition(|action| matches!(action, Action::ToSlave(_, Order::Input { .. })));
         self.actions = others;
-        let part = |action| match action {
-            Action::ToSlave(_, Order::Input { offset, bytes, end, .. }) => Some((offset, bytes, end)),
-            _ => None,
+        let part = |action| {
+            let Action::ToSlave(_, Order::Input { offset, bytes, end, .. }) = action else { return None };
+            Some((offset, bytes, end))
         };
         inputs.into_iter().filter_map(part).collect()
     }
@@ -171,9 +179,9 @@ fn i12_a_new_attempt_does_not_stand_still_and_has_the_new_wall_time() {
     bench.finish(LINK, key, Outcome::Lost { detail: "x".into() });
     let last = bench.records().iter().filter_map(changed).next_back().unwrap();
     assert!(!last.suspend && last.wall_time == Some(Duration::from_secs(90)));
-    let again = bench.told().into_iter().find_map(|action| match action {
-        Action::ToSlave(_, Order::Assign(assignments)) => Some(assignments[0].clone()),
-        _ => None,
+    let again = bench.told().into_iter().find_map(|action| {
+        let Action::ToSlave(_, Order::Assign(assignments)) = action else { return None };
+        Some(assignments[0].clone())
     });
     let again = again.unwrap();
     assert_eq!((again.key.attempt, again.spec.limits.wall_time), (2, Duration::from_secs(90)));
