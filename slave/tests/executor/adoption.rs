@@ -58,7 +58,7 @@ fn f07_the_next_agent_says_at_once_how_much_there_is() {
     agent.wait_for(&format!("output waits 0 {length}"));
     agent.kill();
     let next = house.start_unready();
-    assert_eq!(next.wait_for("adopted waits"), format!("{length} 0 0"));
+    assert_eq!(next.wait_for("adopted waits"), format!("{length} 0 0 0"));
     fs::write(&gate, b"").unwrap();
     assert_same(&house.told("waits").output, &[numbers(1..5_001), b"end\n".to_vec()].concat());
     next.stop();
