@@ -22,7 +22,7 @@ use crate::{
 use common::{
     ClientId, ErrorCode, SlaveId, UserError,
     id::Digest,
-    message::{Command, Data, Message, Order, Registration, Reply, Report, Request, Status},
+    message::{Command, Message, Registration, Reply, Report, Request, Status},
     units::Duration,
 };
 use std::{
@@ -525,26 +525,7 @@ impl EventLoop {
             return tracing::warn!("a slave asks for more input files than it reads");
         };
         let sender = sender.clone();
-        drop(tokio::task::spawn_blocking(move || {
-            let messages = match reading.read(digest, offset) {
-                Ok(Some((size, pieces))) => pieces
-                    .into_iter()
-                    .scan(offset, |at, bytes| {
-                        let offset = *at;
-                        *at += bytes.len() as u64;
-                        Some(Message::from(Data::Input { digest, offset, size, bytes }))
-                    })
-                    .collect(),
-                Ok(None) => vec![Message::from(Command::Order(Order::InputMissing(digest)))],
-                Err(error) => {
-                    tracing::error!(%digest, %error, "an input file cannot be read");
-                    vec![Message::from(Command::Order(Order::InputMissing(digest)))]
-                }
-            };
-            if let Err(error) = sender.send_all(messages) {
-                tracing::debug!(%error, "an input file for a slave that is gone");
-            }
-        }));
+        drop(tokio::task::spawn_blocking(move || reading.send(&sender, digest, offset)));
     }
 
     /// Never waits: a client that reads too slowly is cut by its connection.

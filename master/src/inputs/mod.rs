@@ -9,7 +9,7 @@ use common::{
     escape::RawText,
     id::Digest,
     limits::{INPUT_FILE_BYTES_MAX, INPUT_WINDOW_BYTES, OUTPUT_CHUNK_BYTES_MAX},
-    message::status::InputHeld,
+    message::{Command, Data, Message, Order, status::InputHeld},
     units::ByteSize,
 };
 use part::Part;
@@ -324,12 +324,28 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// As [`Inputs::read`].
-    ///
-    /// # Errors
-    /// As there.
-    pub(crate) fn read(&self, digest: Digest, offset: u64) -> io::Result<Option<(u64, Vec<Vec<u8>>)>> {
-        self.inputs.read(digest, offset)
+    /// Reads the next window and sends it, or says that there is none.
+    pub(crate) fn send(&self, sender: &transport::Sender, digest: Digest, offset: u64) {
+        let missing = || vec![Message::from(Command::Order(Order::InputMissing(digest)))];
+        let messages = match self.inputs.read(digest, offset) {
+            Ok(Some((size, pieces))) => {
+                let mut at = offset;
+                let piece = |bytes: Vec<u8>| {
+                    let offset = at;
+                    at += bytes.len() as u64;
+                    Message::from(Data::Input { digest, offset, size, bytes })
+                };
+                pieces.into_iter().map(piece).collect()
+            }
+            Ok(None) => missing(),
+            Err(error) => {
+                tracing::error!(%digest, %error, "an input file cannot be read");
+                missing()
+            }
+        };
+        if let Err(error) = sender.send_all(messages) {
+            tracing::debug!(%error, "an input file for a slave that is gone");
+        }
     }
 }
 
