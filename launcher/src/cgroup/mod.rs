@@ -36,6 +36,10 @@ pub struct Base {
     identity: Option<PathBuf>,
     /// Version 1; for a machine where the unified hierarchy does not freeze.
     freezer: Option<PathBuf>,
+    /// Where that group is, or would be.
+    freezer_place: Option<PathBuf>,
+    /// Keepers of an agent before this one live in the groups.
+    lived_in: bool,
     /// Why version 2 does not limit; empty when it does.
     not_v2: String,
     /// Why there is no identity; empty when there is one.
@@ -62,7 +66,10 @@ impl Base {
                 Err(reason) => base.no_identity = reason,
             }
         }
-        base.freezer = mounts.folder("freezer").and_then(|of| make_base(&of.join(name), "freezer.state").ok());
+        base.freezer_place = mounts.folder("freezer").map(|of| of.join(name));
+        if base.identity.is_none() {
+            base.make_freezer();
+        }
         base
     }
 
@@ -73,7 +80,7 @@ impl Base {
         let there = |folder: PathBuf| Some(folder.join(name)).filter(|folder| folder.is_dir());
         let of = |controller: &str| mounts.folder(controller).and_then(there);
         let identity = mounts.unified.clone().and_then(|(mount, own)| there(own).or_else(|| there(mount)));
-        let mut base = Self { identity: identity.clone(), freezer: of("freezer"), ..Self::default() };
+        let mut base = Self { identity: identity.clone(), freezer: of("freezer"), lived_in: true, ..Self::default() };
         if let Some(folder) = identity.filter(|folder| folder.join("memory.max").exists()) {
             base.version = Some(GroupVersion::V2);
             [base.memory, base.processes, base.cpu] = [(); 3].map(|()| Some(folder.clone()));
@@ -106,18 +113,44 @@ impl Base {
     #[must_use]
     pub fn without(mut self, guard: &str, reason: &str) -> Self {
         let v2 = self.version == Some(GroupVersion::V2);
+        let lived_in = self.lived_in;
+        let drop_group = |group: &mut Option<PathBuf>| {
+            if let Some(folder) = group.take().filter(|_| !lived_in) {
+                best_effort(remove_tree(&folder));
+            }
+        };
         match guard {
-            "memory-limit" | "process-limit" | "cgroup-kill" if v2 => return Self::none(reason),
-            "memory-limit" => (self.memory, self.problem) = (None, reason.to_owned()),
-            "process-limit" => self.processes = None,
-            "cgroup-kill" => (self.identity, self.no_identity) = (None, reason.to_owned()),
-            "cgroup-freeze" if v2 => return Self::none(reason),
-            "cgroup-freeze" => {
-                (self.identity, self.freezer, self.no_identity) = (None, None, reason.to_owned());
+            "memory-limit" | "process-limit" | "cgroup-kill" | "cgroup-freeze" if v2 => {
+                if !lived_in {
+                    self.remove();
+                }
+                return Self::none(reason);
+            }
+            "memory-limit" => {
+                drop_group(&mut self.memory);
+                reason.clone_into(&mut self.problem);
+            }
+            "process-limit" => drop_group(&mut self.processes),
+            "cgroup-kill" | "cgroup-freeze" => {
+                drop_group(&mut self.identity);
+                reason.clone_into(&mut self.no_identity);
+                if guard == "cgroup-kill" {
+                    self.make_freezer();
+                } else {
+                    drop_group(&mut self.freezer);
+                    self.freezer_place = None;
+                }
             }
             _ => {}
         }
         self
+    }
+
+    /// For programs without an identity.
+    fn make_freezer(&mut self) {
+        if self.freezer.is_none() {
+            self.freezer = self.freezer_place.as_ref().and_then(|place| make_base(place, "freezer.state").ok());
+        }
     }
 
     fn prepare_v1(mounts: &Mounts, memory: &Path, name: &str) -> Self {
