@@ -181,10 +181,10 @@ fn tabs_ui(ui: &mut Ui, shown: &Shown<'_>, state: &mut DetailState, commands: &m
             count: (size > 0 && *tab != DetailTab::Output).then(|| common::ByteSize(size).to_string()),
         })
         .collect();
-    // Find and Copy keep their room: where all does not fit, the sizes go.
-    if widgets::tabs_width(ui, &tabs) > strip.width() - 28.0 - 96.0 {
-        for tab in &mut tabs {
-            tab.count = None;
+    // Find and Copy keep their room: where all does not fit, the sizes go, that of the files last.
+    for index in 0..tabs.len() {
+        if widgets::tabs_width(ui, &tabs) > strip.width() - 28.0 - 84.0 {
+            tabs[index].count = None;
         }
     }
     let open = DetailTab::ALL.iter().position(|tab| *tab == state.tab).unwrap_or(0);
