@@ -165,10 +165,8 @@ fn i18_a_master_that_was_taken_over_gets_nothing_beyond_the_ceiling() {
             let audited = taken.audit().len();
             let key = taken.assign(spec);
             let finished = taken.end_of(key).await;
-            match &finished.outcome {
-                Outcome::NotSupported { detail } => assert!(detail.contains("refuses"), "{what}: {detail}"),
-                other => panic!("{what}: {other:?}"),
-            }
+            let Outcome::NotSupported { detail } = &finished.outcome else { panic!("{what}: {finished:?}") };
+            assert!(detail.contains("refuses"), "{what}: {detail}");
             assert!(taken.audit().len() > audited, "{what}: the refusal is not in the slave's own account");
         }
         assert!(!taken.cluster.path().join("outside.py").exists());
@@ -212,16 +210,16 @@ fn i18_never_more_programs_at_once_than_the_slave_allows() {
         let mut left: std::collections::BTreeSet<_> = keys.into_iter().collect();
         let (mut running, mut most) = (0_usize, 0);
         while !left.is_empty() {
-            match taken.report().await {
-                Report::Started(started) => running += started.len(),
-                Report::Finished(finished) => {
-                    for one in finished {
-                        running = running.saturating_sub(1);
-                        left.remove(&one.key);
-                        taken.order(Order::Acknowledge(vec![one.key]));
-                    }
+            let report = taken.report().await;
+            if let Report::Started(started) = &report {
+                running += started.len();
+            }
+            if let Report::Finished(finished) = report {
+                for one in finished {
+                    running = running.saturating_sub(1);
+                    left.remove(&one.key);
+                    taken.order(Order::Acknowledge(vec![one.key]));
                 }
-                _ => {}
             }
             most = most.max(running);
         }

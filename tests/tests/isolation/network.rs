@@ -45,10 +45,8 @@ fn own_address() -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     // Nothing is sent: the kernel only chooses the address that it would come from.
     socket.connect("192.0.2.1:9").ok()?;
-    match socket.local_addr().ok()?.ip() {
-        IpAddr::V4(address) if !address.is_loopback() && !address.is_link_local() => Some(address),
-        _ => None,
-    }
+    let IpAddr::V4(address) = socket.local_addr().ok()?.ip() else { return None };
+    (!address.is_loopback() && !address.is_link_local()).then_some(address)
 }
 
 #[test]
