@@ -3,6 +3,9 @@
 use crate::kit::{Slot, strongest};
 use launcher::protocol::{Guards, Namespaces};
 
+/// The folder of the slots, in that of the test.
+const WORK: &str = "work";
+
 #[test]
 fn i1_a_program_is_nobody_and_can_gain_nothing() {
     let mut slot = Slot::new(strongest());
@@ -37,7 +40,7 @@ fn i3_a_program_sees_the_system_its_folder_and_nothing_else() {
     let name = slot.data.path().file_name().unwrap().to_str().unwrap().to_owned();
     assert_eq!(seen, format!("work\nslot-0\n/var:\ntmp\n\n/var/tmp:\n{name}\n"));
     assert!(
-        slot.shell("pwd; /bin/pwd").succeeded().lines().all(|line| line.starts_with(&format!("{data}/work/slot-0/")))
+        slot.shell("pwd; /bin/pwd").succeeded().lines().all(|line| line.starts_with(&format!("{data}/{WORK}/slot-0/")))
     );
     let written = slot.shell("echo a >/usr/x; echo b >/etc/x; echo c >/x; echo d >../x; echo e >here && cat here");
     assert_eq!(written.output, "e\n");
@@ -93,7 +96,7 @@ fn i6_a_slot_below_tmp_stays_when_tmp_is_made_anew() {
         let kept = if run == 1 { String::new() } else { format!("{shared}/kept\n") };
         let mut lines: Vec<&str> = told.lines().collect();
         lines.retain(|line| !line.contains("/slot-0/run-") || line.ends_with(&run.to_string()));
-        assert_eq!(lines.concat(), format!("{}{data}/work/slot-0/run-{run}", kept.trim_end()), "{told}");
+        assert_eq!(lines.concat(), format!("{}{data}/{WORK}/slot-0/run-{run}", kept.trim_end()), "{told}");
         assert!(std::fs::exists(slot.config.guards.work.join(format!("run-{run}/here"))).unwrap());
     }
     assert_eq!(std::fs::read_to_string(outside.path().join("kept")).unwrap(), "1\n2\n3\n");

@@ -216,8 +216,8 @@ fn i10_every_path_below_a_working_folder_goes_through_a_held_descriptor_and_foll
 
 #[test]
 fn i10_a_call_that_follows_a_path_is_found() {
-    let work = "/var/tmp/work";
-    let folder = "/var/tmp/work/slot-0/3";
+    let work = "/var/tmp/slots";
+    let folder = "/var/tmp/slots/slot-0/3";
     for (line, right) in [
         (format!("7 openat(AT_FDCWD, \"{folder}/x\", O_RDONLY|O_NOFOLLOW) = 3"), false),
         (format!("7 open(\"{folder}/x\", O_RDONLY) = 3"), false),
