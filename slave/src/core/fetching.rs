@@ -2,12 +2,15 @@
 //! up no other.
 
 use super::{Action, Core, Now, delivery::Streams};
-use crate::{executor::AttemptEnd, files::Held};
+use crate::{
+    executor::AttemptEnd,
+    files::{FETCHES_MAX, Held},
+};
 use common::{
     ErrorCode,
     escape::shorten,
     id::{AttemptKey, Digest},
-    limits::{DETAIL_BYTES_MAX, INPUT_WINDOW_BYTES},
+    limits::{DETAIL_BYTES_MAX, INPUT_WINDOW_BYTES, OUTPUT_CHUNK_BYTES_MAX},
     message::{Assignment, Report},
     outcome::Outcome,
     units::{BootTime, Duration},
@@ -15,8 +18,6 @@ use common::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Files that are fetched at once.
-const FETCHES_MAX: usize = 4;
 /// What was asked for and did not come in this time is asked for again.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// Times that a file may come with another content.
@@ -191,6 +192,18 @@ impl Core {
             }
         }
         self.ask_for_inputs(now);
+    }
+
+    /// Whether a piece of a file is one that the master was asked for. What is not costs nothing, neither room nor
+    /// work, whatever a master sends.
+    #[must_use]
+    pub fn asked_for(&self, digest: Digest, offset: u64, size: u64, bytes: usize) -> bool {
+        let Some(file) = self.fetching.files.get(&digest) else { return false };
+        let State::Asked { here, to, .. } = file.state else { return false };
+        (1..=OUTPUT_CHUNK_BYTES_MAX).contains(&bytes)
+            && size == file.size
+            && offset >= here
+            && offset.checked_add(bytes as u64).is_some_and(|end| end <= to)
     }
 
     /// The master does not have a file: no slave can run what needs it.

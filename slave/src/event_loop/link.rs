@@ -4,6 +4,7 @@ use super::{Announce, Link, Run, Slave};
 use crate::{core::Event, session};
 use common::{
     UserError,
+    id::Digest,
     message::{Alert, Command, Data, Message, Status},
 };
 use transport::Connection;
@@ -74,9 +75,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
             Ok(Message::Status(Status::Renewed { certificates })) => self.renewed(certificates),
             Ok(Message::Pong(heartbeat)) => self.handle([Event::HeartbeatAnswered(heartbeat.sequence)]),
             Ok(Message::Data(Data::Input { digest, offset, size, bytes })) => {
-                if let Some(files) = &self.files {
-                    files.take(digest, offset, size, bytes);
-                }
+                self.input_came(digest, offset, size, bytes);
             }
             Ok(Message::Ping(_) | Message::Command(_) | Message::Data(_) | Message::Status(_)) => {
                 tracing::debug!("the master sent something that is not for a slave");
@@ -89,9 +88,19 @@ impl<A: Announce, R: Run> Slave<A, R> {
         Ok(())
     }
 
+    /// Nothing of a file waits for the disk that nobody asked for.
+    fn input_came(&mut self, digest: Digest, offset: u64, size: u64, bytes: Vec<u8>) {
+        let Some(files) = &self.files else { return };
+        let taken = self.core.asked_for(digest, offset, size, bytes.len()) && files.take(digest, offset, size, bytes);
+        if !taken && !std::mem::replace(&mut self.unasked_told, true) {
+            tracing::warn!(%digest, offset, "the master sent a piece of an input file that was not asked for");
+        }
+    }
+
     fn session_begins(&mut self) {
         self.announced = true;
         self.told = None;
+        self.unasked_told = false;
         self.backoff.reset();
         self.certificate_works();
         let Self { identity, announce, .. } = self;

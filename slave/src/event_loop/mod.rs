@@ -80,6 +80,8 @@ pub struct Slave<A, R = Executor> {
     audit: Option<Audit>,
     /// Input files; without it all are taken for here.
     files: Option<Files>,
+    /// On this connection it was said that pieces of files come that nobody asked for.
+    unasked_told: bool,
     /// Input files that were looked for without there being any.
     pretended: Vec<Digest>,
     /// Why nothing new is taken, as it was told to the core.
@@ -155,6 +157,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
             journal: None,
             audit: None,
             files: None,
+            unasked_told: false,
             pretended: Vec::new(),
             trouble: None,
             template,

@@ -6,17 +6,27 @@ mod cache;
 use cache::Cache;
 pub use cache::Held;
 
-use common::{id::Digest, units::ByteSize};
+use common::{id::Digest, limits::INPUT_WINDOW_BYTES, units::ByteSize};
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::mpsc::{SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Sender},
+    },
     thread::JoinHandle,
 };
 use tokio::sync::mpsc::{Receiver, channel};
 
-/// Orders that wait for the thread. What the master was asked for fits; more is dropped and asked for again.
-const ORDERS_MAX: usize = 16_384;
+/// Files that are asked for at once.
+pub const FETCHES_MAX: usize = 4;
+/// Bytes of files that wait for the disk: all that is asked for at once, and once more what was asked for again.
+const WAITING_BYTES_MAX: u64 = 2 * FETCHES_MAX as u64 * INPUT_WINDOW_BYTES;
+/// What a piece of a file costs beside its bytes.
+const PIECE_BYTES: u64 = 256;
+/// Answers of the thread that nobody has taken yet; then it waits.
+const TOLD_MAX: usize = 1_024;
 
 /// The folder of input files in a data folder.
 #[must_use]
@@ -48,8 +58,11 @@ pub struct Told {
 /// The thread that keeps input files. Its answers come through [`Files::next`].
 #[derive(Debug)]
 pub struct Files {
-    orders: Option<SyncSender<Order>>,
+    /// Only bytes are bounded: looks and releases are few, and none of them may be lost.
+    orders: Option<Sender<Order>>,
     told: Receiver<Told>,
+    /// Bytes that wait for the disk.
+    waiting: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,6 +72,10 @@ impl std::fmt::Debug for Order {
     }
 }
 
+const fn cost(bytes: &[u8]) -> u64 {
+    bytes.len() as u64 + PIECE_BYTES
+}
+
 impl Files {
     /// Opens the folder, and removes what is too much for the budget.
     ///
@@ -66,16 +83,22 @@ impl Files {
     /// When the folder cannot be used or the system has no thread.
     pub fn start(data: &Path, bytes_max: ByteSize) -> io::Result<Self> {
         let mut cache = Cache::open(&folder(data), bytes_max.0)?;
-        let (orders, inbox) = sync_channel(ORDERS_MAX);
-        let (tell, told) = channel(ORDERS_MAX);
+        let (orders, inbox) = mpsc::channel();
+        let (tell, told) = channel(TOLD_MAX);
+        let waiting = Arc::new(AtomicU64::new(0));
+        let done = waiting.clone();
         let thread = std::thread::Builder::new().name("files".to_owned()).spawn(move || {
             for order in inbox {
                 let (digest, result) = match order {
                     Order::Look { digest, size } => (digest, cache.look(digest, size)),
-                    Order::Take { digest, offset, size, bytes } => match cache.take(digest, offset, size, &bytes) {
-                        Some(result) => (digest, result),
-                        None => continue,
-                    },
+                    Order::Take { digest, offset, size, bytes } => {
+                        let taken = cache.take(digest, offset, size, &bytes);
+                        done.fetch_sub(cost(&bytes), Ordering::Relaxed);
+                        match taken {
+                            Some(result) => (digest, result),
+                            None => continue,
+                        }
+                    }
                     Order::Release(digest) => {
                         cache.release(digest);
                         continue;
@@ -90,15 +113,13 @@ impl Files {
                 }
             }
         })?;
-        Ok(Self { orders: Some(orders), told, thread: Some(thread) })
+        Ok(Self { orders: Some(orders), told, waiting, thread: Some(thread) })
     }
 
     fn order(&self, order: Order) {
         let Some(orders) = &self.orders else { return };
-        match orders.try_send(order) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => tracing::warn!("more input files come than the disk takes"),
-            Err(TrySendError::Disconnected(_)) => tracing::error!("the thread of input files has ended"),
+        if orders.send(order).is_err() {
+            tracing::error!("the thread of input files has ended");
         }
     }
 
@@ -107,9 +128,18 @@ impl Files {
         self.order(Order::Look { digest, size });
     }
 
-    /// Takes what the master sent. What nobody asked for, or what does not follow, is dropped.
-    pub fn take(&self, digest: Digest, offset: u64, size: u64, bytes: Vec<u8>) {
+    /// Takes what the master sent and was asked for; what does not follow is dropped. Answers false when more waits
+    /// for the disk than was ever asked for: then it is dropped too, and asked for again.
+    #[must_use]
+    pub fn take(&self, digest: Digest, offset: u64, size: u64, bytes: Vec<u8>) -> bool {
+        let cost = cost(&bytes);
+        // Only here is anything added, so that nothing comes between.
+        if self.waiting.load(Ordering::Relaxed).saturating_add(cost) > WAITING_BYTES_MAX {
+            return false;
+        }
+        self.waiting.fetch_add(cost, Ordering::Relaxed);
         self.order(Order::Take { digest, offset, size, bytes });
+        true
     }
 
     /// Nothing needs a file any more: it stays while the budget allows it.
@@ -142,5 +172,27 @@ impl Drop for Files {
         {
             tracing::error!("the thread of input files failed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s3_what_waits_for_the_disk_is_bounded_and_no_look_is_lost() {
+        let (orders, inbox) = mpsc::channel();
+        let waiting = Arc::new(AtomicU64::new(0));
+        let files = Files { orders: Some(orders), told: channel(1).1, waiting, thread: None };
+        let taken = (0..20_000_u64).filter(|n| files.take(Digest([1; 32]), n * 65_536, 1 << 40, vec![0; 65_536]));
+        let taken = taken.count() as u64;
+        assert!(taken * 65_536 <= WAITING_BYTES_MAX && taken >= 64, "{taken}");
+        for _ in 0..20_000 {
+            files.look(Digest([2; 32]), 1);
+            files.release(Digest([2; 32]));
+            files.damaged(Digest([2; 32]));
+        }
+        let others = inbox.try_iter().filter(|order| !matches!(order, Order::Take { .. })).count();
+        assert_eq!(others, 60_000);
     }
 }

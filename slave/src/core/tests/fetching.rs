@@ -167,3 +167,25 @@ fn p7_few_files_are_fetched_at_once() {
     bench.event(held(6, Held::Damaged));
     assert_eq!(bench.take(), [look(6)]);
 }
+
+#[test]
+fn s3_only_what_was_asked_for_is_taken() {
+    let (piece, window) = (65_536, INPUT_WINDOW_BYTES);
+    let mut bench = Bench::connected(4);
+    let taken = |bench: &Bench, offset, bytes| bench.core.asked_for(digest(7), offset, SIZE, bytes);
+    assert!(!taken(&bench, 0, piece), "of no program");
+    bench.event(assign_with(1, &[7]));
+    assert!(!taken(&bench, 0, piece), "nobody knows how much is here");
+    bench.event(held(7, Held::Part(window)));
+    assert!(taken(&bench, window, piece));
+    assert!(taken(&bench, 2 * window - 1, 1));
+    assert!(!taken(&bench, window, piece + 1), "a piece that is too long");
+    assert!(!taken(&bench, window, 0), "nothing at all");
+    assert!(!taken(&bench, window - 1, 1), "before what was asked for");
+    assert!(!taken(&bench, 2 * window - 1, 2), "beyond what was asked for");
+    assert!(!taken(&bench, u64::MAX, piece));
+    assert!(!bench.core.asked_for(digest(7), window, SIZE + 1, piece), "of another size");
+    assert!(!bench.core.asked_for(digest(8), window, SIZE, piece), "another file");
+    bench.event(held(7, Held::Whole));
+    assert!(!taken(&bench, window, piece), "it is here");
+}
