@@ -7,6 +7,7 @@ use launcher::{
     isolation::{Facts, Wish, probe, usual_system_folders},
     protocol::{Namespaces, NetworkGuard},
 };
+use std::process::Command;
 
 fn wish() -> Wish {
     let network = Some(NetworkGuard { ports: vec![7_463] });
@@ -69,4 +70,43 @@ fn i19_plain_leaves_files_and_network_to_the_user() {
     }
     check(&facts, "seccomp", true, "refused");
     assert!(!facts.guards.sockets_refused && !facts.guards.landlock);
+}
+
+/// What a slave finds after these commands in mounts of its own; none where there are no such mounts.
+fn found_after(commands: &str) -> Option<String> {
+    let script = format!("{commands} && exec \"$0\" probe");
+    let program = env!("CARGO_BIN_EXE_launcher-for-tests");
+    let done = Command::new("unshare").args(["--mount", "sh", "-ec", &script, program]).output();
+    let told = done.as_ref().map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
+    if is_root() && !told.is_empty() {
+        return Some(told);
+    }
+    #[expect(clippy::print_stderr, reason = "whoever reads the test's output shall know")]
+    {
+        eprintln!("not exercised: mounts of its own need root and `unshare`: {done:?}");
+    }
+    None
+}
+
+#[test]
+fn i19_folders_on_mounts_of_their_own_take_no_guard_away() {
+    let mounts = ["/var/tmp", "/var", "/tmp"].map(|path| format!("mount -t tmpfs none {path} && mkdir -p /var/tmp"));
+    // As `PrivateTmp=` of systemd does.
+    let private = "mkdir -p /var/tmp/p && mount --bind /var/tmp/p /var/tmp".to_owned();
+    let private = format!("mount -t tmpfs none /var/tmp && {private}");
+    for commands in mounts.into_iter().chain([private]) {
+        let Some(told) = found_after(&commands) else { return };
+        assert!(told.starts_with("Root\n"), "{commands}: {told}");
+        assert!(!told.contains("private-files"), "{commands}: {told}");
+    }
+}
+
+#[test]
+fn i19_names_in_a_folder_of_everybody_take_no_guard_away() {
+    // Any local user can make them before the slave does.
+    let taken = "mount -t tmpfs none /var/tmp && mount -t tmpfs none /tmp && \
+                 for folder in /var/tmp /tmp; do for number in $(seq $$ $(($$ + 200))); do \
+                 : >$folder/ruche-trial-$number; done; done";
+    let Some(told) = found_after(taken) else { return };
+    assert!(told.starts_with("Root\n"), "{told}");
 }

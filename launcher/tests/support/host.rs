@@ -9,6 +9,17 @@ fn main() -> ExitCode {
     let number = |place: usize| words[place].parse::<usize>().unwrap();
     match words[0].as_str() {
         launcher::SUBCOMMAND => return launcher::serve(),
+        // Tells the level, and each guard that is not there.
+        "probe" => {
+            let own_users = nix::unistd::geteuid().is_root();
+            let system = launcher::isolation::usual_system_folders();
+            let wish = launcher::isolation::Wish { own_users, system, ..Default::default() };
+            let facts = launcher::isolation::probe(&wish, &launcher::cgroup::Base::none("not asked for"));
+            println!("{:?}", facts.level);
+            for guard in facts.told.iter().filter(|guard| !guard.on) {
+                println!("{}: {}", guard.name, guard.detail);
+            }
+        }
         // Touches so many MiB and keeps them.
         "eat" => {
             let eaten = vec![1_u8; number(1) << 20];

@@ -17,7 +17,7 @@ use nix::{
         signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
         wait::{WaitStatus, waitpid},
     },
-    unistd::{ForkResult, fork},
+    unistd::{ForkResult, fork, mkdtemp},
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -26,8 +26,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Longer than anything healthy takes.
-const ANSWER_MILLIS_MAX: u16 = 10_000;
+/// Longer than anything healthy takes; then once more, as a machine that is busy lacks no guard.
+const ANSWER_MILLIS_MAX: [u16; 2] = [10_000, 50_000];
 /// A user that owns nothing.
 const NOBODY: ProgramUser = ProgramUser { uid: 65_534, gid: 65_534 };
 /// A program that does nothing. A machine without it is no reason to do without guards.
@@ -50,45 +50,66 @@ impl Trial {
         if let Some(group) = &self.group {
             fs::create_dir(group).map_err(|error| format!("{}: {error}", group.display()))?;
         }
-        let result = self.in_process(&guards);
+        let result = self.in_time(&guards);
         if let Some(group) = &self.group {
             best_effort(fs::remove_dir(group));
         }
         result
     }
 
-    fn in_process(&self, guards: &Guards) -> Result<(), String> {
-        let (mut answer, end) = io::pipe().map_err(|error| error.to_string())?;
+    fn in_time(&self, guards: &Guards) -> Result<(), String> {
+        for millis in ANSWER_MILLIS_MAX {
+            if let Some(result) = self.in_process(guards, millis) {
+                return result;
+            }
+        }
+        let seconds = ANSWER_MILLIS_MAX.iter().max().map_or(0, |millis| millis / 1_000);
+        Err(format!("not known: trying it took more than {seconds} seconds, twice; the machine is too busy, or hangs"))
+    }
+
+    /// None when there is no answer in time.
+    fn in_process(&self, guards: &Guards, millis: u16) -> Option<Result<(), String>> {
+        let opened = match Opened::new(guards, self.group.as_deref()) {
+            Ok(opened) => opened,
+            Err(error) => return Some(Err(error.to_string())),
+        };
+        match self.ask_process(guards, opened, millis) {
+            Ok(text) if text == "ok" => Some(Ok(())),
+            Ok(text) if text.is_empty() => Some(Err("the trial ended without an answer".to_owned())),
+            Ok(reason) => Some(Err(reason)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => None,
+            Err(error) => Some(Err(error.to_string())),
+        }
+    }
+
+    fn ask_process(&self, guards: &Guards, opened: Opened, millis: u16) -> io::Result<String> {
+        let (mut answer, end) = io::pipe()?;
         // SAFETY: the child only goes on to fork again and to end; the library's fork keeps its memory usable.
-        match unsafe { fork() }.map_err(|error| error.to_string())? {
+        match unsafe { fork() }? {
             ForkResult::Child => {
                 drop(answer);
-                self.answer(guards, end)
+                self.answer(guards, &opened, end)
             }
             ForkResult::Parent { child } => {
                 drop(end);
-                let text = read_answer(&mut answer);
+                let text = read_answer(&mut answer, millis);
                 if text.is_err() {
                     best_effort(kill(child, Signal::SIGKILL));
                 }
                 best_effort(waitpid(child, None));
-                match text.map_err(|error| error.to_string())?.as_str() {
-                    "ok" => Ok(()),
-                    "" => Err("the trial ended without an answer".to_owned()),
-                    reason => Err(reason.to_owned()),
-                }
+                text
             }
         }
     }
 
     /// In a process of one thread: another one is made in the namespaces, and it tells.
-    fn answer(&self, guards: &Guards, mut end: PipeWriter) -> ! {
+    fn answer(&self, guards: &Guards, opened: &Opened, mut end: PipeWriter) -> ! {
         let machine = guards.network.as_ref().map(|_| Machine::of_this_process());
         // SAFETY: this process has one thread.
         match unsafe { namespaces::fork(guards.namespaces) } {
             Ok(Forked::Child(entered)) => {
                 best_effort(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL));
-                let told = self.start_one(guards, Given { entered, machine });
+                let told = self.start_one(guards, opened, Given { entered, machine });
                 best_effort(end.write_all(told.err().unwrap_or_else(|| "ok".to_owned()).as_bytes()));
             }
             Ok(Forked::Parent(child)) => best_effort(waitpid(child, None)),
@@ -101,12 +122,8 @@ impl Trial {
     }
 
     /// Does what a keeper does.
-    fn start_one(&self, guards: &Guards, given: Given) -> Result<(), String> {
-        let told = |error: io::Error| error.to_string();
+    fn start_one(&self, guards: &Guards, opened: &Opened, given: Given) -> Result<(), String> {
         best_effort(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None));
-        let folder = File::open(&guards.work).map_err(told)?;
-        let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(told)?;
-        let group = self.group.as_ref().map(File::open).transpose().map_err(told)?;
         let isolation = Isolation::build(guards, given);
         let problem = isolation.problem();
         if !problem.is_empty() {
@@ -115,10 +132,10 @@ impl Trial {
         let user = self.own_user.then_some(NOBODY);
         let mut starter = Starter::new(user, isolation, false, false);
         let descriptors = StepDescriptors {
-            folder: folder.as_fd(),
-            standard: [null.as_fd(); 3],
+            folder: opened.folder.as_fd(),
+            standard: [opened.null.as_fd(); 3],
             groups: &[],
-            identity: group.as_ref().map(AsFd::as_fd),
+            identity: opened.group.as_ref().map(AsFd::as_fd),
         };
         match starter.start(&step(self.group.is_some()), descriptors) {
             Ok(program) => match waitpid(nix::unistd::Pid::from_raw(program), None) {
@@ -129,6 +146,24 @@ impl Trial {
             Err(failure) if failure.step == StartStep::Execute && failure.errno == libc::ENOENT => Ok(()),
             Err(failure) => Err(format!("{:?}: {}", failure.step, io::Error::from_raw_os_error(failure.errno))),
         }
+    }
+}
+
+/// What a keeper gets from outside, opened outside as well: a folder that was opened in mounts which were left
+/// since has lost the part of its name that leads to its own mount.
+struct Opened {
+    folder: File,
+    null: File,
+    group: Option<File>,
+}
+
+impl Opened {
+    fn new(guards: &Guards, group: Option<&Path>) -> io::Result<Self> {
+        Ok(Self {
+            folder: File::open(&guards.work)?,
+            null: OpenOptions::new().read(true).write(true).open("/dev/null")?,
+            group: group.map(File::open).transpose()?,
+        })
     }
 }
 
@@ -154,9 +189,9 @@ fn step(network: bool) -> Step {
     }
 }
 
-fn read_answer(answer: &mut PipeReader) -> io::Result<String> {
+fn read_answer(answer: &mut PipeReader, millis: u16) -> io::Result<String> {
     let mut ready = [PollFd::new(answer.as_fd(), PollFlags::POLLIN)];
-    while let Err(error) = poll(&mut ready, PollTimeout::from(ANSWER_MILLIS_MAX)) {
+    while let Err(error) = poll(&mut ready, PollTimeout::from(millis)) {
         if error != nix::errno::Errno::EINTR {
             return Err(error.into());
         }
@@ -175,15 +210,15 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> io::Result<Self> {
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
-        for parent in [Path::new("/var/tmp"), Path::new("/tmp")] {
-            let path = parent.join(format!("ruche-trial-{}", std::process::id()));
-            match fs::create_dir(&path) {
-                Ok(()) => {
+        for parent in ["/var/tmp", "/tmp"] {
+            // By a name that nobody can take before us, or a guard would seem to be missing.
+            match mkdtemp(format!("{parent}/ruche-trial-XXXXXX").as_str()) {
+                Ok(path) => {
                     let folder = Self(path);
                     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o711))?;
                     return Ok(folder);
                 }
-                Err(error) => failure = error,
+                Err(error) => failure = error.into(),
             }
         }
         Err(failure)
