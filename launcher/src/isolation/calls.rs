@@ -3,13 +3,16 @@
 use super::assembler::{Call, Rule, Test, Verdict, assemble};
 use libc::{c_long, sock_filter};
 
-/// Which sockets a program may make besides those within the machine.
+/// Which sockets a program may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sockets {
-    /// None that reach a network.
-    None,
-    /// TCP and UDP.
+    /// Pairs that are connected to each other. No rule of Landlock is about sockets with a file, behind which the
+    /// slave's own launcher and the services of its user listen, and a program may have that user.
+    Pairs,
+    /// TCP and UDP, and pairs.
     Internet,
+    /// TCP, UDP, and those within the machine, of which nothing is in sight.
+    InternetAndLocal,
     /// All that its user may.
     Any,
 }
@@ -164,35 +167,58 @@ pub(super) fn filter(sockets: Sockets) -> Vec<sock_filter> {
         rules: vec![Rule { tests: vec![(0, usual)], verdict: Verdict::Allow }],
         otherwise: Verdict::Fail(libc::EPERM),
     });
-    if let Some(call) = socket(sockets) {
-        calls.push(call);
-    }
+    calls.extend(socket(sockets));
+    calls.extend(socketpair(sockets));
     assemble(PROCESSOR, FOREIGN, calls)
 }
 
-/// Sockets within the machine, and those of the network as far as they are allowed.
+/// Sockets within the machine, and those of the network, as far as they are allowed.
 fn socket(sockets: Sockets) -> Option<Call> {
-    let values =
-        |mask, values: &[i32]| Test::OneOf { mask, values: values.iter().map(|v| v.cast_unsigned()).collect() };
-    let family = |families: &[i32]| (0, values(u32::MAX, families));
-    let protocol = |protocols: &[i32]| (2, values(u32::MAX, protocols));
-    let allow = |tests| Rule { tests, verdict: Verdict::Allow };
-    let mut rules = vec![
-        allow(vec![family(&[libc::AF_UNIX])]),
-        // The machine's addresses and routes; libraries ask for them before they look up a name.
-        allow(vec![family(&[libc::AF_NETLINK]), protocol(&[libc::NETLINK_ROUTE])]),
-    ];
+    // The machine's addresses and routes; libraries ask for them before they look up a name.
+    let mut rules = vec![allow(vec![family(&[libc::AF_NETLINK]), protocol(&[libc::NETLINK_ROUTE])])];
+    let internet = allow(vec![
+        family(&[libc::AF_INET, libc::AF_INET6]),
+        kind(&[libc::SOCK_STREAM, libc::SOCK_DGRAM]),
+        protocol(&[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP]),
+    ]);
     match sockets {
         Sockets::Any => return None,
-        Sockets::None => {}
-        Sockets::Internet => rules.push(allow(vec![
-            family(&[libc::AF_INET, libc::AF_INET6]),
-            (1, values(SOCKET_KIND, &[libc::SOCK_STREAM, libc::SOCK_DGRAM])),
-            protocol(&[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP]),
-        ])),
+        Sockets::Pairs => {}
+        Sockets::Internet => rules.push(internet),
+        Sockets::InternetAndLocal => rules.extend([allow(vec![family(&[libc::AF_UNIX])]), internet]),
     }
     let number = number_of(libc::SYS_socket);
     Some(Call { number, rules, otherwise: Verdict::Fail(libc::EACCES) })
+}
+
+/// Where no other socket is allowed, pairs that stay connected: one for datagrams can be connected to another.
+fn socketpair(sockets: Sockets) -> Option<Call> {
+    match sockets {
+        Sockets::Any | Sockets::InternetAndLocal => return None,
+        Sockets::Pairs | Sockets::Internet => {}
+    }
+    let rules = vec![allow(vec![family(&[libc::AF_UNIX]), kind(&[libc::SOCK_STREAM, libc::SOCK_SEQPACKET])])];
+    Some(Call { number: number_of(libc::SYS_socketpair), rules, otherwise: Verdict::Fail(libc::EACCES) })
+}
+
+const fn allow(tests: Vec<(u8, Test)>) -> Rule {
+    Rule { tests, verdict: Verdict::Allow }
+}
+
+fn one_of(mask: u32, values: &[i32]) -> Test {
+    Test::OneOf { mask, values: values.iter().map(|value| value.cast_unsigned()).collect() }
+}
+
+fn family(families: &[i32]) -> (u8, Test) {
+    (0, one_of(u32::MAX, families))
+}
+
+fn kind(kinds: &[i32]) -> (u8, Test) {
+    (1, one_of(SOCKET_KIND, kinds))
+}
+
+fn protocol(protocols: &[i32]) -> (u8, Test) {
+    (2, one_of(u32::MAX, protocols))
 }
 
 fn number_of(number: c_long) -> u32 {

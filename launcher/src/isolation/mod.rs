@@ -147,14 +147,14 @@ impl Isolation {
             self.network = Some(self.network(guard, machine, guards).map_err(at(StartStep::Network))?);
         }
         if guards.seccomp {
-            let alone = if own {
-                Sockets::Internet
+            let [alone, with_network] = if own {
+                [Sockets::InternetAndLocal; 2]
             } else if guards.sockets_refused {
-                Sockets::None
+                [Sockets::Pairs, Sockets::Internet]
             } else {
-                Sockets::Any
+                [Sockets::Any, Sockets::InternetAndLocal]
             };
-            self.filters = Some([Filter::new(alone), Filter::new(Sockets::Internet)]);
+            self.filters = Some([Filter::new(alone), Filter::new(with_network)]);
         }
         give_up_capabilities();
         Ok(())

@@ -74,6 +74,39 @@ fn i3_without_namespaces_the_rules_of_landlock_hold() {
 }
 
 #[test]
+fn i5_without_namespaces_no_socket_of_the_slaves_user_is_reached() {
+    let mut slot = Slot::of_keepers_user(without_namespaces());
+    assert_eq!(slot.problem, "");
+    // As the launcher's own, and as services of the machine listen.
+    let path = slot.data.path().join("launcher.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let datagrams = slot.data.path().join("datagrams.sock");
+    let receiver = std::os::unix::net::UnixDatagram::bind(&datagrams).unwrap();
+    let script = format!(
+        "import socket as s\n\
+         def told(what):\n\
+         \x20 try: what(); return 'done'\n\
+         \x20 except OSError as e: return e.errno\n\
+         print(told(lambda: s.socket(s.AF_UNIX).connect('{}')))\n\
+         print(told(lambda: s.socket(s.AF_UNIX, s.SOCK_SEQPACKET)))\n\
+         print(told(lambda: s.socketpair(s.AF_UNIX, s.SOCK_DGRAM)[0].sendto(b'x', '{}')))\n\
+         print(told(lambda: s.socketpair(s.AF_UNIX, s.SOCK_RAW)[0].sendto(b'x', '{}')))\n\
+         print(told(lambda: s.socketpair()[0].connect('{}')))\n\
+         a, b = s.socketpair(); a.send(b'x'); print(b.recv(1))\n",
+        path.display(),
+        datagrams.display(),
+        datagrams.display(),
+        path.display()
+    );
+    // EISCONN for the pair that is connected.
+    assert_eq!(slot.python(&script).succeeded(), "13\n13\n13\n13\n106\nb'x'\n");
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    receiver.set_nonblocking(true).unwrap();
+    assert_eq!(receiver.recv(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn i12_what_outlives_the_main_process_is_gone_with_it() {
     let mut slot = Slot::new(strongest());
     let script = "(setsid sh -c 'trap \"\" TERM HUP; sleep 60' >/dev/null 2>&1 &) ; echo done";
