@@ -124,6 +124,19 @@ const PRIORITY_OF_PROCESS: [c_long; 4] =
     [libc::SYS_sched_setaffinity, libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr];
 /// Calls that do so for a process, a group or all of a user, and their word for the last.
 const PRIORITY_OF_KIND: [(c_long, u32); 2] = [(libc::SYS_setpriority, 2), (libc::SYS_ioprio_set, 3)];
+/// Calls that signal whom their first argument names, or get hold of it to do so.
+const SIGNALS: [c_long; 6] = [
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_open,
+];
+/// What a keeper is told by.
+const SIGNALS_OF_KEEPER: [i32; 2] = [libc::SIGUSR1, libc::SIGUSR2];
+/// Chooses the signal by which a file's owner, who may be the keeper, is told that something came.
+const SIGNAL_OF_FILE: i32 = 10;
 /// Terminal requests that act on whoever reads the terminal next, or on the machine's consoles.
 const TERMINAL_TRICKS: [u32; 3] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32, libc::TIOCSETD as u32];
 /// Linux itself, with and without its 32-bit form, random places and old kernels' numbers; and the question.
@@ -131,8 +144,8 @@ const PERSONALITIES: [u32; 6] = [0, 8, 0x2_0000, 0x2_0008, 0x4_0000, 0xffff_ffff
 /// The kind of a socket without the flags that come with it.
 const SOCKET_KIND: u32 = 0xf;
 
-/// The filter of programs.
-pub(super) fn filter(sockets: Sockets) -> Vec<sock_filter> {
+/// The filter of programs; whether the keeper is the first process of their own namespace.
+pub(super) fn filter(sockets: Sockets, own_processes: bool) -> Vec<sock_filter> {
     let refused = REFUSED.iter().chain(REFUSED_HERE).map(|number| Call {
         number: number_of(*number),
         rules: Vec::new(),
@@ -159,6 +172,9 @@ pub(super) fn filter(sockets: Sockets) -> Vec<sock_filter> {
         let rules = vec![refuse(0, of_user), refuse(1, KEEPER)];
         calls.push(Call { number: number_of(number), rules, otherwise: Verdict::Allow });
     }
+    if own_processes {
+        calls.extend(signals_to_keeper());
+    }
     // Its arguments lie in memory, out of a filter's sight. Libraries fall back to the older call.
     calls.push(Call { number: number_of(libc::SYS_clone3), rules: Vec::new(), otherwise: Verdict::Fail(libc::ENOSYS) });
     let usual = Test::OneOf { mask: u32::MAX, values: PERSONALITIES.to_vec() };
@@ -170,6 +186,22 @@ pub(super) fn filter(sockets: Sockets) -> Vec<sock_filter> {
     calls.extend(socket(sockets));
     calls.extend(socketpair(sockets));
     assemble(PROCESSOR, FOREIGN, calls)
+}
+
+/// A keeper believes no signal of a program, but one that waits keeps out the launcher's own of the same number. A
+/// process of the keeper's group would signal it with all of its group.
+fn signals_to_keeper() -> Vec<Call> {
+    let refuse = |number, tests| Call {
+        number: number_of(number),
+        rules: vec![Rule { tests, verdict: Verdict::Fail(libc::EPERM) }],
+        otherwise: Verdict::Allow,
+    };
+    let keeper = || Test::OneOf { mask: u32::MAX, values: vec![KEEPER] };
+    let mut calls: Vec<Call> = SIGNALS.iter().map(|number| refuse(*number, vec![(0, keeper())])).collect();
+    calls.push(refuse(libc::SYS_setpgid, vec![(1, keeper())]));
+    let of_file = vec![(1, one_of(u32::MAX, &[SIGNAL_OF_FILE])), (2, one_of(u32::MAX, &SIGNALS_OF_KEEPER))];
+    calls.push(refuse(libc::SYS_fcntl, of_file));
+    calls
 }
 
 /// Sockets within the machine, and those of the network, as far as they are allowed.

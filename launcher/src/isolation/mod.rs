@@ -91,8 +91,8 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(sockets: Sockets) -> Self {
-        let mut steps = calls::filter(sockets);
+    fn new(sockets: Sockets, own_processes: bool) -> Self {
+        let mut steps = calls::filter(sockets, own_processes);
         // The steps stay where they are when the vector moves.
         let program = libc::sock_fprog { len: u16::try_from(steps.len()).unwrap_or(0), filter: steps.as_mut_ptr() };
         Self { _steps: steps, program }
@@ -154,7 +154,7 @@ impl Isolation {
             } else {
                 [Sockets::Any, Sockets::InternetAndLocal]
             };
-            self.filters = Some([Filter::new(alone), Filter::new(with_network)]);
+            self.filters = Some([alone, with_network].map(|sockets| Filter::new(sockets, own)));
         }
         give_up_capabilities();
         Ok(())

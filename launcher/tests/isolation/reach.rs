@@ -139,6 +139,27 @@ fn i17_signals_of_a_program_do_not_end_its_keeper() {
     }
 }
 
+#[test]
+fn i5_a_program_keeps_no_signal_of_the_launcher_from_its_keeper() {
+    // With the keeper's own user, and no rule of Landlock in the way.
+    let mut slot = Slot::of_keepers_user(Guards { namespaces: Namespaces::OfUser, landlock: false, ..strongest() });
+    assert_eq!(slot.problem, "");
+    let script = "import ctypes, errno, fcntl, os\nc = ctypes.CDLL(None, use_errno=True)\n\
+        def told(name, *numbers):\n\
+        \x20 r = c.syscall(*numbers); print(name, errno.errorcode[ctypes.get_errno()] if r < 0 else 'done')\n\
+        info = (ctypes.c_int * 32)(10, 0, -1, 0, 0)\n\
+        for signal in (10, 12):\n\
+        \x20 told('kill', 62, 1, signal); told('tkill', 200, 1, signal); told('tgkill', 234, 1, 1, signal)\n\
+        \x20 told('queue', 129, 1, signal, info); told('queue to thread', 297, 1, 1, signal, info)\n\
+        \x20 told('of a file', 72, 0, 10, signal)\n\
+        told('pidfd', 434, 1, 0); told('group', 109, 0, 1)\n\
+        os.setpgid(0, 0); os.kill(os.getpid(), 0); fcntl.fcntl(0, 10, 34); os.close(os.pidfd_open(os.getpid()))\n\
+        print('usual')";
+    let each = ["kill", "tkill", "tgkill", "queue", "queue to thread", "of a file"];
+    let lines = each.iter().chain(&each).chain(&["pidfd", "group"]).map(|name| format!("{name} EPERM\n"));
+    assert_eq!(slot.python(script).succeeded(), lines.collect::<String>() + "usual\n");
+}
+
 /// Programs that would go on: one in a session of its own that minds no signal.
 const STAYING: &str =
     "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; echo there; sleep 20; echo late' & sleep 20; echo late";
