@@ -165,6 +165,16 @@ fn start_log(default: &str) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }
 
+/// As many descriptors as this process may have: programs, their output and their files take some each.
+fn raise_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+}
+
 fn run(options: Run) -> Result<(), UserError> {
     start_log("info");
     // Where programs have the slave's own user, they must not look into this process or change it through /proc.
@@ -183,6 +193,8 @@ fn run(options: Run) -> Result<(), UserError> {
             audit.note(transport::clock::now(), audit::Kind::NotStarted, &address, None, &error.sentence);
         }
     })?;
+    // After the launcher is there: programs keep the limit that this process was started with.
+    raise_descriptors();
     if !ready.weaker.is_empty() {
         let text = format!("runs at the level {} without {}", ready.isolation.level.word(), ready.weaker.join(", "));
         audit.note(transport::clock::now(), audit::Kind::Weaker, &address, None, &text);
