@@ -34,6 +34,10 @@ const LEFT_OUT_MAX: usize = 100;
 const NAMES_BYTES_MAX: usize = HEAD_BYTES_MAX / 2;
 /// Bytes that are moved at a time.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Room on the disk that is left to other programs and the journal.
+const RESERVE_BYTES: u64 = 64 << 20;
+/// Why a file is left out for which there is no room.
+const NO_ROOM: &str = "the slave's disk has no room for it";
 /// Tries when files change while they are read: then something of the program is not dead, or the disk fails.
 const TRIES_MAX: usize = 3;
 
@@ -50,8 +54,25 @@ pub(super) struct Collect {
     pub(super) patterns: Vec<String>,
     /// Whose files are taken.
     pub(super) owner: u32,
+    /// What the program may have on the disk. Files with holes say that they are longer than what they take there,
+    /// and would be written out in full.
+    pub(super) disk_limit: ByteSize,
+    /// Bytes that the disk has for the stream.
+    pub(super) available: fn(&File) -> u64,
     /// Where the stream goes.
     pub(super) to: Arc<File>,
+}
+
+/// Bytes that the file system of a file has for it.
+pub(super) fn available(to: &File) -> u64 {
+    // What cannot be found out stops nobody; a full disk tells it when it is written to.
+    rustix::fs::fstatvfs(to).map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+impl Collect {
+    fn room(&self) -> u64 {
+        (self.available)(&self.to).saturating_sub(RESERVE_BYTES)
+    }
 }
 
 #[derive(Debug)]
@@ -66,6 +87,8 @@ struct Found {
 struct Walk {
     files: Vec<Found>,
     bytes: u64,
+    /// Bytes that the disk had for them.
+    room: u64,
     names_bytes: usize,
     entries: usize,
     left_out: Vec<String>,
@@ -73,6 +96,24 @@ struct Walk {
 }
 
 impl Walk {
+    fn new(collect: &Collect) -> Self {
+        Self { room: collect.room(), ..Self::default() }
+    }
+
+    /// Bytes of all with one of this size more, or why it is left out.
+    fn sum(&self, collect: &Collect, size: u64) -> Result<u64, String> {
+        let sum = self.bytes.checked_add(size).unwrap_or(u64::MAX);
+        if sum > COLLECTED_BYTES_MAX.0 {
+            Err(format!("more than {COLLECTED_BYTES_MAX} in all"))
+        } else if sum > collect.disk_limit.0 {
+            Err(format!("more than the disk limit of {} in all", collect.disk_limit))
+        } else if sum > self.room {
+            Err(NO_ROOM.to_owned())
+        } else {
+            Ok(sum)
+        }
+    }
+
     fn leave_out(&mut self, path: &[u8], why: &str) {
         if self.left_out.len() >= LEFT_OUT_MAX {
             self.more_left_out += 1;
@@ -91,10 +132,10 @@ impl Walk {
 
 /// Writes the stream and answers how long it is: nothing at all when nothing fits.
 pub(super) fn collect(collect: &Collect, stopped: &dyn Fn() -> bool) -> io::Result<u64> {
-    collect.to.set_len(0)?;
     let mut refused: Vec<(Vec<u8>, String)> = Vec::new();
     for _ in 0..TRIES_MAX {
-        let mut walk = Walk::default();
+        collect.to.set_len(0)?;
+        let mut walk = Walk::new(collect);
         walk_folder(collect, collect.folder.as_fd(), &mut Vec::new(), 0, &mut walk)?;
         walk.files.retain(|found| !refused.iter().any(|(path, _)| *path == found.path));
         for (path, why) in &refused {
@@ -109,7 +150,7 @@ pub(super) fn collect(collect: &Collect, stopped: &dyn Fn() -> bool) -> io::Resu
     for (path, why) in &refused {
         walk.leave_out(path, why);
     }
-    walk.leave_out(b"", "files change all the time; nothing is brought back");
+    walk.leave_out(b"", "files change all the time, or the slave's disk fills up; nothing is brought back");
     write(collect, walk, stopped)?.map_err(|(_, why)| io::Error::other(why))
 }
 
@@ -222,9 +263,9 @@ fn look(
         walk.leave_out(path, &format!("more than {COLLECTED_FILES_MAX} files, or too long names"));
     } else {
         let size = u64::try_from(found.st_size).unwrap_or(u64::MAX);
-        match walk.bytes.checked_add(size).filter(|bytes| *bytes <= COLLECTED_BYTES_MAX.0) {
-            None => walk.leave_out(path, &format!("more than {COLLECTED_BYTES_MAX} in all")),
-            Some(bytes) => {
+        match walk.sum(collect, size) {
+            Err(why) => walk.leave_out(path, &why),
+            Ok(bytes) => {
                 walk.bytes = bytes;
                 walk.names_bytes += path.len();
                 walk.files.push(Found { path: path.clone(), size, executable: found.st_mode & 0o111 != 0 });
@@ -296,7 +337,7 @@ fn write(collect: &Collect, walk: Walk, stopped: &dyn Fn() -> bool) -> io::Resul
     let mut at = room as u64;
     let mut chunk = vec![0; CHUNK_BYTES];
     for (found, told) in found.iter().zip(&mut head.files) {
-        let copied = open(collect, found).and_then(|from| copy(from, found.size, &collect.to, at, &mut chunk, stopped));
+        let copied = open(collect, found).and_then(|from| copy(collect, from, found.size, at, &mut chunk, stopped));
         match copied {
             Ok(Ok(digest)) => told.digest = digest,
             Ok(Err(error)) => return Err(error),
@@ -314,9 +355,9 @@ fn write(collect: &Collect, walk: Walk, stopped: &dyn Fn() -> bool) -> io::Resul
 
 /// Copies exactly `size` bytes. The outer failure is the file's, the inner one that of the slave's own disk.
 fn copy(
+    collect: &Collect,
     mut from: File,
     size: u64,
-    to: &File,
     offset: u64,
     chunk: &mut [u8],
     stopped: &dyn Fn() -> bool,
@@ -337,8 +378,11 @@ fn copy(
         if count as u64 > size - done {
             return Err("it changed while it was read".to_owned());
         }
+        if collect.room() < count as u64 {
+            return Err(NO_ROOM.to_owned());
+        }
         hasher.update(&chunk[..count]);
-        if let Err(error) = to.write_all_at(&chunk[..count], offset + done) {
+        if let Err(error) = collect.to.write_all_at(&chunk[..count], offset + done) {
             return Ok(Err(error));
         }
         done += count as u64;
@@ -363,8 +407,9 @@ pub(super) fn finished(file: &File) -> io::Result<Option<u64>> {
         return Ok(None);
     }
     let Ok(head) = Head::decode(&head) else { return Ok(None) };
-    let contents: u64 = head.files.iter().map(|file| file.size.0).sum();
-    Ok(Some(length).filter(|length| *length == (HEAD_LENGTH_BYTES + head_length) as u64 + contents))
+    let begin = (HEAD_LENGTH_BYTES + head_length) as u64;
+    let end = head.files.iter().try_fold(begin, |end, file| end.checked_add(file.size.0));
+    Ok(Some(length).filter(|length| Some(*length) == end))
 }
 
 #[cfg(test)]

@@ -77,6 +77,8 @@ impl Attempt {
             folder: self.folder.fd.try_clone()?,
             patterns: self.assignment.spec.collect.clone(),
             owner,
+            disk_limit: self.assignment.spec.limits.disk,
+            available: super::collect::available,
             to: context.outputs.files_of(self.key(), self.slot)?,
         };
         context.workers.give(self.key(), Work::Collect(collect))

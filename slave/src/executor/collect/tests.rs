@@ -29,13 +29,19 @@ impl Bench {
             folder: rustix::fs::open(self.work(), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap(),
             patterns: patterns.iter().map(|pattern| (*pattern).to_owned()).collect(),
             owner: rustix::process::geteuid().as_raw(),
+            disk_limit: ByteSize(1 << 40),
+            available,
             to: self.to.clone(),
         }
     }
 
     /// The head and the contents, as a client reads them.
     fn run(&self, patterns: &[&str]) -> (Head, Vec<Vec<u8>>) {
-        let length = collect(&self.order(patterns), &|| false).unwrap();
+        self.perform(&self.order(patterns))
+    }
+
+    fn perform(&self, order: &Collect) -> (Head, Vec<Vec<u8>>) {
+        let length = collect(order, &|| false).unwrap();
         if length == 0 {
             return (Head::default(), Vec::new());
         }
@@ -194,4 +200,34 @@ fn p6_a_stream_that_was_cut_is_not_taken_for_a_whole_one() {
     bytes[..50].fill(0);
     assert_eq!(check(&bytes), None);
     assert!(collect(&bench.order(&["*"]), &|| true).is_err(), "a job that is stopped ends");
+}
+
+#[test]
+fn e9_holes_are_not_written_out_beyond_the_disk_limit_of_the_program() {
+    let bench = Bench::new();
+    let work = bench.work();
+    fs::write(work.join("a"), b"small").unwrap();
+    File::create(work.join("hole")).unwrap().set_len(3 << 30).unwrap();
+    let (head, contents) = bench.perform(&Collect { disk_limit: ByteSize(1 << 20), ..bench.order(&["*"]) });
+    assert_eq!(contents, [b"small"]);
+    assert_eq!(head.left_out, ["hole: more than the disk limit of 1 MiB in all"]);
+    assert!(bench.to.metadata().unwrap().len() < 1 << 20);
+}
+
+#[test]
+fn e9_a_disk_without_room_is_not_filled_and_that_is_told() {
+    let bench = Bench::new();
+    fs::write(bench.work().join("a"), vec![1; 3 << 20]).unwrap();
+    // There is no room from the beginning.
+    let (head, contents) = bench.perform(&Collect { available: |_| RESERVE_BYTES + 4, ..bench.order(&["*"]) });
+    assert!(contents.is_empty());
+    assert_eq!(head.left_out, [format!("a: {NO_ROOM}")]);
+    // Others fill the disk meanwhile: here, what was written is more than it seemed to have.
+    let available = |to: &File| match to.metadata().unwrap().len() {
+        0 => u64::MAX,
+        length => (RESERVE_BYTES + (2 << 20)).saturating_sub(length),
+    };
+    let (head, contents) = bench.perform(&Collect { available, ..bench.order(&["*"]) });
+    assert!(contents.is_empty());
+    assert_eq!(head.left_out, [format!("a: {NO_ROOM}")]);
 }
