@@ -52,6 +52,7 @@ fn through_executor(slave: &std::path::Path, count: usize, slots: usize) -> anyh
     let is_root = rustix::process::geteuid().is_root();
     let setup = Setup {
         program_path: vec!["/usr/bin".into(), "/bin".into()],
+        ceiling: common::ResourceLimits::MOST,
         work: WorkRoot::prepare(data.path(), is_root.then_some(1_700_000_000), "bench")?,
         groups: Base::prepare(&format!("ruche-bench-{}", std::process::id())),
         guards: Default::default(),

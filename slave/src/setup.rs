@@ -86,7 +86,14 @@ pub fn prepare(config: &Config, data: &DataFolder, master_port: Option<u16>) -> 
     let weaker = found.weaker().map(|guard| format!("{} ({})", guard.name, guard.detail)).collect();
     let outputs = Outputs::new(data.path()).map_err(|error| unavailable("the output folders", error))?;
     let within = found.within();
-    let setup = Setup { program_path: config.program_path.clone(), work, groups, guards: found.guards, outputs };
+    let setup = Setup {
+        program_path: config.program_path.clone(),
+        ceiling: found.ceiling.limits,
+        work,
+        groups,
+        guards: found.guards,
+        outputs,
+    };
     let mut executor =
         Executor::new(launcher, setup, keepers, lease_until).map_err(|error| unavailable("the executor", error))?;
     let cache = data.path().join("languages.json");

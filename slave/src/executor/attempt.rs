@@ -10,7 +10,7 @@ use super::{
     outcome::{self, Stop},
     outputs::Outputs,
     progress,
-    steps::{Phase, Steps, Tag, step},
+    steps::{Phase, Steps, Tag, compile_limits, step},
 };
 use crate::languages::Offered;
 use common::{
@@ -18,6 +18,7 @@ use common::{
     limits,
     message::{Assignment, Stream},
     outcome::Outcome,
+    program::ResourceLimits,
     units::{BootTime, Timestamp},
     view::{Progress, Usage},
 };
@@ -46,6 +47,8 @@ pub(super) struct Context {
     /// The lease that an agent before this one had.
     pub(super) lease_left: Option<BootTime>,
     pub(super) program_path: Vec<PathBuf>,
+    /// What no step exceeds.
+    pub(super) ceiling: ResourceLimits,
     pub(super) cleaner: Cleaner,
     pub(super) workers: super::workers::Workers,
     /// Input files whose content on this slave's disk is another.
@@ -151,7 +154,7 @@ impl Attempt {
         let folder = slot.make().map_err(failed)?;
         let phase = if steps.compile.is_some() { Phase::Compile } else { Phase::Run };
         let command = steps.compile.as_ref().unwrap_or(&steps.run);
-        let step = step(command, phase, &assignment, &steps, &folder, &context.program_path);
+        let step = step(command, phase, &assignment, &steps, &folder, &context.program_path, &context.ceiling);
         let mut attempt = Self {
             assignment,
             steps,
@@ -209,7 +212,7 @@ impl Attempt {
         context.outputs.adopt(key, slot)?;
         let kept = context.outputs.end(key, Stream::Stdout) + context.outputs.end(key, Stream::Stderr);
         let command = if phase == Phase::Compile { steps.compile.as_ref() } else { None }.unwrap_or(&steps.run);
-        let step = step(command, phase, &assignment, &steps, &folder, &context.program_path);
+        let step = step(command, phase, &assignment, &steps, &folder, &context.program_path, &context.ceiling);
         let live = match assignment.spec.live {
             Some(live) if phase == Phase::Run && descriptors.len() > 1 => {
                 descriptors.pop().map(|vault| Live::adopt(live, vault)).transpose()?
@@ -402,7 +405,8 @@ impl Attempt {
     /// Takes note of what was read; `end` is the stream's new end where the bytes were kept.
     fn note(&mut self, index: usize, count: usize, end: Option<u64>, keeper: Option<&Socket>, context: &mut Context) {
         if self.phase == Phase::Compile {
-            let room = limits::COMPILE_OUTPUT_BYTES_MAX - self.compile_text.len();
+            let most = usize::try_from(compile_limits(&context.ceiling).output.0).unwrap_or(usize::MAX);
+            let room = most.saturating_sub(self.compile_text.len());
             self.compile_text.extend_from_slice(&context.buffer[..count.min(room)]);
         } else if let Some(end) = end {
             self.kept += count as u64;
@@ -485,7 +489,10 @@ impl Attempt {
             FromKeeper::Ended(ended) => {
                 tracing::debug!(attempt = %self.key(), end = outcome::describe(&ended), "a step ended");
                 self.usage = outcome::add_usage(self.usage, &ended);
-                let limits = self.assignment.spec.limits;
+                let limits = match self.phase {
+                    Phase::Compile => compile_limits(&context.ceiling),
+                    Phase::Run => self.assignment.spec.limits,
+                };
                 outcome::of_end(
                     &ended,
                     self.phase,
@@ -513,8 +520,8 @@ impl Attempt {
 
     fn begin_run(&mut self, keeper: &Socket, index: usize, context: &mut Context) -> io::Result<()> {
         self.phase = Phase::Run;
-        let path = &context.program_path;
-        self.step = step(&self.steps.run, Phase::Run, &self.assignment, &self.steps, &self.folder, path);
+        let (path, ceiling) = (&context.program_path, &context.ceiling);
+        self.step = step(&self.steps.run, Phase::Run, &self.assignment, &self.steps, &self.folder, path, ceiling);
         self.order(keeper, index, context)
     }
 

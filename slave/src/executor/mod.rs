@@ -30,6 +30,7 @@ use common::{
     id::AttemptKey,
     message::{Assignment, Stream},
     outcome::Outcome,
+    program::ResourceLimits,
     units::{BootTime, Timestamp},
     view::{Progress, Usage},
 };
@@ -78,6 +79,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Setup {
     /// Where commands are looked for, and PATH of programs.
     pub program_path: Vec<PathBuf>,
+    /// The most of each limit that a step is given.
+    pub ceiling: ResourceLimits,
     /// Where working folders are.
     pub work: WorkRoot,
     /// Control groups.
@@ -242,6 +245,7 @@ impl Executor {
             lease_until: None,
             lease_left: lease_until,
             program_path: setup.program_path,
+            ceiling: setup.ceiling,
             cleaner: Cleaner::start(setup.work.trash()?)?,
             workers,
             damaged: Vec::new(),

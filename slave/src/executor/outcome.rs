@@ -32,7 +32,7 @@ pub enum Stop {
     Output,
 }
 
-/// The outcome of a step that was started, and None when the attempt goes on with the next step.
+/// The outcome of a step that was started with these limits, and None when the attempt goes on with the next step.
 pub(super) fn of_end(
     ended: &Ended,
     phase: Phase,
@@ -50,7 +50,7 @@ pub(super) fn of_end(
     match (phase, ended.status) {
         (Phase::Compile, Status::Exited(0)) => None,
         (Phase::Compile, Status::Exited(_)) => Some(Outcome::CompileError { detail: compiler_text() }),
-        (Phase::Compile, Status::Signalled(libc::SIGXFSZ)) => Some(file_size(compile_bounds().file_size, None)),
+        (Phase::Compile, Status::Signalled(libc::SIGXFSZ)) => Some(file_size(limits.file_size, None)),
         (Phase::Run, Status::Signalled(signal @ libc::SIGXFSZ)) => Some(match full_file() {
             Some(name) => file_size(limits.file_size, Some(&name)),
             // It sent the signal to itself.
@@ -85,55 +85,55 @@ fn of_stop(stop: &Stop, limits: &ResourceLimits, ended: &Ended) -> Outcome {
 }
 
 fn of_cause(cause: Cause, phase: Phase, limits: &ResourceLimits, ended: &Ended) -> Outcome {
-    let (who, bounds) = match phase {
-        Phase::Run => ("It", *limits),
-        Phase::Compile => ("The compile step", compile_bounds()),
+    let who = match phase {
+        Phase::Run => "It",
+        Phase::Compile => "The compile step",
     };
     let limit = |limit, detail| Outcome::Limit { limit, detail };
     match cause {
         Cause::WallTime => limit(
             Limit::WallTime,
-            format!("Stopped by the time limit. {who} ran for {} of {}.", ended.wall, bounds.wall_time),
+            format!("Stopped by the time limit. {who} ran for {} of {}.", ended.wall, limits.wall_time),
         ),
         Cause::CpuTime(used) => limit(
             Limit::CpuTime,
             format!(
                 "Stopped by the CPU time limit. {who} used {} of {} after {}.",
                 used.max(ended.cpu),
-                bounds.cpu_time.unwrap_or_default(),
+                limits.cpu_time.unwrap_or_default(),
                 ended.wall
             ),
         ),
-        Cause::Memory(used) if phase == Phase::Run => Outcome::memory_limit(used, bounds.memory, ended.wall),
+        Cause::Memory(used) if phase == Phase::Run => Outcome::memory_limit(used, limits.memory, ended.wall),
         Cause::Memory(used) => limit(
             Limit::Memory,
-            format!("Stopped by the memory limit. {who} used {used} of {} after {}.", bounds.memory, ended.wall),
+            format!("Stopped by the memory limit. {who} used {used} of {} after {}.", limits.memory, ended.wall),
         ),
         Cause::Processes(count) => limit(
             Limit::Processes,
             format!(
                 "Stopped by the limit on processes. {who} had {count} of {} and asked for more, after {}.",
-                bounds.processes, ended.wall
+                limits.processes, ended.wall
             ),
         ),
-        Cause::FileSize => file_size(bounds.file_size, None),
+        Cause::FileSize => file_size(limits.file_size, None),
         Cause::Disk(used) => limit(
             Limit::Disk,
-            format!("Stopped by the disk limit. {who} filled {used} of {} after {}.", bounds.disk, ended.wall),
+            format!("Stopped by the disk limit. {who} filled {used} of {} after {}.", limits.disk, ended.wall),
         ),
         Cause::NoSpace { used, left } => limit(
             Limit::Disk,
             format!(
                 "Stopped because the slave's disk is nearly full: {left} are left. {who} took {used} of it, of {} that \
                  its disk limit allows, after {}.",
-                bounds.disk, ended.wall
+                limits.disk, ended.wall
             ),
         ),
         Cause::OpenFiles(count) => limit(
             Limit::OpenFiles,
             format!(
                 "Ended at the limit on open files. {who} had {count} of {} open in one process.",
-                bounds.open_files
+                limits.open_files
             ),
         ),
         Cause::Ordered => Outcome::Lost { detail: "The slave stopped it.".to_owned() },
@@ -154,20 +154,6 @@ fn file_size(limit: ByteSize, name: Option<&str>) -> Outcome {
         None => format!("Stopped by the limit on file size. It wrote a file up to {limit}."),
     };
     Outcome::Limit { limit: Limit::FileSize, detail }
-}
-
-/// The bounds of the compile step, for sentences.
-fn compile_bounds() -> ResourceLimits {
-    ResourceLimits {
-        wall_time: limits::COMPILE_WALL_TIME,
-        cpu_time: None,
-        memory: limits::COMPILE_MEMORY,
-        processes: limits::PROCESSES_DEFAULT,
-        output: ByteSize(limits::COMPILE_OUTPUT_BYTES_MAX as u64),
-        file_size: limits::FILE_SIZE_DEFAULT,
-        disk: limits::DISK_DEFAULT,
-        open_files: limits::OPEN_FILES_DEFAULT,
-    }
 }
 
 /// The outcome of a step that could not be started.

@@ -7,6 +7,7 @@ use common::{
     limits,
     message::Assignment,
     program::{ResourceLimits, SourceText, Work},
+    units::ByteSize,
     view::Usage,
 };
 use launcher::protocol::{Step, StepLimits, Strings};
@@ -151,6 +152,7 @@ pub(super) fn step(
     steps: &Steps,
     folder: &WorkFolder,
     program_path: &[PathBuf],
+    ceiling: &ResourceLimits,
 ) -> Step {
     Step {
         tag: Vec::new(),
@@ -158,25 +160,32 @@ pub(super) fn step(
         candidates: candidates(command.first().map_or(&[], Vec::as_slice), program_path),
         arguments: command.iter().collect(),
         environment: environment(assignment, steps, folder, program_path),
-        limits: match phase {
-            Phase::Compile => StepLimits {
-                wall_time: limits::COMPILE_WALL_TIME,
-                cpu_time: None,
-                memory: limits::COMPILE_MEMORY,
-                processes: limits::PROCESSES_DEFAULT,
-                file_size: limits::FILE_SIZE_DEFAULT,
-                disk: limits::DISK_DEFAULT,
-                open_files: limits::OPEN_FILES_DEFAULT,
-            },
-            Phase::Run => run_limits(&assignment.spec.limits),
-        },
+        limits: step_limits(&match phase {
+            Phase::Compile => compile_limits(ceiling),
+            Phase::Run => assignment.spec.limits,
+        }),
         stdin: phase == Phase::Run && (assignment.spec.stdin.is_some() || assignment.spec.live.is_some()),
         terminal: phase == Phase::Run && assignment.spec.live.is_some_and(|live| live.terminal.is_some()),
         network: phase == Phase::Run && assignment.spec.network,
     }
 }
 
-const fn run_limits(limits: &ResourceLimits) -> StepLimits {
+/// The limits of the compile step, whose text is the submitter's as well: what every slave gives it, and nothing
+/// beyond this slave's ceiling.
+pub(super) fn compile_limits(ceiling: &ResourceLimits) -> ResourceLimits {
+    ResourceLimits {
+        wall_time: limits::COMPILE_WALL_TIME.min(ceiling.wall_time),
+        cpu_time: ceiling.cpu_time,
+        memory: limits::COMPILE_MEMORY.min(ceiling.memory),
+        processes: limits::PROCESSES_DEFAULT.min(ceiling.processes),
+        output: ByteSize(limits::COMPILE_OUTPUT_BYTES_MAX as u64).min(ceiling.output),
+        file_size: limits::FILE_SIZE_DEFAULT.min(ceiling.file_size),
+        disk: limits::DISK_DEFAULT.min(ceiling.disk),
+        open_files: limits::OPEN_FILES_DEFAULT.min(ceiling.open_files),
+    }
+}
+
+const fn step_limits(limits: &ResourceLimits) -> StepLimits {
     StepLimits {
         wall_time: limits.wall_time,
         cpu_time: limits.cpu_time,
@@ -251,6 +260,23 @@ mod tests {
         ] {
             assert_eq!(fill_in(part, tool, &names), filled.as_bytes(), "{part}");
         }
+    }
+
+    #[test]
+    fn i18_every_bound_of_the_compile_step_is_within_the_ceiling() {
+        let open = compile_limits(&ResourceLimits::MOST);
+        assert_eq!((open.wall_time, open.memory), (limits::COMPILE_WALL_TIME, limits::COMPILE_MEMORY));
+        let low = ResourceLimits {
+            wall_time: common::Duration::from_secs(5),
+            cpu_time: Some(common::Duration::from_secs(3)),
+            memory: ByteSize(64 << 20),
+            processes: 8,
+            output: ByteSize(1 << 10),
+            file_size: ByteSize(1 << 20),
+            disk: ByteSize(2 << 20),
+            open_files: 64,
+        };
+        assert_eq!(compile_limits(&low), low);
     }
 
     #[test]

@@ -364,6 +364,7 @@ impl Player {
         }
         let setup = Setup {
             program_path: ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from).to_vec(),
+            ceiling: common::ResourceLimits::MOST,
             work,
             groups,
             guards: Default::default(),

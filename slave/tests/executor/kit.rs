@@ -5,7 +5,7 @@ use common::{
     language::{self, Language},
     message::{Assignment, Stream},
     outcome::Outcome,
-    program::{ProgramSpec, Work},
+    program::{ProgramSpec, ResourceLimits, Work},
     units::Timestamp,
 };
 use launcher::{Launcher, cgroup::Base};
@@ -55,25 +55,35 @@ pub(crate) fn unique() -> u32 {
     std::process::id() % 30_000 * 64 + NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+fn own_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    folder
+}
+
 impl Kit {
     pub(crate) fn new() -> Self {
         Self::keeping(Keeping::Groups)
     }
 
     pub(crate) fn keeping(keeping: Keeping) -> Self {
-        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
-        let data = folder.path().to_owned();
-        Self::with(&data, keeping, Some(folder))
+        let folder = own_folder();
+        Self::with(&folder.path().to_owned(), keeping, Some(folder), ResourceLimits::MOST)
     }
 
     /// Over a data folder of the test's own.
     pub(crate) fn in_folder(data: &Path) -> Self {
         std::fs::create_dir_all(data).unwrap();
-        Self::with(data, Keeping::Groups, None)
+        Self::with(data, Keeping::Groups, None, ResourceLimits::MOST)
     }
 
-    fn with(data: &Path, keeping: Keeping, folder: Option<tempfile::TempDir>) -> Self {
+    /// Of a slave with this ceiling.
+    pub(crate) fn under(ceiling: ResourceLimits) -> Self {
+        let folder = own_folder();
+        Self::with(&folder.path().to_owned(), Keeping::Groups, Some(folder), ceiling)
+    }
+
+    fn with(data: &Path, keeping: Keeping, folder: Option<tempfile::TempDir>, ceiling: ResourceLimits) -> Self {
         let unique = unique();
         let name = format!("test-{unique}");
         let groups = match keeping {
@@ -86,6 +96,7 @@ impl Kit {
         let launcher = Launcher::start_program(Path::new(env!("CARGO_BIN_EXE_ruche-slave"))).unwrap();
         let setup = Setup {
             program_path: ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from).to_vec(),
+            ceiling,
             work,
             groups: groups.clone(),
             guards: Default::default(),
