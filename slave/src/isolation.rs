@@ -8,7 +8,7 @@ use crate::{
     executor::WorkRoot,
 };
 use common::{
-    ErrorCode, UserError,
+    ErrorCode, ResourceLimits, UserError,
     view::{Ceiling, Guard, Isolation, IsolationLevel},
 };
 use launcher::{
@@ -16,6 +16,7 @@ use launcher::{
     isolation::{Facts, Wish, probe},
     protocol::{GroupVersion, Guards, NetworkGuard},
 };
+use rustix::process::Resource;
 use std::path::{Path, PathBuf};
 
 /// The guard that lets programs ask for the network.
@@ -73,7 +74,10 @@ pub fn find(
     let Facts { level, mut guards, told } = probe(&wish, groups);
     guards.system = system;
     guards.writable.clone_from(&config.writable);
-    let ceiling = Ceiling { network: config.ceiling.network && guards.network.is_some(), ..config.ceiling };
+    let ceiling = Ceiling {
+        network: config.ceiling.network && guards.network.is_some(),
+        limits: within_the_system(config.ceiling.limits, rustix::process::getrlimit(Resource::Nofile).maximum),
+    };
     let is_on = |name: &String| told.iter().any(|guard| guard.name == *name && guard.on);
     let missing = config.require.iter().filter(|name| !is_on(name)).map(|name| {
         let known = told.iter().find(|guard| guard.name == *name).cloned();
@@ -86,6 +90,13 @@ pub fn find(
     let missing = missing.collect();
     let isolation = told_to_master(level, told, groups, own_users);
     Found { guards, isolation, ceiling, network_wished: config.ceiling.network, missing }
+}
+
+/// More open files than this process may have itself it cannot give to a program: `hard` is its own limit, which the
+/// system sets.
+fn within_the_system(ceiling: ResourceLimits, hard: Option<u64>) -> ResourceLimits {
+    let most = hard.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
+    ResourceLimits { open_files: ceiling.open_files.min(most), ..ceiling }
 }
 
 fn told_to_master(level: IsolationLevel, guards: Vec<Guard>, groups: &Base, own_users: bool) -> Isolation {
@@ -146,5 +157,20 @@ impl Found {
             missing = off.join(", "),
             "how far programs are shut in; `ruche-slave doctor` says more"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i16_the_ceiling_on_open_files_is_what_the_system_allows_this_process() {
+        let ceiling = ResourceLimits::MOST;
+        for (hard, told) in [(Some(4_096), 4_096), (Some(1 << 20), ceiling.open_files), (None, ceiling.open_files)] {
+            assert_eq!(within_the_system(ceiling, hard).open_files, told);
+        }
+        let lower = ResourceLimits { open_files: 512, ..ceiling };
+        assert_eq!(within_the_system(lower, Some(4_096)).open_files, 512);
     }
 }
