@@ -102,6 +102,8 @@ fn i3_a_program_sees_the_system_read_only_its_own_folder_and_its_own_processes()
                 );
             }
         }
+        // Process 1 is the keeper.
+        assert!(!words("numbers ").contains(&"1".to_owned()), "{level:?}: {text}");
         let processes: usize = words("processes ")[0].parse().unwrap();
         assert!(processes <= 4, "{level:?}: {processes} processes are seen");
         for line in text.lines() {

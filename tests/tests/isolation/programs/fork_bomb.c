@@ -2,7 +2,8 @@
 #include <signal.h>
 #include <unistd.h>
 
-int main(void) {
+int main(int argc, char **argv) {
+    (void)argc; (void)argv;
     for (int number = 1; number < 65; number++) signal(number, SIG_IGN);
     for (;;) fork();
 }

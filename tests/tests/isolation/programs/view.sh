@@ -21,6 +21,7 @@ done
 echo "above $(ls -A .. 2>/dev/null | wc -l)"
 echo "devices $(ls -A /dev | tr '\n' ' ')"
 echo "processes $(ls -d /proc/[0-9]* | wc -l)"
+echo "numbers $(cd /proc && ls -d [0-9]* | tr '\n' ' ')"
 while read -r _ _ _ _ where options _; do
     case ",$options," in *,ro,*) ;; *) echo "writable $where" ;; esac
     case ",$options," in *,nosuid,*) ;; *) echo "suid $where" ;; esac
