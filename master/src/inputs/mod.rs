@@ -27,6 +27,8 @@ use std::{
 pub(crate) const PART_BYTES_MAX: usize = 1 << 20;
 /// Files that are only in part here; more are refused.
 const PARTS_MAX: usize = 4_096;
+/// Of one user.
+const PARTS_PER_USER_MAX: usize = 64;
 /// A part to which nothing came for this long gives way when room is wanted.
 const PART_IDLE: Duration = Duration::from_secs(600);
 /// A part that is older than this when the master starts is removed.
@@ -42,11 +44,15 @@ pub(crate) struct Inputs {
     state: Mutex<State>,
 }
 
+/// Who sends.
+type User = Arc<str>;
+
 #[derive(Default)]
 struct State {
     /// Files that are whole, with their sizes.
     whole: BTreeMap<Digest, u64>,
-    parts: BTreeMap<Digest, Entry>,
+    /// Each user sends for itself: what one announces or begins binds no other, even of the same file.
+    parts: BTreeMap<(User, Digest), Entry>,
     reads: BTreeMap<LinkId, u32>,
 }
 
@@ -55,6 +61,8 @@ struct Entry {
     part: Arc<Mutex<Part>>,
     /// Bytes of the whole file, as it was announced.
     size: u64,
+    /// Bytes that came.
+    length: u64,
     touched: Instant,
 }
 
@@ -84,6 +92,15 @@ pub(crate) fn digest_of(name: &str) -> Option<Digest> {
         *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
     }
     Some(Digest(digest))
+}
+
+/// Where a user's part of a file lies: names of users are no names of files.
+fn part_name(user: &str, digest: Digest) -> String {
+    format!("{digest}.{}", Digest(*blake3::hash(user.as_bytes()).as_bytes()))
+}
+
+fn is_part_name(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(digest, user)| digest_of(digest).is_some() && digest_of(user).is_some())
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {
@@ -140,52 +157,51 @@ impl Inputs {
         self.folder.join(name_of(digest))
     }
 
-    fn part_path(&self, digest: Digest) -> PathBuf {
-        self.folder.join("parts").join(digest.to_string())
+    fn part_path(&self, user: &str, digest: Digest) -> PathBuf {
+        self.folder.join("parts").join(part_name(user, digest))
     }
 
-    /// How much of each is here.
-    pub(crate) fn held(&self, digests: &[Digest]) -> Vec<InputHeld> {
-        digests.iter().map(|digest| self.held_one(*digest)).collect()
+    /// How much of each is here for a user.
+    pub(crate) fn held(&self, user: &User, digests: &[Digest]) -> Vec<InputHeld> {
+        digests.iter().map(|digest| self.held_one(user, *digest)).collect()
     }
 
-    fn held_one(&self, digest: Digest) -> InputHeld {
-        let part = {
+    fn held_one(&self, user: &User, digest: Digest) -> InputHeld {
+        let length = {
             let state = self.state();
             if state.whole.contains_key(&digest) {
                 return InputHeld::Whole;
             }
-            state.parts.get(&digest).map(|entry| entry.part.clone())
+            state.parts.get(&(user.clone(), digest)).map(|entry| entry.length)
         };
-        let length = match part {
-            Some(part) => part.lock().unwrap_or_else(PoisonError::into_inner).length(),
-            // From before a restart.
-            None => fs::metadata(self.part_path(digest)).map_or(0, |found| found.len()),
-        };
-        InputHeld::Part(length)
+        // From before a restart.
+        let found = || fs::metadata(self.part_path(user, digest)).map_or(0, |found| found.len());
+        InputHeld::Part(length.unwrap_or_else(found))
     }
 
     /// Bytes that the core must find room for before this file is begun; none when it is under way or here.
-    pub(crate) fn room_wanted(&self, digest: Digest, size: u64) -> Option<u64> {
+    pub(crate) fn room_wanted(&self, user: &User, digest: Digest, size: u64) -> Option<u64> {
         let mut state = self.state();
-        if state.whole.contains_key(&digest) || state.parts.contains_key(&digest) {
+        if state.whole.contains_key(&digest) || state.parts.contains_key(&(user.clone(), digest)) {
             return None;
         }
         self.drop_idle(&mut state);
-        Some(state.parts.values().map(|entry| entry.size).sum::<u64>().saturating_add(size))
+        // Of others only what came counts: what somebody says that will come keeps nobody else away.
+        let counts = |((of, _), entry): (&(User, Digest), &Entry)| if of == user { entry.size } else { entry.length };
+        Some(state.parts.iter().map(counts).fold(size, u64::saturating_add))
     }
 
     /// Forgets parts that nobody goes on with.
     fn drop_idle(&self, state: &mut State) {
-        let idle: Vec<Digest> = state
-            .parts
-            .iter()
-            .filter(|(_, entry)| entry.touched.elapsed() > PART_IDLE)
-            .map(|(digest, _)| *digest)
-            .collect();
-        for digest in idle {
-            state.parts.remove(&digest);
-            remove(&self.part_path(digest));
+        self.forget_parts(state, |_, entry| entry.touched.elapsed() > PART_IDLE);
+    }
+
+    fn forget_parts(&self, state: &mut State, which: impl Fn(&(User, Digest), &Entry) -> bool) {
+        let gone: Vec<_> =
+            state.parts.iter().filter(|(key, entry)| which(key, entry)).map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            state.parts.remove(&key);
+            remove(&self.part_path(&key.0, key.1));
         }
     }
 
@@ -193,7 +209,14 @@ impl Inputs {
     ///
     /// # Errors
     /// When the content is not what was announced, or there is no room.
-    pub(crate) fn put(&self, digest: Digest, size: u64, offset: u64, bytes: &[u8]) -> Result<Put, UserError> {
+    pub(crate) fn put(
+        &self,
+        user: &User,
+        digest: Digest,
+        size: u64,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<Put, UserError> {
         let invalid = |what: String| UserError::new(ErrorCode::RequestInvalid, what);
         if bytes.len() > PART_BYTES_MAX || size > INPUT_FILE_BYTES_MAX.0 {
             let most = ByteSize(PART_BYTES_MAX as u64);
@@ -203,7 +226,7 @@ impl Inputs {
                 ByteSize(size)
             )));
         }
-        let Some(part) = self.begin(digest, size)? else { return Ok(Put::Held(InputHeld::Whole)) };
+        let Some(part) = self.begin(user, digest, size)? else { return Ok(Put::Held(InputHeld::Whole)) };
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
         if self.state().whole.contains_key(&digest) {
             return Ok(Put::Held(InputHeld::Whole));
@@ -214,31 +237,39 @@ impl Inputs {
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > size) {
             return Err(invalid("a part goes beyond the end of its file".to_owned()));
         }
-        let taken = part.append(bytes).map_err(|error| failed("an input file cannot be written", &error))?;
+        let taken = match part.append(bytes) {
+            Ok(taken) => taken,
+            // Another user sent all of it meanwhile, and this part was removed.
+            Err(_) if self.state().whole.contains_key(&digest) => return Ok(Put::Held(InputHeld::Whole)),
+            Err(error) => return Err(failed("an input file cannot be written", &error)),
+        };
+        if let Some(entry) = self.state().parts.get_mut(&(user.clone(), digest)) {
+            entry.length = taken;
+        }
         if taken < size {
             return Ok(Put::Held(InputHeld::Part(taken)));
         }
         match part.finish(digest, &self.path(digest)) {
             Ok(true) => {
                 let mut state = self.state();
-                state.parts.remove(&digest);
                 state.whole.insert(digest, size);
+                self.forget_parts(&mut state, |(_, of), _| *of == digest);
                 Ok(Put::Whole)
             }
             Ok(false) => {
-                self.forget(digest);
+                self.forget(user, digest);
                 let sentence = format!("what was sent as the input file {digest} has another content");
                 Err(UserError::new(ErrorCode::InputDamaged, sentence))
             }
             Err(error) => {
                 // After a failed sync nobody knows what is on the disk.
-                self.forget(digest);
+                self.forget(user, digest);
                 Err(failed("an input file cannot be kept", &error))
             }
         }
     }
 
-    fn begin(&self, digest: Digest, size: u64) -> Result<Option<Arc<Mutex<Part>>>, UserError> {
+    fn begin(&self, user: &User, digest: Digest, size: u64) -> Result<Option<Arc<Mutex<Part>>>, UserError> {
         let available = nix::sys::statvfs::statvfs(&self.folder)
             .map_or(u64::MAX, |found| found.blocks_available() * found.fragment_size());
         if available < RESERVE_BYTES + PART_BYTES_MAX as u64 {
@@ -248,7 +279,8 @@ impl Inputs {
         if state.whole.contains_key(&digest) {
             return Ok(None);
         }
-        if let Some(entry) = state.parts.get_mut(&digest) {
+        let key = (user.clone(), digest);
+        if let Some(entry) = state.parts.get_mut(&key) {
             if entry.size != size {
                 let sentence = format!("the input file {digest} was announced with another size before");
                 return Err(UserError::new(ErrorCode::InputDamaged, sentence));
@@ -256,20 +288,23 @@ impl Inputs {
             entry.touched = Instant::now();
             return Ok(Some(entry.part.clone()));
         }
-        if state.parts.len() >= PARTS_MAX {
+        self.drop_idle(&mut state);
+        let of_user = state.parts.keys().filter(|(of, _)| of == user).count();
+        if of_user >= PARTS_PER_USER_MAX || state.parts.len() >= PARTS_MAX {
             return Err(UserError::new(ErrorCode::Busy, "too many input files are being sent")
                 .retry_after(common::limits::BUSY_RETRY));
         }
-        let part = Part::open(&self.part_path(digest), size)
+        let part = Part::open(&self.part_path(user, digest), size)
             .map_err(|error| failed("an input file cannot be begun", &error))?;
+        let length = part.length();
         let part = Arc::new(Mutex::new(part));
-        state.parts.insert(digest, Entry { part: part.clone(), size, touched: Instant::now() });
+        state.parts.insert(key, Entry { part: part.clone(), size, length, touched: Instant::now() });
         Ok(Some(part))
     }
 
-    fn forget(&self, digest: Digest) {
-        self.state().parts.remove(&digest);
-        remove(&self.part_path(digest));
+    fn forget(&self, user: &User, digest: Digest) {
+        self.state().parts.remove(&(user.clone(), digest));
+        remove(&self.part_path(user, digest));
     }
 
     /// Removes a file that nothing needs.
@@ -399,7 +434,7 @@ fn remove_old_parts(parts: &Path) -> io::Result<()> {
     for entry in fs::read_dir(parts)? {
         let entry = entry?;
         let age = SystemTime::now().duration_since(entry.metadata()?.modified()?).unwrap_or_default();
-        let ours = entry.file_name().to_str().and_then(digest_of).is_some();
+        let ours = entry.file_name().to_str().is_some_and(is_part_name);
         if !ours || age > PART_AGE_MAX || entry.metadata()?.uid() != nix::unistd::geteuid().as_raw() {
             remove(&entry.path());
         }

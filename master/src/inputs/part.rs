@@ -11,9 +11,9 @@ use std::{
 /// Bytes that are written between two syncs, so that the last one is short.
 const SYNC_BYTES: u64 = 64 << 20;
 
+/// It is open only while it is written to: many may be on their way at once.
 pub(super) struct Part {
     path: PathBuf,
-    file: File,
     size: u64,
     length: u64,
     hasher: blake3::Hasher,
@@ -36,7 +36,6 @@ impl Part {
         }
         Ok(Self {
             path: path.to_owned(),
-            file,
             size,
             length,
             hasher: blake3::Hasher::new(),
@@ -56,24 +55,24 @@ impl Part {
 
     /// Adds bytes to the end and answers how much there is.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        let file = File::options().read(true).write(true).open(&self.path)?;
         if !self.hashed {
             let mut read = vec![0; 1 << 20];
-            let mut file = self.file.try_clone()?.take(self.length);
-            io::Seek::rewind(file.get_mut())?;
+            let mut before = (&file).take(self.length);
             loop {
-                match file.read(&mut read)? {
+                match before.read(&mut read)? {
                     0 => break,
                     count => drop(self.hasher.update(&read[..count])),
                 }
             }
             self.hashed = true;
         }
-        self.file.write_all_at(bytes, self.length)?;
+        file.write_all_at(bytes, self.length)?;
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
         self.unsynced += bytes.len() as u64;
         if self.unsynced >= SYNC_BYTES && self.length < self.size {
-            self.file.sync_data()?;
+            file.sync_data()?;
             self.unsynced = 0;
         }
         Ok(self.length)
@@ -84,7 +83,7 @@ impl Part {
         if *self.hasher.finalize().as_bytes() != digest.0 {
             return Ok(false);
         }
-        self.file.sync_all()?;
+        File::options().write(true).open(&self.path)?.sync_all()?;
         let folder = place.parent().unwrap_or(place);
         if !folder.is_dir() {
             super::make_folder(folder)?;

@@ -17,6 +17,7 @@ use common::{
     session::Role,
     view::ClientKind,
 };
+use std::sync::Arc;
 use transport::{Connection, clock};
 use uuid::Uuid;
 
@@ -27,6 +28,7 @@ struct Asker {
     token: String,
     /// For the audit.
     who: String,
+    user: Arc<str>,
 }
 
 pub(super) async fn serve(shared: &Shared, mut connection: Connection, kind: ClientKind) {
@@ -44,13 +46,14 @@ pub(super) async fn serve(shared: &Shared, mut connection: Connection, kind: Cli
     if connection.sender.send(told).is_err() {
         return;
     }
-    let joined = Joined { id, user: user.into(), role, address: connection.address.to_string(), kind };
+    let user: Arc<str> = user.into();
+    let joined = Joined { id, user: user.clone(), role, address: connection.address.to_string(), kind };
     if !shared.give(Input::Client(joined, connection.sender.clone())).await {
         return;
     }
     // The role too: what changed it before the loop knew of this connection did not cut it.
     let end = match shared.doorman.confirm(&token, role).await {
-        Ok(()) => requests(shared, &mut connection, &Asker { id, role, token, who }, held).await,
+        Ok(()) => requests(shared, &mut connection, &Asker { id, role, token, who, user }, held).await,
         Err(ended) => Err(ended),
     };
     if !shared.give(Input::Event(Event::ClientLeft(id))).await {
@@ -142,7 +145,7 @@ async fn requests(
         if matches!(request, Request::InputsHeld { .. } | Request::PutInput { .. }) {
             // Files are not the core's business, until they are whole.
             let result = match permission::check(asker.role, &request) {
-                Ok(()) => super::inputs::answer(shared, request).await,
+                Ok(()) => super::inputs::answer(shared, &asker.user, request).await,
                 Err(error) => Err(error),
             };
             if connection.sender.send(Status::Reply { id, result }).is_err() {

@@ -7,6 +7,7 @@ use common::{
     limits::INPUT_FILES_MAX,
     message::{Reply, Request, status::InputHeld},
 };
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 fn stopping() -> UserError {
@@ -19,31 +20,30 @@ async fn wait_for<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Answers `InputsHeld` and `PutInput`.
-pub(super) async fn answer(shared: &Shared, request: Request) -> Result<Reply, UserError> {
-    let inputs = shared.inputs_kept.clone();
+pub(super) async fn answer(shared: &Shared, user: &Arc<str>, request: Request) -> Result<Reply, UserError> {
+    let (inputs, user) = (shared.inputs_kept.clone(), user.clone());
     if let Request::InputsHeld { digests } = request {
         if digests.len() > INPUT_FILES_MAX {
             let sentence =
                 format!("{} input files in one request; at most {INPUT_FILES_MAX} are accepted", digests.len());
             return Err(UserError::new(ErrorCode::RequestInvalid, sentence));
         }
-        let files = wait_for(move || inputs.held(&digests)).await?;
+        let files = wait_for(move || inputs.held(&user, &digests)).await?;
         return Ok(Reply::InputsHeld { files });
     }
     let Request::PutInput { digest, size, offset, bytes } = request else {
         return Err(UserError::new(ErrorCode::Internal, "this is no request for input files"));
     };
     let _room = shared.room(bytes.len()).await;
-    let asking = inputs.clone();
-    if let Some(bytes) = wait_for(move || asking.room_wanted(digest, size)).await? {
+    let (asking, of) = (inputs.clone(), user.clone());
+    if let Some(bytes) = wait_for(move || asking.room_wanted(&of, digest, size)).await? {
         let (answer, answered) = oneshot::channel();
         if !shared.give(Input::MakeRoom(bytes, answer)).await {
             return Err(stopping());
         }
         answered.await.map_err(|_| stopping())??;
     }
-    let taking = inputs.clone();
-    let held = match wait_for(move || taking.put(digest, size, offset, &bytes)).await?? {
+    let held = match wait_for(move || inputs.put(&user, digest, size, offset, &bytes)).await?? {
         Put::Held(held) => held,
         Put::Whole => {
             // Before the client is told: its submit finds it then.
