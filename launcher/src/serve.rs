@@ -27,7 +27,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     path::PathBuf,
@@ -38,6 +38,11 @@ use std::{
 const KEEPERS_END_MAX: Duration = Duration::from_secs(10);
 /// How long an agent that never had a lease may be gone before everything ends.
 const AGENT_GONE_MAX: Duration = Duration::from_secs(30);
+
+/// How often keepers are told that the lease is over, as long as there is something of a program.
+const LEASE_REPEAT: Duration = Duration::from_secs(1);
+/// What an agent may say before everything else has its turn.
+const MESSAGES_A_TURN: usize = 1_024;
 
 /// Serves the agent on standard input until it closes its end. The process must have one thread.
 #[must_use]
@@ -56,6 +61,8 @@ pub fn serve() -> std::process::ExitCode {
 
 struct Server {
     agent: Option<Socket>,
+    /// What it shall be told when it listens. Nobody waits for it.
+    outbox: VecDeque<(FromLauncher, Option<OwnedFd>)>,
     /// Where the next agent calls; none while this launcher ends with its agent.
     listener: Option<OwnedFd>,
     /// What the next agent is given.
@@ -66,6 +73,8 @@ struct Server {
     lease_until: Option<BootTime>,
     /// The last lease is over.
     rang: bool,
+    /// When keepers are told so again: a signal can be lost where one of the same number waits.
+    again_at: Option<Instant>,
     signals: SignalFd,
     keepers: BTreeMap<i32, Kept>,
     /// Base groups of all keepers there ever were.
@@ -99,12 +108,14 @@ impl Server {
         let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
         Ok(Self {
             agent: Some(agent),
+            outbox: VecDeque::new(),
             listener: None,
             keep: Vec::new(),
             held: None,
             timer,
             lease_until: None,
             rang: false,
+            again_at: None,
             signals,
             keepers: BTreeMap::new(),
             bases: BTreeSet::new(),
@@ -125,9 +136,13 @@ impl Server {
             if rung && self.timer_rang()? {
                 return self.finish();
             }
+            if self.again_at.is_some_and(|at| at <= Instant::now()) {
+                self.tell_lease_over();
+            }
             if called {
                 self.take_call();
             }
+            self.send_waiting();
             if self.agent.is_none() && self.keepers.is_empty() {
                 return self.finish();
             }
@@ -142,8 +157,11 @@ impl Server {
         ];
         // One agent at a time.
         let next = self.agent.as_ref().map(AsFd::as_fd).or_else(|| self.listener.as_ref().map(AsFd::as_fd));
-        ready.extend(next.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        match poll(&mut ready, PollTimeout::NONE) {
+        let and_room = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        ready.extend(next.map(|fd| PollFd::new(fd, PollFlags::POLLIN | and_room)));
+        let again = self.again_at.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let timeout = again.and_then(|left| PollTimeout::try_from(left).ok()).unwrap_or(PollTimeout::NONE);
+        match poll(&mut ready, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -151,15 +169,17 @@ impl Server {
         Ok([is_ready(0), is_ready(1), is_ready(2) && self.agent.is_none()])
     }
 
-    /// Everything that the agent has said. False when everything shall end.
+    /// What the agent has said. False when everything shall end.
     fn hear_agent(&mut self) -> io::Result<bool> {
-        while let Some(agent) = &mut self.agent {
+        for _ in 0..MESSAGES_A_TURN {
+            let Some(agent) = &mut self.agent else { break };
             match agent.receive::<ToLauncher>(Wait::No) {
                 Ok(None) => return Ok(true),
                 Ok(Some(received)) => match received.message {
                     ToLauncher::NewKeeper(config) => self.start_keeper(config, received.descriptors)?,
                     ToLauncher::Lease { until } => {
                         self.lease_until = Some(BootTime(until));
+                        self.again_at = None;
                         self.ring_at(BootTime(until))?;
                     }
                     ToLauncher::Listen { keep } => {
@@ -175,6 +195,7 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
                 Err(_) => {
                     self.agent = None;
+                    self.outbox.clear();
                     if self.listener.is_none() {
                         return Ok(false);
                     }
@@ -204,10 +225,33 @@ impl Server {
         }
         self.lease_until = None;
         self.rang = true;
+        self.tell_lease_over();
+        Ok(self.agent.is_none())
+    }
+
+    fn tell_lease_over(&mut self) {
+        let mut is_any_busy = false;
         for keeper in self.keepers.keys() {
             best_effort(kill(Pid::from_raw(*keeper), Signal::SIGUSR2));
+            is_any_busy = is_any_busy || !tree::children(*keeper).is_empty();
         }
-        Ok(self.agent.is_none())
+        self.again_at = is_any_busy.then(|| Instant::now() + LEASE_REPEAT);
+    }
+
+    /// Tells the agent, when it listens. One that does not must not keep the lease from ending.
+    fn tell(&mut self, message: FromLauncher, descriptor: Option<OwnedFd>) {
+        self.outbox.push_back((message, descriptor));
+        self.send_waiting();
+    }
+
+    fn send_waiting(&mut self) {
+        while let Some((agent, (message, descriptor))) = self.agent.as_ref().zip(self.outbox.front()) {
+            let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+            if let Ok(false) = agent.try_send(message, &descriptors) {
+                return;
+            }
+            self.outbox.pop_front();
+        }
     }
 
     /// The next agent calls. Anybody but this user is sent away.
@@ -225,25 +269,25 @@ impl Server {
         self.lease_until.map(|until| until.0).or(self.rang.then_some(0))
     }
 
-    /// Gives the next agent all that the one before it had.
-    fn hand_over(&self, protocol: u32) {
-        let Some(agent) = &self.agent else { return };
+    /// Gives the next agent all that the one before it had. Once: it asks again only when it has heard it.
+    fn hand_over(&mut self, protocol: u32) {
+        if !self.outbox.is_empty() {
+            return;
+        }
         if protocol != PROTOCOL {
-            return best_effort(agent.send(&FromLauncher::OtherProtocol { protocol: PROTOCOL }, &[]));
+            return self.tell(FromLauncher::OtherProtocol { protocol: PROTOCOL }, None);
         }
         if self.lease_until.is_none() {
             // It rang, or would have, for the agent before this one.
             best_effort(self.timer.unset());
         }
         for keeper in self.keepers.values() {
-            if let Some(end) = &keeper.agents_end {
-                best_effort(agent.send(&FromLauncher::Keeper(keeper.config.clone()), &[end.as_fd()]));
+            if let Some(end) = keeper.agents_end.as_ref().and_then(|end| end.try_clone().ok()) {
+                self.outbox.push_back((FromLauncher::Keeper(keeper.config.clone()), Some(end)));
             }
         }
-        let held: Vec<_> = self.held.iter().map(AsFd::as_fd).collect();
-        best_effort(
-            agent.send(&FromLauncher::Adopted { keep: self.keep.clone(), lease_until: self.lease_left() }, &held),
-        );
+        let held = self.held.as_ref().and_then(|held| held.try_clone().ok());
+        self.tell(FromLauncher::Adopted { keep: self.keep.clone(), lease_until: self.lease_left() }, held);
     }
 
     fn start_keeper(&mut self, config: KeeperConfig, descriptors: Vec<OwnedFd>) -> io::Result<()> {
@@ -258,6 +302,7 @@ impl Server {
                 // vain.
                 drop(descriptors);
                 drop((self.agent.take(), self.listener.take(), self.held.take()));
+                self.outbox.clear();
                 self.keepers.clear();
                 let ours = duplicate(&theirs.into())?;
                 keeper::run(ours, &config, &launcher, Given { entered, machine })
@@ -275,10 +320,10 @@ impl Server {
         }
     }
 
-    fn tell_ended(&self, slot: u32, reason: String) {
+    fn tell_ended(&mut self, slot: u32, reason: String) {
         // Without an agent nobody has to know: the next one does not find the keeper.
-        if let Some(agent) = &self.agent {
-            best_effort(agent.send(&FromLauncher::KeeperEnded { slot, reason }, &[]));
+        if self.agent.is_some() {
+            self.tell(FromLauncher::KeeperEnded { slot, reason }, None);
         }
     }
 

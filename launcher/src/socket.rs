@@ -59,25 +59,41 @@ impl Socket {
     /// # Errors
     /// When the other end is gone or the descriptors are too many.
     pub fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(message, descriptors, MsgFlags::empty())
+    }
+
+    /// Sends one message as [`Socket::send`] does, unless it would have to wait. Whether it was sent.
+    ///
+    /// # Errors
+    /// When the other end is gone or the descriptors are too many.
+    pub fn try_send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<bool> {
+        match self.send_with(message, descriptors, MsgFlags::MSG_DONTWAIT) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send_with(&self, message: &impl Serialize, fds: &[BorrowedFd<'_>], flags: MsgFlags) -> io::Result<()> {
         let body = common::frame::encode_record(message);
-        let mut raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         if raw.len() >= DESCRIPTORS_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
         }
         if body.len() <= PACKET_BYTES_MAX {
-            return self.send_packet(&[IoSlice::new(&[INLINE]), IoSlice::new(&body)], &raw);
+            return self.send_packet(&[IoSlice::new(&[INLINE]), IoSlice::new(&body)], &raw, flags);
         }
         let mut file = memory_file(&body)?;
         file.rewind()?;
         raw.push(file.as_raw_fd());
-        self.send_packet(&[IoSlice::new(&[IN_MEMORY_FILE])], &raw)
+        self.send_packet(&[IoSlice::new(&[IN_MEMORY_FILE])], &raw, flags)
     }
 
-    fn send_packet(&self, parts: &[IoSlice<'_>], raw: &[RawFd]) -> io::Result<()> {
+    fn send_packet(&self, parts: &[IoSlice<'_>], raw: &[RawFd], flags: MsgFlags) -> io::Result<()> {
         let rights = [ControlMessage::ScmRights(raw)];
         let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
         loop {
-            match sendmsg::<()>(self.fd.as_raw_fd(), parts, control, MsgFlags::MSG_NOSIGNAL, None) {
+            match sendmsg::<()>(self.fd.as_raw_fd(), parts, control, flags | MsgFlags::MSG_NOSIGNAL, None) {
                 Ok(_) => return Ok(()),
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),

@@ -13,7 +13,7 @@ const PROCESSES_WHILE_KILLING: u64 = 4;
 /// Passes after which every means is used, whatever there is.
 const PASSES_OF_THE_USUAL: u32 = 2;
 
-impl Runner {
+impl Runner<'_> {
     /// Ends everything that is left, by every means there is; `reap` tells when it is done.
     pub(super) fn kill(&mut self, step: &Step, run: &mut Run) {
         if run.kill_passes == 0 {

@@ -20,6 +20,8 @@ const FIRST: std::time::Duration = std::time::Duration::from_millis(4);
 const SMALL_DISK: ByteSize = ByteSize(256 << 20);
 /// How long a freeze may take to be complete before the disk is measured anyway.
 const FREEZE_MAX: std::time::Duration = std::time::Duration::from_millis(100);
+/// How often it is asked whether it is.
+const FREEZE_POLL: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// When limits are looked at.
 pub(super) struct Looks {
@@ -31,7 +33,7 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    pub(super) fn new(runner: &Runner, step: &Step, started: Instant) -> Self {
+    pub(super) fn new(runner: &Runner<'_>, step: &Step, started: Instant) -> Self {
         let groups = runner.files.limits_memory() && runner.files.limits_processes();
         let watched = step.limits.cpu_time.is_some() || !groups;
         let interval = if watched || step.limits.disk < SMALL_DISK { INTERVAL } else { SLOW_INTERVAL };
@@ -49,7 +51,7 @@ impl Looks {
     }
 }
 
-impl Runner {
+impl Runner<'_> {
     pub(super) fn check_limits(&mut self, step: &Step, run: &mut Run, looks: &mut Looks, now: Instant) {
         let due = looks.are_due(now);
         if let Some(cause) = run.overdue(now) {
@@ -59,6 +61,9 @@ impl Runner {
             && let Some(cause) = self.cause_of_groups(step)
         {
             return run.end(cause);
+        }
+        if self.confirm_disk(run, looks, now) {
+            return;
         }
         // What stands still uses nothing more.
         if !due || run.is_still() {
@@ -70,7 +75,7 @@ impl Runner {
         }
         run.open_files = run.open_files.max(most_open_files(&pids));
         if !run.killing {
-            self.look_at_disk(run, &pids, now);
+            self.look_at_disk(run, looks, &pids, now);
         }
     }
 
@@ -129,33 +134,48 @@ impl Runner {
         }
     }
 
-    fn look_at_disk(&mut self, run: &mut Run, pids: &BTreeSet<i32>, now: Instant) {
+    fn look_at_disk(&mut self, run: &mut Run, looks: &mut Looks, pids: &BTreeSet<i32>, now: Instant) {
         let (disk, folder) = run.disk();
         match disk.tick(folder, pids, now) {
             Finding::Fine => {}
             Finding::NoSpace { used, left } => {
                 run.end(Cause::NoSpace { used: ByteSize(used), left: ByteSize(left) });
             }
-            Finding::Over(_) => self.confirm_disk(run),
+            Finding::Over(_) => {
+                run.confirming = Some(now + FREEZE_MAX);
+                self.confirm_disk(run, looks, now);
+            }
         }
     }
 
     /// Files that are moved while they are counted may be counted twice: the program stands still for the count that
-    /// ends it, where there is a group that can make it.
-    fn confirm_disk(&mut self, run: &mut Run) {
+    /// ends it, where there is a group that can make it. A part at a time, so that orders are heard meanwhile. True
+    /// when that is going on.
+    fn confirm_disk(&mut self, run: &mut Run, looks: &mut Looks, now: Instant) -> bool {
+        let Some(until) = run.confirming else { return false };
+        // It may have been told to go on meanwhile.
         let frozen = self.files.set_frozen(true).unwrap_or(false);
-        let deadline = Instant::now() + FREEZE_MAX;
-        while frozen && !self.files.is_frozen() && Instant::now() < deadline {
-            std::thread::yield_now();
+        if frozen && !self.files.is_frozen() && now < until {
+            looks.next = now + FREEZE_POLL;
+            return true;
         }
         let pids = tree::descendants(std::process::id().cast_signed());
+        if !std::mem::replace(&mut run.measuring, true) {
+            let (disk, folder) = run.disk();
+            disk.begin_measure(folder);
+        }
         let (disk, folder) = run.disk();
-        let finding = disk.measure(folder, &pids);
+        let Some(finding) = disk.go_on_measuring(folder, &pids) else {
+            looks.next = now;
+            return true;
+        };
+        (run.confirming, run.measuring) = (None, false);
         if let Finding::Over(used) = finding {
             run.end(Cause::Disk(ByteSize(used)));
-        } else if frozen {
+        } else if frozen && !run.is_still() {
             best_effort(self.files.set_frozen(false));
         }
+        true
     }
 
     /// What the control groups say about why a program ended.
@@ -173,7 +193,7 @@ impl Runner {
     /// What is only known when the whole tree is gone.
     pub(super) fn last_look(&self, step: &Step, run: &mut Run) -> Option<Cause> {
         let (disk, folder) = run.disk();
-        if let Finding::Over(used) = disk.measure(folder, &BTreeSet::new()) {
+        if let Finding::Over(used) = disk.measure(folder) {
             return Some(Cause::Disk(ByteSize(used)));
         }
         // The kernel refused it one more; what the program made of it is its own affair, if it ended well.

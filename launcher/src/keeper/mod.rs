@@ -65,7 +65,7 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, given: Given
     socket.send(&FromKeeper::Ready { problem }, &[])?;
     let starter = Starter::new(config.user, isolation, files.limits_memory(), !files.limits_processes());
     let null = std::fs::File::open("/dev/null")?;
-    let mut runner = Runner::new(socket, files, starter, config, OwnedFd::from(null));
+    let mut runner = Runner::new(socket, launcher, files, starter, config, OwnedFd::from(null));
     loop {
         let Some(received) = runner.receive(Wait::Yes)? else { continue };
         match received.message {

@@ -30,8 +30,10 @@ const ALARM_LASTS: std::time::Duration = std::time::Duration::from_millis(500);
 /// How often a tree that does not end is killed again.
 const KILL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(5);
 
-pub(super) struct Runner {
+pub(super) struct Runner<'a> {
     socket: Socket,
+    /// Readable when the launcher is gone, whatever becomes of its signal.
+    launcher: &'a OwnedFd,
     pub(super) files: SlotFiles,
     starter: Starter,
     pub(super) user: Option<ProgramUser>,
@@ -56,9 +58,10 @@ struct Last {
     report: Option<FromKeeper>,
 }
 
-impl Runner {
+impl<'a> Runner<'a> {
     pub(super) fn new(
         socket: Socket,
+        launcher: &'a OwnedFd,
         files: SlotFiles,
         starter: Starter,
         config: &KeeperConfig,
@@ -69,6 +72,7 @@ impl Runner {
         let (user, private_tmp) = (config.user, namespaces);
         Self {
             socket,
+            launcher,
             files,
             starter,
             user,
@@ -83,10 +87,13 @@ impl Runner {
     /// The agent's next message. Interrupted only by the launcher's end.
     pub(super) fn receive(&mut self, wait: Wait) -> io::Result<Option<Received<ToKeeper>>> {
         if wait == Wait::Yes {
-            let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            let mut ready = [self.socket.as_fd(), self.launcher.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             match ppoll(&mut ready, None, Some(self.mask)) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
+            }
+            if ready[1].any() == Some(true) {
+                signals::note_launcher_gone();
             }
         }
         if signals::is_launcher_gone() {
@@ -201,8 +208,9 @@ impl Runner {
     /// Waits for the end of a child, a message, an event of the control group or `until`.
     fn wait(&mut self, step: &Step, run: &mut Run, until: Instant) -> io::Result<()> {
         let timeout = until.saturating_duration_since(Instant::now());
-        let mut ready = Vec::with_capacity(3);
+        let mut ready = Vec::with_capacity(4);
         if !run.agent_gone {
+            ready.push(PollFd::new(self.launcher.as_fd(), PollFlags::POLLIN));
             ready.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
         }
         if !run.killing {
@@ -212,7 +220,10 @@ impl Runner {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        if ready.iter().skip(1).any(|fd| fd.any() == Some(true)) {
+        if !run.agent_gone && ready[0].any() == Some(true) {
+            signals::note_launcher_gone();
+        }
+        if ready.iter().skip(2).any(|fd| fd.any() == Some(true)) {
             run.alarmed_until = Some(Instant::now() + ALARM_LASTS);
             self.files.hear_memory_alarm();
         }

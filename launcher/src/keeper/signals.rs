@@ -49,6 +49,11 @@ pub(super) fn forget_lease_ended() {
     LEASE_ENDED.store(false, Ordering::Relaxed);
 }
 
+/// Seen otherwise than by its signal.
+pub(super) fn note_launcher_gone() {
+    LAUNCHER_GONE.store(true, Ordering::Relaxed);
+}
+
 pub(super) fn is_launcher_gone() -> bool {
     LAUNCHER_GONE.load(Ordering::Relaxed)
 }

@@ -43,6 +43,10 @@ pub(super) struct Run {
     /// The most files that one process was seen to have open.
     pub(super) open_files: u32,
     pub(super) disk: Disk,
+    /// It seems to be over the disk limit and is to stand still while that is confirmed, within this time.
+    pub(super) confirming: Option<Instant>,
+    /// It does, and what it takes is being counted.
+    pub(super) measuring: bool,
     /// Its working folder.
     folder: OwnedFd,
 }
@@ -69,6 +73,8 @@ impl Run {
             alarmed_until: None,
             open_files: 0,
             disk,
+            confirming: None,
+            measuring: false,
             folder,
         }
     }

@@ -121,9 +121,13 @@ impl Slot {
 
     /// Starts a program, whose output is returned with what it wrote first.
     pub(crate) fn begin(&mut self, script: &str) -> (std::io::PipeReader, String) {
+        self.begin_step(step(&["/bin/sh", "-c", script]))
+    }
+
+    pub(crate) fn begin_step(&mut self, step: Step) -> (std::io::PipeReader, String) {
         let folder = File::open(self.folder()).unwrap();
         let (mut output, end) = std::io::pipe().unwrap();
-        let order = ToKeeper::Run(Box::new(step(&["/bin/sh", "-c", script])));
+        let order = ToKeeper::Run(Box::new(step));
         self.keeper.send(&order, &[folder.as_fd(), end.as_fd(), end.as_fd()]).unwrap();
         drop(end);
         let mut text = String::new();

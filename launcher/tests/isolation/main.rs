@@ -7,6 +7,7 @@
 
 mod facts;
 mod kit;
+mod lease;
 mod network;
 mod reach;
 mod terminal;
