@@ -225,6 +225,24 @@ fn i15_the_disk_limit_ends_whatever_fills_it() {
     }
 }
 
+/// Whatever else would end it is far away: only what has no name is over the limit.
+#[test]
+fn i15_files_without_a_name_count() {
+    let mut slot = slot(&[]);
+    let tool = slot.tool();
+    let unlinked = "exec 3> x; rm x; head -c 300000000 /dev/zero >&3; exec sleep 60".to_owned();
+    let mut scripts = vec![("open", unlinked)];
+    // The size of what is only mapped is told to root.
+    if nix::unistd::geteuid().is_root() {
+        scripts.push(("mapped", format!("exec {tool} map 100")));
+    }
+    for (what, script) in scripts {
+        let (ended, _) = slot.run(&script, with(|limits| limits.disk = ByteSize(32 << 20)));
+        let Some(Cause::Disk(used)) = ended.cause else { panic!("{what}: {ended:?}") };
+        assert!(used > ByteSize(32 << 20), "{what}: {used}");
+    }
+}
+
 #[test]
 fn i15_a_file_that_is_moved_about_is_not_counted_twice() {
     let mut slot = slot(&[]);

@@ -1,18 +1,20 @@
 //! The disk that a program takes: its working folder, files that it removed and still has open, and its private
 //! `/tmp`. And whether the file system has room left for the slave itself.
 
-use super::walk::{Sum, Walk};
+use super::{
+    hidden::Hidden,
+    walk::{Sum, Walk},
+};
 use nix::sys::statvfs::{Statvfs, fstatvfs, statvfs};
 use std::{
     collections::BTreeSet,
-    fs,
-    os::{fd::BorrowedFd, unix::fs::MetadataExt},
+    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
 /// Entries that are looked at in one go, about two milliseconds.
 const ENTRIES_PER_TICK: usize = 1_000;
-/// Entries of a whole look: at the end of a program, and before one is ended.
+/// Entries of a whole look at the end of a program.
 const ENTRIES_AT_ONCE_MAX: usize = 1_000_000;
 /// Between two walks at least this, and this many times as long as the last one took.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -54,6 +56,12 @@ pub(crate) struct Disk {
     walk_took: Duration,
     /// Of the last complete walk.
     last: Sum,
+    /// Of files without a name, seen with that walk.
+    last_hidden: Hidden,
+    /// There was a complete walk.
+    walked: bool,
+    /// When files without a name may be looked for beside a walk.
+    next_hidden: Instant,
     next_walk: Instant,
     walk_at_the_latest: Instant,
 }
@@ -69,23 +77,26 @@ impl Disk {
             walk: None,
             walk_took: Duration::ZERO,
             last: Sum::default(),
+            last_hidden: Hidden::default(),
+            walked: false,
+            next_hidden: now,
             next_walk: now,
             walk_at_the_latest: now,
         }
     }
 
-    /// Looks on for a bounded while. What is over the limit is to be confirmed by [`Disk::measure`]: a file that is
-    /// moved meanwhile may have been seen twice.
+    /// Looks on for a bounded while. What is over the limit is to be confirmed with [`Disk::begin_measure`]: a file
+    /// that is moved meanwhile may have been seen twice.
     pub(crate) fn tick(&mut self, folder: BorrowedFd<'_>, pids: &BTreeSet<i32>, now: Instant) -> Finding {
         if self.walk.is_none() {
             let free = fstatvfs(folder).ok();
-            if let Some(finding) = free.as_ref().and_then(|found| self.no_space(found)) {
+            if let Some(finding) = free.as_ref().and_then(|found| self.no_space(found, folder, pids, now)) {
                 return finding;
             }
             let free = free.as_ref().map_or(self.free_at_walk, free_bytes);
             let changed = free.abs_diff(self.free_at_walk) >= CHANGE_MIN_BYTES;
             if now < self.next_walk || !(changed || now >= self.walk_at_the_latest) {
-                return self.verdict(self.last.bytes);
+                return self.verdict(self.last_bytes());
             }
             self.free_at_walk = free;
             self.walk = Walk::begin(folder).ok();
@@ -94,28 +105,51 @@ impl Disk {
         let Some(walk) = &mut self.walk else { return Finding::Fine };
         let begun = Instant::now();
         let complete = walk.go_on(ENTRIES_PER_TICK);
-        self.walk_took += begun.elapsed();
         let sum = walk.sum;
         if complete {
             self.walk = None;
             self.last = sum;
+            // A program that ends at once is spared the look at its processes.
+            if std::mem::replace(&mut self.walked, true) {
+                self.last_hidden = Hidden::of(folder, pids);
+            }
+        }
+        self.walk_took += begun.elapsed();
+        if complete {
             let now = now.max(Instant::now());
             self.next_walk = now + (self.walk_took * PAUSE_FACTOR).max(PAUSE_MIN);
             self.walk_at_the_latest = self.next_walk + PAUSE_MAX;
         }
-        let hidden = if complete { self.hidden(folder, pids) } else { 0 };
-        self.verdict(sum.bytes + hidden)
+        self.verdict(sum.bytes.saturating_add(self.last_hidden.bytes))
     }
 
-    /// Everything at once. The program stands still or is gone.
-    pub(crate) fn measure(&mut self, folder: BorrowedFd<'_>, pids: &BTreeSet<i32>) -> Finding {
+    /// Begins a look at everything, while the program stands still.
+    pub(crate) fn begin_measure(&mut self, folder: BorrowedFd<'_>) {
+        self.walk = Walk::begin(folder).ok();
+    }
+
+    /// Goes on with it for a bounded while. None when it is not done.
+    pub(crate) fn go_on_measuring(&mut self, folder: BorrowedFd<'_>, pids: &BTreeSet<i32>) -> Option<Finding> {
+        if let Some(walk) = &mut self.walk {
+            if !walk.go_on(ENTRIES_PER_TICK) {
+                return None;
+            }
+            self.last = walk.sum;
+            self.walk = None;
+        }
+        self.last_hidden = Hidden::of(folder, pids);
+        Some(self.verdict(self.last_bytes()))
+    }
+
+    /// Everything at once. The program is gone, and with it what had no name.
+    pub(crate) fn measure(&mut self, folder: BorrowedFd<'_>) -> Finding {
         self.walk = None;
         if let Ok(mut walk) = Walk::begin(folder) {
             walk.go_on(ENTRIES_AT_ONCE_MAX);
             self.last = walk.sum;
         }
-        let hidden = self.hidden(folder, pids);
-        self.verdict(self.last.bytes + hidden)
+        self.last_hidden = Hidden::default();
+        self.verdict(self.last.bytes)
     }
 
     /// What its private `/tmp` takes, which is memory as well.
@@ -127,41 +161,47 @@ impl Disk {
             .map_or(0, |found| found.blocks().saturating_sub(found.blocks_free()).saturating_mul(found.fragment_size()))
     }
 
+    const fn last_bytes(&self) -> u64 {
+        self.last.bytes.saturating_add(self.last_hidden.bytes)
+    }
+
     fn verdict(&self, bytes: u64) -> Finding {
         let used = bytes.saturating_add(self.tmp_bytes());
         if used > self.limit { Finding::Over(used) } else { Finding::Fine }
     }
 
-    fn no_space(&self, found: &Statvfs) -> Option<Finding> {
-        let (left, used) = (free_bytes(found), self.last);
-        let short = left < RESERVE_BYTES.min(found.blocks().saturating_mul(found.fragment_size()) / 10);
+    /// Whether the file system is short of room by what this program takes.
+    fn no_space(
+        &mut self,
+        found: &Statvfs,
+        folder: BorrowedFd<'_>,
+        pids: &BTreeSet<i32>,
+        now: Instant,
+    ) -> Option<Finding> {
+        let left = free_bytes(found);
+        let reserve = RESERVE_BYTES.min(found.blocks().saturating_mul(found.fragment_size()) / 10);
+        let short = left < reserve;
         // A file system that does not count its files says 0 of 0.
         let crowded = found.files() > 0 && found.files_available() < RESERVE_FILES.min(found.files() / 10);
-        let blamed = short && used.bytes >= BLAMED_BYTES_MIN || crowded && used.entries >= BLAMED_FILES_MIN;
-        blamed.then_some(Finding::NoSpace { used: used.bytes, left })
+        if short && self.last_bytes() < BLAMED_BYTES_MIN && now >= self.next_hidden {
+            let begun = Instant::now();
+            self.last_hidden = Hidden::of(folder, pids);
+            self.next_hidden = now + (begun.elapsed() * PAUSE_FACTOR).max(PAUSE_MIN);
+        }
+        let used = self.last_bytes();
+        let lost = self.free_at_start.saturating_sub(left);
+        let blamed =
+            short && self.is_to_blame(lost, left < reserve / 2) || crowded && self.last.entries >= BLAMED_FILES_MIN;
+        blamed.then_some(Finding::NoSpace { used, left })
     }
 
-    /// Files without a name that processes still have open. Looked for when the file system lost more than the walk
-    /// has seen.
-    fn hidden(&self, folder: BorrowedFd<'_>, pids: &BTreeSet<i32>) -> u64 {
-        let free = fstatvfs(folder).map_or(u64::MAX, |found| free_bytes(&found));
-        let lost = self.free_at_start.saturating_sub(free);
-        if pids.is_empty() || lost <= self.last.bytes + (self.limit / 8).max(CHANGE_MIN_BYTES) {
-            return 0;
-        }
-        let Ok(device) = nix::sys::stat::fstat(folder).map(|found| found.st_dev) else { return 0 };
-        let mut seen = BTreeSet::new();
-        let mut bytes = 0_u64;
-        for pid in pids {
-            let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-            for entry in open.flatten() {
-                let Ok(found) = fs::metadata(entry.path()) else { continue };
-                if found.is_file() && found.nlink() == 0 && found.dev() == device && seen.insert(found.ino()) {
-                    bytes = bytes.saturating_add(found.blocks() * 512);
-                }
-            }
-        }
-        bytes
+    /// Nothing says how large the files are that lie in a socket's queue, or, without the right to ask, behind a
+    /// mapping: who may have them ends when the file system loses room and nothing else explains it.
+    const fn is_to_blame(&self, lost: u64, nearly_full: bool) -> bool {
+        let hidden = &self.last_hidden;
+        self.last_bytes() >= BLAMED_BYTES_MIN
+            || hidden.mapped >= BLAMED_BYTES_MIN
+            || nearly_full && hidden.sockets && lost >= BLAMED_BYTES_MIN
     }
 }
 
@@ -173,7 +213,7 @@ fn free_bytes(found: &Statvfs) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{io::Write, os::fd::AsFd};
+    use std::{fs, io::Write, os::fd::AsFd};
 
     #[test]
     fn i15_a_file_without_a_name_counts_while_it_is_open() {
@@ -184,12 +224,12 @@ mod tests {
         let mut file = tempfile::tempfile_in(folder.path()).unwrap();
         file.write_all(&vec![1; 64 << 20]).unwrap();
         file.sync_all().unwrap();
-        // Others write to the disk of this machine as well: what they free must not hide it here.
-        disk.free_at_start = u64::MAX;
-        let Finding::Over(used) = disk.measure(root.as_fd(), &own) else { panic!("not seen") };
+        disk.begin_measure(root.as_fd());
+        let Some(Finding::Over(used)) = disk.go_on_measuring(root.as_fd(), &own) else { panic!("not seen") };
         assert!((64 << 20..65 << 20).contains(&used), "{used}");
         drop(file);
-        assert_eq!(disk.measure(root.as_fd(), &own), Finding::Fine);
+        disk.begin_measure(root.as_fd());
+        assert_eq!(disk.go_on_measuring(root.as_fd(), &own), Some(Finding::Fine));
     }
 
     #[test]

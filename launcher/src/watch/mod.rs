@@ -2,6 +2,7 @@
 //! files its processes have open.
 
 mod disk;
+mod hidden;
 mod open_files;
 mod walk;
 

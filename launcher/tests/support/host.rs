@@ -43,7 +43,28 @@ fn main() -> ExitCode {
             }
             return ExitCode::from(3);
         }
+        // Fills so many MiB of a file that has no name, is not open, and is mapped.
+        "map" => map_without_a_name(number(1) << 20),
         other => panic!("what is `{other}`?"),
     }
     ExitCode::SUCCESS
+}
+
+#[expect(unsafe_code, reason = "nothing safe maps a file that may change")]
+fn map_without_a_name(bytes: usize) {
+    use std::os::fd::AsRawFd;
+    let file = File::options().create(true).truncate(true).read(true).write(true).open("x").unwrap();
+    file.set_len(bytes as u64).unwrap();
+    let (rights, at) = (libc::PROT_READ | libc::PROT_WRITE, std::ptr::null_mut());
+    // SAFETY: a new mapping, wherever the kernel puts it.
+    let start = unsafe { libc::mmap(at, bytes, rights, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+    assert_ne!(start, libc::MAP_FAILED);
+    drop(file);
+    std::fs::remove_file("x").unwrap();
+    for offset in (0..bytes).step_by(4_096) {
+        // SAFETY: within the mapping, which nobody else knows of.
+        unsafe { start.cast::<u8>().add(offset).write_volatile(1) };
+    }
+    println!("full");
+    std::thread::sleep(Duration::from_secs(1_000));
 }
