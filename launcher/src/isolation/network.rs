@@ -1,5 +1,5 @@
 //! The network for programs that ask for it: the machine's own, with small programs of the kernel's in the way that
-//! refuse the master's ports, the machine itself, link-local addresses, and to be a server.
+//! refuse the master's ports, the machine's loopback, addresses where clouds keep credentials, and to be a server.
 
 use super::Problem;
 use crate::protocol::{Namespaces, NetworkGuard};
@@ -169,6 +169,13 @@ fn load(place: u32, steps: &[u64]) -> io::Result<OwnedFd> {
 const ADDRESS_4: i16 = 4;
 const ADDRESS_6: i16 = 8;
 const PORT: i16 = 24;
+/// Where clouds tell a machine about itself, credentials included, besides link-local addresses.
+const METADATA_4: u32 = u32::from_be_bytes([100, 100, 100, 200]);
+/// As above, and the resolver of names there.
+const METADATA_AND_NAMES_4: u32 = u32::from_be_bytes([168, 63, 129, 16]);
+/// The first and the last word of `fd00:ec2::254` and `fd20:ce::254`; zeros are between.
+const METADATA_6: [u32; 2] = [0xfd00_0ec2, 0xfd20_00ce];
+const METADATA_6_END: u32 = 0x254;
 /// Names are looked up at a resolver of the machine's own, often.
 const NAME_SERVICE: u32 = 53;
 
@@ -297,6 +304,8 @@ fn reach(steps: &mut Steps, version: Version, guard: &NetworkGuard) {
     steps.copy(4, 3);
     steps.shift_right(4, 16);
     steps.if_equal(4, 0xa9fe, Label::Refuse);
+    steps.if_equal(3, METADATA_4, Label::Refuse);
+    steps.if_equal(3, METADATA_AND_NAMES_4, Label::Itself);
     // Groups and what is reserved, the broadcast address included.
     steps.copy(4, 3);
     steps.shift_right(4, 28);
@@ -319,6 +328,13 @@ fn forms_of_six(steps: &mut Steps) {
     steps.if_equal(4, 0x3fb, Label::Refuse);
     steps.shift_right(4, 2);
     steps.if_equal(4, 0xff, Label::Refuse);
+    for (number, first) in (1_u8..).zip(METADATA_6) {
+        steps.if_not_equal(5, first, Label::Next(number));
+        steps.if_not_equal(7, 0, Label::Next(number));
+        steps.if_not_equal(8, 0, Label::Next(number));
+        steps.if_equal(3, METADATA_6_END, Label::Refuse);
+        steps.label(Label::Next(number));
+    }
     // Version 4 behind a translator.
     steps.if_not_equal(5, 0x0064_ff9b, Label::Next(0));
     steps.if_equal(7, 0, Label::Four);

@@ -99,7 +99,7 @@ pub fn probe(wish: &Wish, groups: &Base) -> Facts {
     if network.is_none() {
         guards.network.clone_from(&wish.network);
     }
-    let words = "the machine's network for programs that ask, without the machine itself and the master's ports";
+    let words = "the machine's network for programs that ask, without its loopback and the master's ports";
     told.push(tell("network-on-request", network, words));
     Facts { level: level(&guards, trial.own_user, groups), guards, told }
 }

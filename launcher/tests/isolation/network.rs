@@ -49,7 +49,7 @@ const REACH: &str = "import socket, errno\n\
     tcp, udp = socket.SOCK_STREAM, socket.SOCK_DGRAM\n";
 
 #[test]
-fn i7_a_program_with_network_reaches_neither_the_master_nor_the_machine_itself() {
+fn i7_a_program_with_network_reaches_neither_the_master_nor_loopback_nor_what_clouds_tell() {
     let Some(groups) = groups() else { return };
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let master = TcpListener::bind("0.0.0.0:0").unwrap();
@@ -73,6 +73,11 @@ fn i7_a_program_with_network_reaches_neither_the_master_nor_the_machine_itself()
         ("192.0.2.1", masters),
         ("::ffff:192.0.2.1", masters),
         ("2001:db8::1", masters),
+        ("fd00:ec2::254", 80),
+        ("fd20:ce::254", 80),
+        ("168.63.129.16", 80),
+        ("::ffff:168.63.129.16", 32_526),
+        ("100.100.100.200", 80),
     ] {
         script += &format!("print('{address}', reach(tcp, '{address}', {port}), reach(udp, '{address}', {port}))\n");
     }
@@ -81,11 +86,12 @@ fn i7_a_program_with_network_reaches_neither_the_master_nor_the_machine_itself()
     for _ in 0..2 {
         let told = slot.python_with_network(&script).succeeded();
         let lines: Vec<&str> = told.lines().collect();
-        for line in &lines[..14] {
+        for line in &lines[..19] {
             assert!(line.ends_with(" EPERM EPERM"), "{told}");
         }
-        assert_eq!(lines[14..], ["1", "reached"], "{told}");
+        assert_eq!(lines[19..], ["1", "reached"], "{told}");
     }
+    // The other addresses of the machine are not told from any other's.
     if let Some(address) = own_address() {
         let script = format!("{REACH}print(reach(tcp, '{address}', {port}), reach(tcp, '{address}', {masters}))");
         assert_eq!(slot.python_with_network(&script).succeeded(), "reached EPERM\n");
