@@ -27,6 +27,9 @@ const CAPABILITIES_VERSION: u32 = 0x2008_0522;
 const USER_COUNT_LASTS: std::time::Duration = std::time::Duration::from_secs(1);
 /// Above the limit, so that the limit is seen to be passed and other programs of the user go on.
 const PROCESSES_SPARE: u64 = 128;
+/// How long the end of a user's processes may take before it is tried anew, and how often it is looked for.
+const KILLER_LASTS_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+const KILLER_INTERVAL: std::time::Duration = std::time::Duration::from_micros(200);
 /// Memory that a program may lock: what Linux gives each process by itself.
 const LOCKED_MEMORY: u64 = 8 << 20;
 /// Bytes in named queues of messages.
@@ -189,12 +192,28 @@ impl Starter {
 }
 
 /// Kills every process of a user, however it hides. A program cannot change its user, so none escapes.
+///
+/// The child that does it has that user for a moment, in which its victims can signal it: so it has memory of its own,
+/// and who stops it stops nobody else. One that was stopped goes on, and one that does not come to its end is given
+/// up; callers look what is left and come again.
 pub(crate) fn kill_all_of(user: ProgramUser) {
     let mut stack = vec![0_u8; STACK_BYTES];
     let mut user = user;
-    if let Ok(pid) = clone_child(&mut stack, kill_all, (&raw mut user).cast()) {
-        wait_for(pid);
+    let Ok(pid) = clone_with(0, &mut stack, kill_all, (&raw mut user).cast()) else { return };
+    let deadline = Instant::now() + KILLER_LASTS_MAX;
+    while !has_ended(pid) {
+        let signal = if Instant::now() < deadline { libc::SIGCONT } else { libc::SIGKILL };
+        // SAFETY: numbers only; the child is ours and was not waited for, so that its number is still its own.
+        unsafe { libc::kill(pid, signal) };
+        std::thread::sleep(KILLER_INTERVAL);
     }
+}
+
+/// Whether a child of our own is gone, which is waited for if so.
+fn has_ended(pid: i32) -> bool {
+    // SAFETY: numbers only; a null status is allowed.
+    let result = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL | libc::WNOHANG) };
+    result == pid || (result < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted)
 }
 
 /// Whether the kernel does not know how to make a child in a group.
@@ -204,12 +223,22 @@ fn is_unknown(error: &io::Error) -> bool {
 
 /// A child that shares our memory; we go on when it has executed or ended.
 fn clone_child(stack: &mut [u8], entry: extern "C" fn(*mut c_void) -> c_int, argument: *mut c_void) -> io::Result<i32> {
+    clone_with(libc::CLONE_VM | libc::CLONE_VFORK, stack, entry, argument)
+}
+
+/// With flags either as above, or none: then the child has a copy of all memory.
+fn clone_with(
+    flags: c_int,
+    stack: &mut [u8],
+    entry: extern "C" fn(*mut c_void) -> c_int,
+    argument: *mut c_void,
+) -> io::Result<i32> {
     let top = stack.as_mut_ptr_range().end;
     let aligned = top.wrapping_sub(top.addr() % 16);
     // SAFETY: the stack outlives the child, because CLONE_VFORK stops us until the child has executed or
-    // ended; the entries only make system calls and write to memory that we do not touch meanwhile.
-    let pid =
-        unsafe { libc::clone(entry, aligned.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, argument) };
+    // ended, or the child has its own copy; the entries only make system calls and write to memory that we do not
+    // touch meanwhile.
+    let pid = unsafe { libc::clone(entry, aligned.cast(), flags | libc::SIGCHLD, argument) };
     if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
 }
 

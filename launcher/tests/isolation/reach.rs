@@ -160,6 +160,24 @@ fn i5_a_program_keeps_no_signal_of_the_launcher_from_its_keeper() {
     assert_eq!(slot.python(script).succeeded(), lines.collect::<String>() + "usual\n");
 }
 
+#[test]
+fn i12_a_program_that_stops_all_of_its_user_is_ended() {
+    // Without groups and namespaces its processes are told by their user alone, and root alone gives them one.
+    if !crate::kit::is_root() {
+        #[expect(clippy::print_stderr, reason = "whoever reads the test's output shall know")]
+        {
+            eprintln!("not exercised: programs with users of their own need root");
+        }
+        return;
+    }
+    let mut slot = Slot::new(Guards { landlock: false, ..without_namespaces() });
+    let script = "import os, signal\nmain = os.getpid()\nif os.fork():\n print('there', flush=True); os._exit(0)\n\
+                  while os.getppid() == main: pass\nwhile True: os.kill(-1, signal.SIGSTOP)";
+    for _ in 0..100 {
+        assert_eq!(slot.python(script).succeeded(), "there\n");
+    }
+}
+
 /// Programs that would go on: one in a session of its own that minds no signal.
 const STAYING: &str =
     "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; echo there; sleep 20; echo late' & sleep 20; echo late";
