@@ -207,7 +207,7 @@ fn e9_holes_are_not_written_out_beyond_the_disk_limit_of_the_program() {
     let bench = Bench::new();
     let work = bench.work();
     fs::write(work.join("a"), b"small").unwrap();
-    File::create(work.join("hole")).unwrap().set_len(3 << 30).unwrap();
+    File::create(work.join("hole")).unwrap().set_len(64 << 20).unwrap();
     let (head, contents) = bench.perform(&Collect { disk_limit: ByteSize(1 << 20), ..bench.order(&["*"]) });
     assert_eq!(contents, [b"small"]);
     assert_eq!(head.left_out, ["hole: more than the disk limit of 1 MiB in all"]);
