@@ -13,6 +13,7 @@ mod live;
 mod outcome;
 mod outputs;
 mod progress;
+mod reading;
 mod removal;
 mod steps;
 mod sys;
