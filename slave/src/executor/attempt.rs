@@ -3,7 +3,7 @@
 use super::{
     AttemptEnd, ExecutorEvent,
     cleaner::Cleaner,
-    control,
+    control::Unsent,
     files::Busy,
     folder::{SlotFolder, WorkFolder, holds_file_of_size, own},
     live::{Ends, Live},
@@ -93,6 +93,8 @@ pub(super) struct Attempt {
     /// What the compile step printed, until it is known whether it is worth keeping.
     pub(super) compile_text: Vec<u8>,
     pub(super) stop: Option<Stop>,
+    /// What its keeper had no room for, for this step.
+    pub(super) unsent: Unsent,
     /// It shall stand still.
     pub(super) suspend: bool,
     /// It does, as its keeper says.
@@ -164,6 +166,7 @@ impl Attempt {
             truncated: false,
             compile_text: Vec::new(),
             stop: None,
+            unsent: Unsent::default(),
             suspend: false,
             suspended: false,
             live,
@@ -230,6 +233,7 @@ impl Attempt {
             truncated: stop == Some(Stop::Output),
             compile_text: Vec::new(),
             stop,
+            unsent: Unsent::default(),
             suspend: suspended,
             suspended,
             live,
@@ -256,6 +260,7 @@ impl Attempt {
         let tag = Tag { key: self.key(), phase: self.phase, folder, usage: self.usage };
         self.step.tag = common::frame::encode_record(&tag);
         self.watched = false;
+        self.unsent.clear();
         let streams = self.streams()?;
         let Streams { input, output_end, error_end, pipes: [output, error], vault } = &streams;
         let mut descriptors = vec![self.folder.fd.as_fd(), output_end.as_fd()];
@@ -274,7 +279,7 @@ impl Attempt {
         self.pipes = streams.pipes;
         if self.suspend {
             // It was said while there was nothing that could stand still.
-            control::tell(keeper, &ToKeeper::Suspend);
+            self.tell(keeper, ToKeeper::Suspend);
         }
         if self.phase == Phase::Run && self.live.is_some() {
             self.pump(index, context);
@@ -330,10 +335,7 @@ impl Attempt {
             return;
         }
         self.stop.get_or_insert(stop);
-        if let Err(error) = keeper.send(&order, &[]) {
-            // A keeper that is gone has ended its program, or the launcher does.
-            tracing::debug!(%error, "a keeper cannot be told to stop its program");
-        }
+        self.tell(keeper, order);
     }
 
     /// The keeper says how the step ended: goes on with the next one or tells the outcome.

@@ -11,7 +11,10 @@ use common::{
     units::Duration,
 };
 use launcher::{Socket, protocol::ToKeeper};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
+
+/// When a keeper that did not read is told again.
+const TELL_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// What is done to an attempt that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,19 @@ impl Executor {
         if let (Some(attempt), Keeper::Present(keeper)) = (&mut slot.attempt, &slot.keeper) {
             attempt.control(control, keeper, index, &mut self.context);
         }
+        self.tell_again();
+    }
+
+    /// Tells keepers what they had no room for.
+    pub(super) fn tell_again(&mut self) {
+        let mut left = false;
+        for slot in &mut self.slots {
+            if let (Some(attempt), Keeper::Present(keeper)) = (&mut slot.attempt, &slot.keeper) {
+                attempt.unsent.tell_again(keeper);
+                left |= !attempt.unsent.0.is_empty();
+            }
+        }
+        self.tell_again_at = left.then(|| Instant::now() + TELL_AGAIN_AFTER);
     }
 
     /// Whether an attempt stands still.
@@ -71,21 +87,21 @@ impl Attempt {
             Control::Suspend if self.stop.is_some() => {}
             Control::Suspend => {
                 self.suspend = true;
-                tell(keeper, &ToKeeper::Suspend);
+                self.tell(keeper, ToKeeper::Suspend);
             }
             Control::Resume => {
                 self.suspend = false;
-                tell(keeper, &ToKeeper::Resume);
+                self.tell(keeper, ToKeeper::Resume);
             }
             Control::SetWallTime(wall_time) => {
                 Arc::make_mut(&mut self.assignment.spec).limits.wall_time = wall_time;
                 // The compile step has a time of its own.
                 if self.phase == Phase::Run {
                     self.step.limits.wall_time = wall_time;
-                    tell(keeper, &ToKeeper::SetWallTime(wall_time));
+                    self.tell(keeper, ToKeeper::SetWallTime(wall_time));
                 }
             }
-            Control::Signal(signal) => tell(keeper, &ToKeeper::Signal(number(signal))),
+            Control::Signal(signal) => self.tell(keeper, ToKeeper::Signal(number(signal))),
             Control::Input { offset, bytes, end } => {
                 let Some(live) = &mut self.live else { return };
                 if let Err(error) = live.give(offset, &bytes, end) {
@@ -102,6 +118,10 @@ impl Attempt {
                 }
             }
         }
+    }
+
+    pub(super) fn tell(&mut self, keeper: &Socket, order: ToKeeper) {
+        self.unsent.tell(keeper, order);
     }
 
     /// Gives the program what it takes of its live input, and tells how much that is.
@@ -127,12 +147,47 @@ impl Attempt {
     }
 }
 
-/// What a keeper is told to do with its program.
-pub(super) fn tell(keeper: &Socket, order: &ToKeeper) {
-    if let Err(error) = keeper.send(order, &[]) {
-        // A keeper that is gone has ended its program, or the launcher does.
-        tracing::debug!(%error, "a keeper cannot be told what to do with its program");
+/// What a keeper is told to do with its program. One that does not read holds up nobody: it is told later, and only
+/// what counts by then.
+#[derive(Debug, Default)]
+pub(super) struct Unsent(Vec<ToKeeper>);
+
+impl Unsent {
+    fn tell(&mut self, keeper: &Socket, order: ToKeeper) {
+        self.0.retain(|earlier| !replaces(&order, earlier));
+        self.0.push(order);
+        self.tell_again(keeper);
     }
+
+    fn tell_again(&mut self, keeper: &Socket) {
+        while let Some(order) = self.0.first() {
+            match keeper.try_send(order, &[]) {
+                // A signal is for now; and there may be any number of them.
+                Ok(false) => return self.0.retain(|order| !matches!(order, ToKeeper::Signal(_))),
+                Ok(true) => {}
+                // A keeper that is gone has ended its program, or the launcher does.
+                Err(error) => tracing::debug!(%error, "a keeper cannot be told what to do with its program"),
+            }
+            self.0.remove(0);
+        }
+    }
+
+    /// For the next step.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Whether an order makes an earlier one that was not heard yet pointless.
+const fn replaces(order: &ToKeeper, earlier: &ToKeeper) -> bool {
+    use ToKeeper::{Cancel, Kill, Resume, SetWallTime, Suspend};
+    matches!(
+        (order, earlier),
+        (Suspend | Resume, Suspend | Resume)
+            | (SetWallTime(_), SetWallTime(_))
+            | (Kill { .. }, Kill { .. } | Cancel { .. })
+            | (Cancel { .. }, Cancel { .. })
+    )
 }
 
 const fn number(signal: ProgramSignal) -> i32 {
@@ -143,5 +198,39 @@ const fn number(signal: ProgramSignal) -> i32 {
         ProgramSignal::Terminate => libc::SIGTERM,
         ProgramSignal::User1 => libc::SIGUSR1,
         ProgramSignal::User2 => libc::SIGUSR2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use launcher::Wait;
+
+    #[test]
+    fn f8_what_counts_is_told_to_a_keeper_that_did_not_read() {
+        let (keeper, mut other) = Socket::pair().unwrap();
+        // There is an end to what lies in its queue, and nobody waits for it.
+        let mut queued = 0;
+        while keeper.try_send(&ToKeeper::Signal(libc::SIGUSR1), &[]).unwrap() {
+            queued += 1;
+        }
+        let mut unsent = Unsent::default();
+        for order in [
+            ToKeeper::Suspend,
+            ToKeeper::Signal(libc::SIGINT),
+            ToKeeper::Cancel { grace: Duration(1), note: Vec::new() },
+            ToKeeper::Resume,
+            ToKeeper::Kill { note: Vec::new() },
+        ] {
+            unsent.tell(&keeper, order);
+        }
+        for _ in 0..queued {
+            other.receive::<ToKeeper>(Wait::No).unwrap().unwrap();
+        }
+        unsent.tell_again(&keeper);
+        let mut heard = || other.receive::<ToKeeper>(Wait::No).unwrap().map(|received| received.message);
+        assert!(matches!(heard(), Some(ToKeeper::Resume)));
+        assert!(matches!(heard(), Some(ToKeeper::Kill { .. })));
+        assert!(heard().is_none() && unsent.0.is_empty());
     }
 }

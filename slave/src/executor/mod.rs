@@ -201,6 +201,8 @@ pub struct Executor {
     languages: BTreeMap<String, Offered>,
     kernel_events: Vec<Event>,
     progress_at: Option<Instant>,
+    /// When keepers that did not read are told again.
+    tell_again_at: Option<Instant>,
     idle: bool,
 }
 
@@ -265,6 +267,7 @@ impl Executor {
             languages: BTreeMap::new(),
             kernel_events: Vec::with_capacity(KERNEL_EVENTS_PER_TURN),
             progress_at: None,
+            tell_again_at: None,
             idle: true,
         };
         executor.take_keepers(keepers)?;
@@ -319,7 +322,7 @@ impl Executor {
     /// When [`Executor::turn`] must be called even if nothing is readable.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.slots.iter().filter_map(|slot| slot.watch_at).chain(self.progress_at).min()
+        self.slots.iter().filter_map(|slot| slot.watch_at).chain(self.progress_at).chain(self.tell_again_at).min()
     }
 
     /// Starts an attempt in a free slot. What cannot be started ends at once, with an event that says why.
@@ -354,6 +357,7 @@ impl Executor {
         if let (Some(attempt), Keeper::Present(keeper)) = (&mut slot.attempt, &slot.keeper) {
             attempt.stop(stop, keeper);
         }
+        self.tell_again();
     }
 
     /// Waits at most `timeout` for something to happen, and handles it.
@@ -392,6 +396,7 @@ impl Executor {
             self.hear_launcher(&now)?;
         }
         self.watch_due_pipes();
+        self.tell_again();
         self.read_progress();
         Ok(std::mem::take(&mut self.context.events))
     }
