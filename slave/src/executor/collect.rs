@@ -102,7 +102,7 @@ impl Walk {
 
     /// Bytes of all with one of this size more, or why it is left out.
     fn sum(&self, collect: &Collect, size: u64) -> Result<u64, String> {
-        let sum = self.bytes.checked_add(size).unwrap_or(u64::MAX);
+        let sum = self.bytes.saturating_add(size);
         if sum > COLLECTED_BYTES_MAX.0 {
             Err(format!("more than {COLLECTED_BYTES_MAX} in all"))
         } else if sum > collect.disk_limit.0 {

@@ -8,12 +8,14 @@ pub use cache::Held;
 
 use common::{id::Digest, limits::INPUT_WINDOW_BYTES, units::ByteSize};
 use std::{
+    cell::RefCell,
+    collections::VecDeque,
     io,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, Sender},
+        mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
 };
@@ -25,6 +27,8 @@ pub const FETCHES_MAX: usize = 4;
 const WAITING_BYTES_MAX: u64 = 2 * FETCHES_MAX as u64 * INPUT_WINDOW_BYTES;
 /// What a piece of a file costs beside its bytes.
 const PIECE_BYTES: u64 = 256;
+/// Orders that the thread is given at once.
+const ORDERS_MAX: usize = 4_096;
 /// Answers of the thread that nobody has taken yet; then it waits.
 const TOLD_MAX: usize = 1_024;
 
@@ -58,8 +62,10 @@ pub struct Told {
 /// The thread that keeps input files. Its answers come through [`Files::next`].
 #[derive(Debug)]
 pub struct Files {
-    /// Only bytes are bounded: looks and releases are few, and none of them may be lost.
-    orders: Option<Sender<Order>>,
+    orders: Option<SyncSender<Order>>,
+    /// Orders that the thread has no room for yet, in their order: none may be lost. Pieces of files are bounded by
+    /// their bytes, the others by the files that attempts need.
+    late: RefCell<VecDeque<Order>>,
     told: Receiver<Told>,
     /// Bytes that wait for the disk.
     waiting: Arc<AtomicU64>,
@@ -83,7 +89,7 @@ impl Files {
     /// When the folder cannot be used or the system has no thread.
     pub fn start(data: &Path, bytes_max: ByteSize) -> io::Result<Self> {
         let mut cache = Cache::open(&folder(data), bytes_max.0)?;
-        let (orders, inbox) = mpsc::channel();
+        let (orders, inbox) = sync_channel(ORDERS_MAX);
         let (tell, told) = channel(TOLD_MAX);
         let waiting = Arc::new(AtomicU64::new(0));
         let done = waiting.clone();
@@ -113,13 +119,24 @@ impl Files {
                 }
             }
         })?;
-        Ok(Self { orders: Some(orders), told, waiting, thread: Some(thread) })
+        let late = RefCell::default();
+        Ok(Self { orders: Some(orders), late, told, waiting, thread: Some(thread) })
     }
 
     fn order(&self, order: Order) {
+        self.late.borrow_mut().push_back(order);
+        self.flush();
+    }
+
+    fn flush(&self) {
         let Some(orders) = &self.orders else { return };
-        if orders.send(order).is_err() {
-            tracing::error!("the thread of input files has ended");
+        let mut late = self.late.borrow_mut();
+        while let Some(order) = late.pop_front() {
+            match orders.try_send(order) {
+                Ok(()) => {}
+                Err(TrySendError::Full(order)) => return late.push_front(order),
+                Err(TrySendError::Disconnected(_)) => tracing::error!("the thread of input files has ended"),
+            }
         }
     }
 
@@ -154,6 +171,8 @@ impl Files {
 
     /// What became of a file. Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Told {
+        // The event loop comes here again and again.
+        self.flush();
         match self.told.recv().await {
             Some(told) => told,
             // The thread has failed; nothing will come any more.
@@ -181,9 +200,10 @@ mod tests {
 
     #[test]
     fn s3_what_waits_for_the_disk_is_bounded_and_no_look_is_lost() {
-        let (orders, inbox) = mpsc::channel();
+        let (orders, inbox) = sync_channel(ORDERS_MAX);
+        let late = RefCell::default();
         let waiting = Arc::new(AtomicU64::new(0));
-        let files = Files { orders: Some(orders), told: channel(1).1, waiting, thread: None };
+        let files = Files { orders: Some(orders), late, told: channel(1).1, waiting, thread: None };
         let taken = (0..20_000_u64).filter(|n| files.take(Digest([1; 32]), n * 65_536, 1 << 40, vec![0; 65_536]));
         let taken = taken.count() as u64;
         assert!(taken * 65_536 <= WAITING_BYTES_MAX && taken >= 64, "{taken}");
@@ -192,7 +212,15 @@ mod tests {
             files.release(Digest([2; 32]));
             files.damaged(Digest([2; 32]));
         }
-        let others = inbox.try_iter().filter(|order| !matches!(order, Order::Take { .. })).count();
+        let mut others = 0;
+        loop {
+            let came: Vec<Order> = inbox.try_iter().collect();
+            if came.is_empty() {
+                break;
+            }
+            others += came.iter().filter(|order| !matches!(order, Order::Take { .. })).count();
+            files.flush();
+        }
         assert_eq!(others, 60_000);
     }
 }
