@@ -164,11 +164,7 @@ fn i5_a_program_keeps_no_signal_of_the_launcher_from_its_keeper() {
 fn i12_a_program_that_stops_all_of_its_user_is_ended() {
     // Without groups and namespaces its processes are told by their user alone, and root alone gives them one.
     if !crate::kit::is_root() {
-        #[expect(clippy::print_stderr, reason = "whoever reads the test's output shall know")]
-        {
-            eprintln!("not exercised: programs with users of their own need root");
-        }
-        return;
+        return eprintln!("not exercised: programs with users of their own need root");
     }
     let mut slot = Slot::new(Guards { landlock: false, ..without_namespaces() });
     let script = "import os, signal\nmain = os.getpid()\nif os.fork():\n print('there', flush=True); os._exit(0)\n\
