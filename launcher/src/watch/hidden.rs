@@ -57,7 +57,7 @@ impl Search {
             // Addresses, rights, place, device, inode, path.
             let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
             let (Some(addresses), Some(inode)) = (words.next(), words.nth(3)) else { continue };
-            if !words.next().is_some_and(|path| is_on_disk(path)) {
+            if !words.next().is_some_and(is_on_disk) {
                 continue;
             }
             let Ok(addresses) = std::str::from_utf8(addresses) else { continue };

@@ -68,7 +68,8 @@ impl Kit {
 
     pub(crate) fn keeping(keeping: Keeping) -> Self {
         let folder = own_folder();
-        Self::with(&folder.path().to_owned(), keeping, Some(folder), ResourceLimits::MOST)
+        let data = folder.path().to_owned();
+        Self::with(&data, keeping, Some(folder), ResourceLimits::MOST)
     }
 
     /// Over a data folder of the test's own.
@@ -80,7 +81,8 @@ impl Kit {
     /// Of a slave with this ceiling.
     pub(crate) fn under(ceiling: ResourceLimits) -> Self {
         let folder = own_folder();
-        Self::with(&folder.path().to_owned(), Keeping::Groups, Some(folder), ceiling)
+        let data = folder.path().to_owned();
+        Self::with(&data, Keeping::Groups, Some(folder), ceiling)
     }
 
     fn with(data: &Path, keeping: Keeping, folder: Option<tempfile::TempDir>, ceiling: ResourceLimits) -> Self {
