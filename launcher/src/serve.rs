@@ -295,8 +295,15 @@ impl Server {
         let Some(theirs) = descriptors.next() else { return Ok(()) };
         let launcher = own_descriptor()?;
         let machine = config.guards.network.as_ref().map(|_| Machine::of_this_process());
+        // A lease may end before the keeper has said what its signals mean: until then they wait, or would end it.
+        let mask = SigSet::thread_get_mask()?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
         // SAFETY: this process has one thread, so the child may do what it likes.
-        match unsafe { namespaces::fork(config.guards.namespaces) } {
+        let forked = unsafe { namespaces::fork(config.guards.namespaces) };
+        if !matches!(forked, Ok(Forked::Child(_))) {
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+        }
+        match forked {
             Ok(Forked::Child(entered)) => {
                 // The launcher's own descriptors must not live on in a keeper: others would wait for their end in
                 // vain.
