@@ -20,6 +20,16 @@ pub fn path(name: &str) -> PathBuf {
     }
 }
 
+/// Copies a program so that it can be executed at once. By another process: a child that a test beside this one forks
+/// while the file is open for writing would make it busy.
+///
+/// # Panics
+/// When it cannot be copied.
+pub fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args([from, to]).status().unwrap();
+    assert!(copied.success(), "{} cannot be copied to {}", from.display(), to.display());
+}
+
 /// Where the programs of this build lie, without building them.
 fn own_folder() -> PathBuf {
     let own = std::env::current_exe().unwrap();

@@ -393,7 +393,8 @@ fn copy_whole(from: &Path, to: &Path) {
     let mut folder = fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(folder.recursive(true), 0o700).create(to.parent().unwrap()).unwrap();
     let beside = to.with_extension(format!("{}.new", uuid::Uuid::new_v4()));
-    fs::copy(from, &beside).and_then(|_| fs::rename(&beside, to)).unwrap();
+    crate::binaries::copy(from, &beside);
+    fs::rename(&beside, to).unwrap();
 }
 
 impl Default for Cluster {

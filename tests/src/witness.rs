@@ -105,7 +105,7 @@ impl Witness {
         let (file, program) = (folder.join("witness"), folder.join("ruche-witness"));
         OpenOptions::new().create(true).append(true).mode(0o666).open(&file).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-        fs::copy(crate::binaries::path("ruche-witness"), &program).unwrap();
+        crate::binaries::copy(&crate::binaries::path("ruche-witness"), &program);
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         Self { file, program }
     }

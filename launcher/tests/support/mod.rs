@@ -70,7 +70,9 @@ impl Slot {
     /// A program for tests, where the programs of the slot may execute it.
     pub(crate) fn tool(&self) -> String {
         let path = self.folder.path().join("tool");
-        std::fs::copy(env!("CARGO_BIN_EXE_launcher-for-tests"), &path).unwrap();
+        // By another process: a child forked by a test beside this one while the file is open would make it busy.
+        let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_launcher-for-tests")).arg(&path).status();
+        assert!(copied.unwrap().success());
         path.to_str().unwrap().to_owned()
     }
 

@@ -32,7 +32,7 @@ impl Place {
     fn new(stranger: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("ruche-doctor-").tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(binaries::path("ruche-slave"), folder.path().join("ruche-slave")).unwrap();
+        binaries::copy(&binaries::path("ruche-slave"), &folder.path().join("ruche-slave"));
         let data = folder.path().join("data");
         fs::create_dir(&data).unwrap();
         let mut before = Vec::new();

@@ -238,7 +238,7 @@ pub(crate) fn as_stranger(cluster: &Cluster, start: SlaveStart) -> SlaveStart {
     // The workspace may be in a home folder that nobody else may enter.
     let program = cluster.path().join("ruche-slave");
     if !program.exists() {
-        fs::copy(binaries::path("ruche-slave"), &program).unwrap();
+        binaries::copy(&binaries::path("ruche-slave"), &program);
     }
     let id = STRANGER.to_string();
     let before = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"].map(str::to_owned).to_vec();
