@@ -506,6 +506,10 @@ impl Player {
             file.sync_all().unwrap();
         }
         let draft = self.data.join("journal").join(format!("draft-{name}"));
+        // An agent before this one may have been killed over it.
+        if draft.exists() {
+            fs::remove_dir_all(&draft).unwrap();
+        }
         fs::create_dir(&draft).unwrap();
         fs::write(draft.join("outcome"), format!("{:?}", end.outcome)).unwrap();
         fs::write(draft.join("truncated"), end.output_truncated.to_string()).unwrap();
