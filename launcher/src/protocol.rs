@@ -1,13 +1,20 @@
 //! What agent, launcher and keepers say to each other. All three are one release, so this format is free
 //! to change; it is bincode all the same, because the codec is there.
 
-use common::units::{ByteSize, Duration};
+use common::units::{ByteSize, Duration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// Changes with every change of these messages: an agent takes over a launcher only when both speak the same. The
 /// first two of [`ToLauncher`] and the first of [`FromLauncher`] stay what they are for ever.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
+
+/// Steps that a keeper holds which have not started; one that comes on top is given back at once.
+pub const QUEUE_MAX: usize = 16;
+/// A step of a queue that runs longer is handed over to the agent while it runs.
+pub const QUICK: Duration = Duration::from_millis(2);
+/// What an end holds of each of standard output and error; a pipe of Linux holds as much unless it was made larger.
+pub const QUICK_OUTPUT_MAX: usize = 64 << 10;
 
 /// Agent to launcher.
 #[expect(clippy::large_enum_variant, reason = "few are made, one after another")]
@@ -287,6 +294,66 @@ pub enum ToKeeper {
     Signal(i32),
     /// End, as no program runs: a keeper with other guards takes its place.
     End,
+    /// Start these one after another, behind those that are queued already and without being asked again. Never while
+    /// a step that [`ToKeeper::Run`] began has not ended.
+    Queue(Queue),
+    /// Does this to the step with this number and to no other; nothing when it has ended.
+    Quick {
+        /// Which.
+        number: u64,
+        /// What.
+        order: Order,
+    },
+    /// Give back what has not started: answered by [`FromKeeper::Returned`], which may be empty.
+    Return,
+}
+
+/// Steps for [`ToKeeper::Queue`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Queue {
+    /// In the order in which they start. There may be none.
+    pub steps: Vec<QuickStep>,
+    /// A descriptor of a working folder comes along, new and empty. All steps that start from now on have it, one
+    /// after another, as long as nobody touches it.
+    pub folder: bool,
+    /// The agent has kept every end up to that of this number, and read dry the pipes of what outlived: the keeper
+    /// forgets them. Steps that come before the end of the last one that outlived is kept are given back at once.
+    pub kept: u64,
+}
+
+/// A step of a queue: a command without standard input, terminal and network. No descriptors of its own come along.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QuickStep {
+    /// Grows from step to step for as long as the keeper lives, and is never used again; from 1.
+    pub number: u64,
+    /// What is started.
+    pub step: Step,
+}
+
+/// What is done to a step of a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// As [`ToKeeper::Cancel`]. One that is queued is taken out, and its end is [`QuickResult::Dropped`].
+    Cancel {
+        /// Time between the two.
+        grace: Duration,
+        /// Why, as the agent wants to know it again.
+        note: Vec<u8>,
+    },
+    /// As [`ToKeeper::Kill`]. One that is queued is taken out, and its end is [`QuickResult::Dropped`].
+    Kill {
+        /// Why, as the agent wants to know it again.
+        note: Vec<u8>,
+    },
+    /// As [`ToKeeper::Suspend`], answered by [`FromKeeper::QuickSuspended`]. One that is queued stands still from its
+    /// start on.
+    Suspend,
+    /// As [`ToKeeper::Resume`], answered by [`FromKeeper::QuickSuspended`].
+    Resume,
+    /// As [`ToKeeper::SetWallTime`]; for one that is queued as well.
+    SetWallTime(Duration),
+    /// As [`ToKeeper::Signal`]; nothing for one that is queued.
+    Signal(i32),
 }
 
 /// What a keeper holds.
@@ -312,6 +379,56 @@ pub enum KeeperState {
         /// What the agent was told, or would have been.
         report: Box<FromKeeper>,
     },
+    /// The last that it was given were steps of a queue.
+    Quick(QuickState),
+}
+
+/// What a keeper holds of a queue. A step that is not told here, and whose end nobody said to have kept, was not
+/// started and will not be: it was given back, or never came. Descriptors come along: the working folder when `folder` says so, then the reading
+/// ends of standard output and error when `pipes` says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuickState {
+    /// Ends that nobody has said to have kept, in order.
+    pub ends: Vec<HeldEnd>,
+    /// What runs. It has outlived [`QUICK`], or counts as if it had.
+    pub running: Option<QuickRunning>,
+    /// What will start, in order: number and tag. Nothing as long as something runs: it was given back.
+    pub waiting: Vec<(u64, Vec<u8>)>,
+    /// There is a working folder: that of what runs, or of what outlived last and is not kept, or else the one that
+    /// the next step would have.
+    pub folder: bool,
+    /// There are pipes: of what runs, or else of the end among `ends` that outlived.
+    pub pipes: bool,
+    /// Nothing starts before another working folder comes.
+    pub wants_folder: bool,
+    /// The highest number that it was given.
+    pub last: u64,
+}
+
+/// A step of a queue that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuickRunning {
+    /// Which.
+    pub number: u64,
+    /// The step's tag.
+    pub tag: Vec<u8>,
+    /// Why it is being ended; empty when it is not.
+    pub note: Vec<u8>,
+    /// It stands still.
+    pub suspended: bool,
+    /// When it was started.
+    pub started: Timestamp,
+}
+
+/// An end with what an agent needs to know whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldEnd {
+    /// The step's tag.
+    pub tag: Vec<u8>,
+    /// Why it was ended; empty when it was not.
+    pub note: Vec<u8>,
+    /// How it ended.
+    pub end: QuickEnd,
 }
 
 /// Keeper to agent.
@@ -335,6 +452,61 @@ pub enum FromKeeper {
     },
     /// Whether the program stands still now.
     Suspended(bool),
+    /// Ends of steps of a queue, in the order of their numbers but for those that were dropped. Several in one message
+    /// while more is queued: an end then waits about 1 ms, and no longer than another quick program takes.
+    Ends(Vec<QuickEnd>),
+    /// This step of a queue has run for [`QUICK`], or has written more than an end can hold: from now on it is like
+    /// any other. The reading ends of its standard output and error come along; the keeper holds them as well, for an
+    /// agent that may follow this one. Its end comes by [`FromKeeper::Ends`] and holds no output.
+    Outlives {
+        /// Which.
+        number: u64,
+        /// When it was started.
+        started: Timestamp,
+        /// What was queued behind it, in order: given back, not started.
+        returned: Vec<u64>,
+    },
+    /// These steps of a queue have not started and will not, in order. Answer to [`ToKeeper::Return`]; also for steps
+    /// that came too soon behind one that outlived.
+    Returned(Vec<u64>),
+    /// Whether this step of a queue stands still now.
+    QuickSuspended {
+        /// Which.
+        number: u64,
+        /// It does.
+        suspended: bool,
+    },
+}
+
+/// How a step of a queue ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuickEnd {
+    /// Which.
+    pub number: u64,
+    /// How.
+    pub result: QuickResult,
+    /// When it was started, or could not be.
+    pub started: Timestamp,
+    /// All that it wrote to standard output; empty when it outlived [`QUICK`], as the agent has the pipe then.
+    #[serde(with = "serde_bytes")]
+    pub output: Vec<u8>,
+    /// All that it wrote to standard error, likewise.
+    #[serde(with = "serde_bytes")]
+    pub error: Vec<u8>,
+    /// It has, or may have, changed its working folder, which is the agent's again: nothing starts before another one
+    /// comes. Else the folder is surely as it was, and goes to the next step.
+    pub touched: bool,
+}
+
+/// What became of a step of a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QuickResult {
+    /// The program and everything that it started are gone.
+    Ended(Ended),
+    /// It could not be started.
+    NotStarted(NotStarted),
+    /// It was taken out of the queue, before it started.
+    Dropped,
 }
 
 /// What was being done when a start failed.

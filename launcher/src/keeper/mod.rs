@@ -78,8 +78,15 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, given: Given
             ToKeeper::Suspend | ToKeeper::Resume => runner.send(&FromKeeper::Suspended(false))?,
             // For a program that ended while the message was on its way.
             ToKeeper::Cancel { .. } | ToKeeper::Kill { .. } | ToKeeper::SetWallTime(_) | ToKeeper::Signal(_) => {}
+            ToKeeper::Queue(queue) => runner.send(&FromKeeper::Returned(numbers(&queue)))?,
+            ToKeeper::Quick { .. } => {}
+            ToKeeper::Return => runner.send(&FromKeeper::Returned(Vec::new()))?,
         }
     }
+}
+
+fn numbers(queue: &crate::protocol::Queue) -> Vec<u64> {
+    queue.steps.iter().map(|step| step.number).collect()
 }
 
 /// Whether the process that this descriptor stands for is gone. By its descriptor: within a namespace of processes

@@ -249,7 +249,7 @@ impl<'a> Runner<'a> {
                 }
                 ToKeeper::Tell { number } => self.tell(number)?,
                 // The agent never sends it before the last one ended.
-                ToKeeper::Run(_) | ToKeeper::End => {}
+                ToKeeper::Run(_) | ToKeeper::End | ToKeeper::Queue(_) | ToKeeper::Quick { .. } | ToKeeper::Return => {}
                 ToKeeper::Suspend => {
                     self.suspend(run);
                     self.send(&FromKeeper::Suspended(run.is_still()))?;

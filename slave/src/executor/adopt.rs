@@ -173,7 +173,7 @@ impl Waiting {
 fn waiting(state: KeeperState, descriptors: Vec<OwnedFd>) -> Option<Waiting> {
     let suspended = matches!(state, KeeperState::Running { suspended: true, .. });
     let (tag, note, report) = match state {
-        KeeperState::Idle => return None,
+        KeeperState::Idle | KeeperState::Quick(_) => return None,
         KeeperState::Running { tag, note, suspended: _ } => (tag, note, None),
         KeeperState::Ended { tag, note, report } => (tag, note, Some(*report)),
     };

@@ -347,7 +347,7 @@ impl Attempt {
         context: &mut Context,
         now: Timestamp,
     ) -> Turn {
-        if matches!(message, FromKeeper::Ready { .. } | FromKeeper::State { .. } | FromKeeper::Suspended(_)) {
+        if !matches!(message, FromKeeper::Ended(_) | FromKeeper::NotStarted(_)) {
             return Turn::GoesOn;
         }
         self.drain(context);
@@ -363,7 +363,13 @@ impl Attempt {
             };
         }
         let outcome = match message {
-            FromKeeper::Ready { .. } | FromKeeper::State { .. } | FromKeeper::Suspended(_) => return Turn::GoesOn,
+            FromKeeper::Ready { .. }
+            | FromKeeper::State { .. }
+            | FromKeeper::Suspended(_)
+            | FromKeeper::Ends(_)
+            | FromKeeper::Outlives { .. }
+            | FromKeeper::Returned(_)
+            | FromKeeper::QuickSuspended { .. } => return Turn::GoesOn,
             FromKeeper::NotStarted(failure) => {
                 let outcome = outcome::of_not_started(&failure, &self.step, &context.program_path);
                 self.finish(outcome, context, now);
@@ -506,7 +512,13 @@ fn is_end_of_lease(message: &FromKeeper) -> bool {
     match message {
         FromKeeper::Ended(ended) => ended.cause == Some(Cause::LeaseEnded),
         FromKeeper::NotStarted(failure) => failure.step == StartStep::Lease,
-        FromKeeper::Ready { .. } | FromKeeper::State { .. } | FromKeeper::Suspended(_) => false,
+        FromKeeper::Ready { .. }
+        | FromKeeper::State { .. }
+        | FromKeeper::Suspended(_)
+        | FromKeeper::Ends(_)
+        | FromKeeper::Outlives { .. }
+        | FromKeeper::Returned(_)
+        | FromKeeper::QuickSuspended { .. } => false,
     }
 }
 
