@@ -42,6 +42,33 @@ uuid_newtype! {
     ClientId
 }
 
+/// The bits of a UUID v7 behind its variant: IDs of programs that are submitted together count up in them.
+const COUNT_BITS: u32 = 62;
+
+impl ProgramId {
+    /// The ID of the program `n` places after this one in the same submit; none when the bits that count run over.
+    #[must_use]
+    pub const fn nth(self, n: u64) -> Option<Self> {
+        let value = self.0.as_u128();
+        let mask = (1 << COUNT_BITS) - 1;
+        if (value & mask) + n as u128 > mask { None } else { Some(Self(Uuid::from_u128(value + n as u128))) }
+    }
+
+    /// This ID with the top one of the bits that count cleared: then there is room for more copies after it than
+    /// anybody can submit.
+    #[must_use]
+    pub const fn with_room(self) -> Self {
+        Self(Uuid::from_u128(self.0.as_u128() & !(1 << (COUNT_BITS - 1))))
+    }
+
+    /// How many places this ID stands after `first`; none when it stands before it, or further than can be counted.
+    #[must_use]
+    pub fn after(self, first: Self) -> Option<u64> {
+        let places = self.0.as_u128().checked_sub(first.0.as_u128())?;
+        u64::try_from(places).ok().filter(|places| first.nth(*places) == Some(self))
+    }
+}
+
 /// One run of a program on one slave. `attempt` counts from 1 and is the fencing token:
 /// a report for an attempt that is not the current one changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,5 +107,27 @@ impl fmt::Debug for Digest {
 impl fmt::Display for AttemptKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.program, self.attempt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e1_ids_of_copies_follow_the_first_one_as_long_as_there_is_room() {
+        let first = ProgramId(Uuid::from_u128(0x0197_0000_0000_7abc_8000_0000_0000_0005));
+        assert_eq!(first.nth(0), Some(first));
+        assert_eq!(first.nth(0x10).unwrap().0.as_u128(), 0x0197_0000_0000_7abc_8000_0000_0000_0015);
+        assert_eq!(first.nth(0x10).unwrap().after(first), Some(0x10));
+        assert_eq!((first.after(first.nth(1).unwrap()), first.nth(3).unwrap().0.get_version_num()), (None, 7));
+        let last = ProgramId(Uuid::from_u128(0x0197_0000_0000_7abc_bfff_ffff_ffff_fffe));
+        assert!(last.nth(1).is_some() && last.nth(2).is_none() && last.nth(u64::MAX).is_none());
+        // What follows in the numbers is no copy of it.
+        let other = ProgramId(Uuid::from_u128(last.0.as_u128() + 7));
+        assert_eq!(other.after(last), None);
+        let roomy = last.with_room();
+        assert!(roomy.nth(u64::from(u32::MAX)).is_some() && roomy.0.get_version_num() == 7);
+        assert_eq!(roomy.0.get_variant(), uuid::Variant::RFC4122);
     }
 }

@@ -4,6 +4,7 @@
 
 mod bounded;
 pub mod collected;
+pub mod entry;
 pub mod error_code;
 pub mod escape;
 pub mod frame;

@@ -81,6 +81,12 @@ pub const PEER_NAME_BYTES_MAX: usize = 64;
 pub const COPIES_PER_REQUEST_MAX: usize = 4_096;
 /// Copies that `--count` accepts.
 pub const COPIES_MAX: u32 = 1_000_000;
+/// Entries that one submit request brings; more are sent in several requests, so that nobody holds a whole list.
+pub const ENTRIES_PER_REQUEST_MAX: usize = 1_000;
+/// Bytes of an entry; what Linux gives a program as one argument, without the NUL behind it.
+pub const ENTRY_BYTES_MAX: usize = (128 << 10) - 1;
+/// Bytes of the entries that a client puts into one request; a single entry may have more.
+pub const ENTRIES_BYTES_PER_REQUEST: usize = 1 << 20;
 /// Programs waiting or running on one master.
 pub const PROGRAMS_ALIVE_MAX: usize = 2_000_000;
 /// Different needs (language, slave) of programs that wait at once: each is a line of its own, and the scheduler
@@ -222,6 +228,8 @@ const _: () = {
     assert!(HEARTBEAT_INTERVAL.0 * 3 <= SILENCE_MAX.0);
     assert!(LEASE_SLAVE.0 + SILENCE_MAX.0 < LEASE_MASTER.0);
     assert!(COPIES_PER_REQUEST_MAX * 17 < FRAME_DATA_BYTES_MAX / 4);
+    assert!(ENTRIES_BYTES_PER_REQUEST + ENTRY_BYTES_MAX < FRAME_DATA_BYTES_MAX / 8);
+    assert!(ENTRY_BYTES_MAX < ARGUMENTS_BYTES_MAX);
     assert!(OUTBOUND_BYTES_MAX >= 2 * FRAME_DATA_BYTES_MAX);
     assert!(OUTBOUND_FRAMES_MAX >= 4 * REQUESTS_OPEN_MAX);
     assert!(HANDSHAKE_TIMEOUT.0 < LOGIN_TIMEOUT.0);

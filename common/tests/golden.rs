@@ -258,6 +258,14 @@ fn samples() -> Vec<Message> {
             Request::Signal { id: program(1), signal: ProgramSignal::User2 },
             Request::InputsHeld { digests: vec![Digest([7; 32])] },
             Request::PutInput { digest: Digest([7; 32]), size: 9, offset: 5, bytes: b"data".to_vec() },
+            Request::SubmitCopies { first: program(1), copies: 1_000_000, spec: Box::new(command_spec()) },
+            Request::SubmitEntries {
+                first: program(1),
+                first_index: 5,
+                copies: 0,
+                spec: Box::new(command_spec()),
+                entries: vec!["a b".into(), RawText(vec![0xff])],
+            },
         ]
         .map(request),
     );

@@ -72,7 +72,21 @@ pub(crate) fn command(bytes: &[u8]) {
     if let Command::Hello(hello) = &command {
         whatever(hello.agree());
     }
-    if let Command::Request { request: Request::Submit { spec, .. }, .. } = &command {
+    if let Command::Request { request: Request::SubmitEntries { spec, entries, first, first_index, .. }, .. } = &command {
+        if spec.validate().is_ok() && spec.check_entries(entries, 0).is_ok() {
+            for entry in entries {
+                assert!(spec.with_entry(entry).validate().is_ok(), "what is accepted can be run");
+            }
+        }
+        if let Some(id) = first.nth(u64::from(*first_index)) {
+            assert_eq!(id.after(*first), Some(u64::from(*first_index)));
+        }
+    }
+    if let Command::Request {
+        request: Request::Submit { spec, .. } | Request::SubmitCopies { spec, .. } | Request::SubmitEntries { spec, .. },
+        ..
+    } = &command
+    {
         if spec.validate().is_ok() {
             assert!(spec.arguments.len() <= limits::ARGUMENTS_MAX);
             assert!(spec.arguments.iter().all(|argument| !argument.0.contains(&0)));

@@ -16,7 +16,7 @@ use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 use support::*;
 use transport::Connection;
 
-const REQUESTS: usize = 27;
+const REQUESTS: usize = 29;
 
 /// Place and words of a request in the table. A new request does not compile before it stands here.
 const fn place(request: &Request) -> (usize, &'static str) {
@@ -48,6 +48,8 @@ const fn place(request: &Request) -> (usize, &'static str) {
         Request::Signal { .. } => (24, "send a signal"),
         Request::InputsHeld { .. } => (25, "ask which input files are there"),
         Request::PutInput { .. } => (26, "send input files"),
+        Request::SubmitCopies { .. } => (27, "submit many copies"),
+        Request::SubmitEntries { .. } => (28, "submit one program for each entry"),
     }
 }
 
@@ -81,6 +83,14 @@ fn requests() -> Vec<Request> {
         Request::Signal { id, signal: ProgramSignal::Interrupt },
         Request::InputsHeld { digests: Vec::new() },
         Request::PutInput { digest: Digest([0; 32]), size: 0, offset: 0, bytes: Vec::new() },
+        Request::SubmitCopies { first: new_id().with_room(), copies: 2, spec: Box::new(command("p")) },
+        Request::SubmitEntries {
+            first: new_id().with_room(),
+            first_index: 0,
+            copies: 0,
+            spec: Box::new(command("p")),
+            entries: vec!["x".into()],
+        },
     ];
     let places: BTreeSet<usize> = requests.iter().map(|request| place(request).0).collect();
     assert_eq!(places, (0..REQUESTS).collect(), "each request has one line");

@@ -241,6 +241,8 @@ impl Script {
             Request::Input { id, offset, bytes, end } => self.input(*id, *offset, bytes, *end),
             Request::SetWallTime { id, wall_time } => self.set_wall_time(*id, *wall_time),
             Request::Submit { .. }
+            | Request::SubmitCopies { .. }
+            | Request::SubmitEntries { .. }
             | Request::List(_)
             | Request::Wait { .. }
             | Request::Resize { .. }

@@ -2,6 +2,7 @@
 
 use super::data::Stream;
 use crate::{
+    escape::RawText,
     id::{Digest, ProgramId},
     program::{ProgramSignal, ProgramSpec, State, TerminalSize},
     units::{Duration, Timestamp},
@@ -197,5 +198,32 @@ pub enum Request {
         /// At most 1 MiB.
         #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
+    },
+    /// Accept `copies` programs of one body at once: copy `n` has the ID `first.nth(n)` and the index `n`.
+    /// All or nothing; a repeat of the whole is acknowledged again, anything else that has one of these IDs is a
+    /// conflict. Answered by `Reply::Submitted` with the sequence of the first: those of the others follow it.
+    SubmitCopies {
+        /// The first one's ID, made by the client, with room for the others after it.
+        first: ProgramId,
+        /// 1 to `COPIES_MAX`.
+        copies: u32,
+        /// What runs.
+        spec: Box<ProgramSpec>,
+    },
+    /// Accept one program for each entry, a part of a submit that may be of any length: entry `k` has the index
+    /// `first_index + k` and the ID `first.nth` of that. Its arguments are those of `ProgramSpec::with_entry`.
+    /// Otherwise as `Submit`: all of the part or nothing, a repeat is harmless.
+    SubmitEntries {
+        /// The ID of index 0 of the whole submit, made by the client, with room for the others after it.
+        first: ProgramId,
+        /// Index of the first entry of this part.
+        first_index: u32,
+        /// Programs of all parts together; 0 when that is not known yet.
+        copies: u32,
+        /// What runs; its arguments are a template.
+        spec: Box<ProgramSpec>,
+        /// At most `ENTRIES_PER_REQUEST_MAX`, each of at most `ENTRY_BYTES_MAX`.
+        #[serde(deserialize_with = "crate::bounded::items")]
+        entries: Vec<RawText>,
     },
 }

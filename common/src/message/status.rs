@@ -69,7 +69,7 @@ pub enum Status {
 pub enum Reply {
     /// Done.
     Ok,
-    /// Committed and synced, one sequence an ID, in the request's order.
+    /// Committed and synced, one sequence an ID, in the request's order; of `SubmitCopies` only that of the first.
     Submitted {
         /// The programs' places in the history.
         sequences: Vec<u64>,

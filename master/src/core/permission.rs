@@ -19,7 +19,10 @@ pub(crate) enum Permission {
 /// The table.
 pub(crate) const fn of(request: &Request) -> Permission {
     match request {
-        Request::Submit { .. } | Request::Again { .. } => Permission::Submit,
+        Request::Submit { .. }
+        | Request::SubmitCopies { .. }
+        | Request::SubmitEntries { .. }
+        | Request::Again { .. } => Permission::Submit,
         Request::InputsHeld { .. } | Request::PutInput { .. } => Permission::Submit,
         Request::Cancel { .. }
         | Request::Suspend { .. }
@@ -95,7 +98,12 @@ mod tests {
         let spec = Box::new(ProgramSpec::new("a", Work::Command { command: "true".into() }));
         // Columns: viewer, submitter, operator, admin.
         for (request, allowed) in [
-            (Request::Submit { ids: vec![], first_index: 0, copies: 1, spec }, [false, true, true, true]),
+            (Request::Submit { ids: vec![], first_index: 0, copies: 1, spec: spec.clone() }, [false, true, true, true]),
+            (Request::SubmitCopies { first: id, copies: 1, spec: spec.clone() }, [false, true, true, true]),
+            (
+                Request::SubmitEntries { first: id, first_index: 0, copies: 1, spec, entries: vec![] },
+                [false, true, true, true],
+            ),
             (Request::Again { id, new_id: id }, [false, true, true, true]),
             (Request::Cancel { ids: vec![] }, [false, true, true, true]),
             (Request::Suspend { ids: vec![] }, [false, true, true, true]),

@@ -35,6 +35,10 @@ pub(crate) fn weight(spec: &ProgramSpec) -> usize {
 pub(crate) fn request_bytes(request: &Request) -> usize {
     match request {
         Request::Submit { ids, spec, .. } => weight(spec) + 256 * ids.len(),
+        Request::SubmitCopies { spec, .. } => weight(spec) + 256,
+        Request::SubmitEntries { spec, entries, .. } => {
+            weight(spec) + entries.iter().map(|entry| 320 + entry.0.len()).sum::<usize>()
+        }
         Request::Cancel { ids } | Request::Wait { ids } => 128 * ids.len(),
         Request::List(query) => query.search.len(),
         Request::SetMaxProcesses { slave, .. } => slave.as_ref().map_or(0, String::len),

@@ -137,7 +137,10 @@ impl Core {
                 Some(Err(error)) => Err(error),
                 None => return,
             },
-            Request::InputsHeld { .. } | Request::PutInput { .. } => {
+            Request::SubmitCopies { .. }
+            | Request::SubmitEntries { .. }
+            | Request::InputsHeld { .. }
+            | Request::PutInput { .. } => {
                 Err(UserError::new(ErrorCode::RequestInvalid, "this master cannot do this"))
             }
             // The session has forgotten the token before it passed this on.

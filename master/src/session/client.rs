@@ -179,7 +179,9 @@ fn act_of(request: &Request) -> String {
         Request::SetPolicy(policy) => format!("the policy {}", policy.word()),
         Request::SetAside { slave, reason } => format!("setting aside {}: {}", shown(slave), shown(reason)),
         Request::TakeBack { slave } => format!("taking back {}", shown(slave)),
-        Request::Submit { .. } => "submitting programs".to_owned(),
+        Request::Submit { .. } | Request::SubmitCopies { .. } | Request::SubmitEntries { .. } => {
+            "submitting programs".to_owned()
+        }
         Request::Again { .. } => "running a program again".to_owned(),
         Request::Cancel { ids } => format!("stopping {} programs", ids.len()),
         Request::Suspend { ids } => format!("suspending {} programs", ids.len()),

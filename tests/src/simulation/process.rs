@@ -120,6 +120,8 @@ pub(super) const fn needs_record(request: &Request) -> bool {
     matches!(
         request,
         Request::Submit { .. }
+            | Request::SubmitCopies { .. }
+            | Request::SubmitEntries { .. }
             | Request::Cancel { .. }
             | Request::SetMaxProcesses { .. }
             | Request::SetPolicy(_)
