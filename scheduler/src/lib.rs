@@ -13,6 +13,7 @@ mod placement;
 pub mod queue;
 pub mod reconcile;
 mod round;
+mod runs;
 pub mod slave;
 
 pub use ability::{Refusal, Requirement};

@@ -1,9 +1,10 @@
 //! The waiting programs: one line for each set of needs, in it one row for each user, each row in the order
-//! of acknowledgement. Whose turn it is in a line is known without a search.
+//! of acknowledgement, as runs of sequences. Whose turn it is in a line is known without a search.
 
-use crate::ability::Requirement;
+use crate::{ability::Requirement, runs::Runs};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::Arc,
 };
 
@@ -17,7 +18,7 @@ pub(crate) type Turn = (u32, u64);
 /// The programs that wait with equal needs.
 #[derive(Clone, Debug, Default)]
 struct Line {
-    rows: BTreeMap<Arc<str>, BTreeSet<u64>>,
+    rows: BTreeMap<Arc<str>, Runs>,
     turns: BTreeSet<(Turn, Arc<str>)>,
 }
 
@@ -31,12 +32,22 @@ struct User {
     blocks: BTreeMap<u64, u32>,
 }
 
+/// How many of these programs are in each block.
+fn blocks_of(programs: Range<u64>) -> impl Iterator<Item = (u64, u32)> {
+    let last = programs.end.saturating_sub(1) >> BLOCK_BITS;
+    (programs.start >> BLOCK_BITS..=last).map(move |block| {
+        let (start, end) = (block << BLOCK_BITS, (block + 1) << BLOCK_BITS);
+        let count = end.min(programs.end).saturating_sub(start.max(programs.start));
+        (block, u32::try_from(count).unwrap_or(u32::MAX))
+    })
+}
+
 /// The lines of waiting programs. A program is told by its sequence, which orders it too.
 #[derive(Clone, Debug)]
 pub struct Queue {
     lines: BTreeMap<Requirement, Line>,
     users: BTreeMap<Arc<str>, User>,
-    count: usize,
+    count: u64,
     fair: bool,
 }
 
@@ -49,7 +60,7 @@ impl Default for Queue {
 impl Queue {
     /// Programs that wait.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub const fn len(&self) -> u64 {
         self.count
     }
 
@@ -71,16 +82,19 @@ impl Queue {
             return;
         }
         for line in self.lines.values_mut() {
-            let turn = |(user, row): (&Arc<str>, &BTreeSet<u64>)| {
+            let turn = |(user, row): (&Arc<str>, &Runs)| {
                 let assigned = self.users.get(user).map_or(0, |user| user.assigned);
-                Some(((if fair { assigned } else { 0 }, *row.first()?), user.clone()))
+                Some(((if fair { assigned } else { 0 }, row.first()?), user.clone()))
             };
             line.turns = line.rows.iter().filter_map(turn).collect();
         }
     }
 
-    /// Adds a program of a user; once is enough.
-    pub(crate) fn insert(&mut self, program: u64, need: &Requirement, name: &Arc<str>) {
+    /// Adds programs of a user that came together; what is in line already stays where it is.
+    pub(crate) fn insert(&mut self, programs: Range<u64>, need: &Requirement, name: &Arc<str>) {
+        if programs.is_empty() {
+            return;
+        }
         let user = self.users.entry(name.clone()).or_default();
         let share = if self.fair { user.assigned } else { 0 };
         let line = match self.lines.get_mut(need) {
@@ -94,35 +108,42 @@ impl Queue {
                 line.rows.entry(name.clone()).or_default()
             }
         };
-        let first = row.first().copied();
-        if !row.insert(program) {
+        let first = row.first();
+        if !row.insert(programs.clone()) {
+            // Some of them are in line already: the others are added one by one.
+            for program in programs.clone().filter(|_| programs.end - programs.start > 1) {
+                self.insert(program..program + 1, need, name);
+            }
             return;
         }
-        if first.is_none_or(|first| program < first) {
+        if first.is_none_or(|first| programs.start < first) {
             if let Some(first) = first {
                 line.turns.remove(&((share, first), name.clone()));
             }
-            line.turns.insert(((share, program), name.clone()));
+            line.turns.insert(((share, programs.start), name.clone()));
         }
-        self.count += 1;
-        user.waiting += 1;
-        *user.blocks.entry(program >> BLOCK_BITS).or_default() += 1;
+        let added = programs.end - programs.start;
+        self.count += added;
+        user.waiting += added;
+        for (block, count) in blocks_of(programs) {
+            *user.blocks.entry(block).or_default() += count;
+        }
     }
 
-    /// Takes a program out; whether it was there.
-    pub(crate) fn remove(&mut self, program: u64, need: &Requirement, name: &Arc<str>) -> bool {
+    /// Takes programs out that stand in one row without a gap; whether they did, else nothing changes.
+    pub(crate) fn remove(&mut self, programs: Range<u64>, need: &Requirement, name: &Arc<str>) -> bool {
         let (Some(line), Some(user)) = (self.lines.get_mut(need), self.users.get_mut(name)) else { return false };
         let Some(row) = line.rows.get_mut(name) else { return false };
-        let first = row.first().copied();
-        if !row.remove(&program) {
+        let first = row.first();
+        if !row.remove(programs.clone()) {
             return false;
         }
         let share = if self.fair { user.assigned } else { 0 };
-        if first == Some(program) {
-            line.turns.remove(&((share, program), name.clone()));
+        if first == Some(programs.start) {
+            line.turns.remove(&((share, programs.start), name.clone()));
             match row.first() {
                 Some(next) => {
-                    line.turns.insert(((share, *next), name.clone()));
+                    line.turns.insert(((share, next), name.clone()));
                 }
                 None => {
                     line.rows.remove(name);
@@ -133,12 +154,15 @@ impl Queue {
         if line.rows.is_empty() {
             self.lines.remove(need);
         }
-        self.count -= 1;
-        user.waiting -= 1;
-        if let Some(block) = user.blocks.get_mut(&(program >> BLOCK_BITS)) {
-            *block -= 1;
-            if *block == 0 {
-                user.blocks.remove(&(program >> BLOCK_BITS));
+        let removed = programs.end - programs.start;
+        self.count -= removed;
+        user.waiting -= removed;
+        for (block, count) in blocks_of(programs) {
+            if let Some(known) = user.blocks.get_mut(&block) {
+                *known -= count;
+                if *known == 0 {
+                    user.blocks.remove(&block);
+                }
             }
         }
         self.forget(name);
@@ -159,7 +183,7 @@ impl Queue {
         if self.fair {
             for need in &user.needs {
                 let Some(line) = self.lines.get_mut(need) else { continue };
-                let Some(first) = line.rows.get(name).and_then(BTreeSet::first).copied() else { continue };
+                let Some(first) = line.rows.get(name).and_then(Runs::first) else { continue };
                 line.turns.remove(&((before, first), name.clone()));
                 line.turns.insert(((user.assigned, first), name.clone()));
             }
@@ -191,7 +215,7 @@ impl Queue {
 
     /// The programs that wait with these needs, user by user.
     pub fn programs(&self, need: &Requirement) -> impl Iterator<Item = u64> {
-        self.lines.get(need).into_iter().flat_map(|line| line.rows.values().flatten().copied())
+        self.lines.get(need).into_iter().flat_map(|line| line.rows.values().flat_map(Runs::iter))
     }
 
     /// Whose turn it is in a line, and with which program.
@@ -227,7 +251,7 @@ impl Queue {
             return before;
         }
         let rows = user.needs.iter().filter_map(|need| self.lines.get(need)?.rows.get(name));
-        before + rows.map(|row| row.range(block << BLOCK_BITS..program).count() as u64).sum::<u64>()
+        before + rows.map(|row| row.count_in(block << BLOCK_BITS..program)).sum::<u64>()
     }
 
     /// Users of whom something waits.
@@ -243,13 +267,14 @@ impl Queue {
             assert_eq!(line.turns.len(), line.rows.len());
             for (name, row) in &line.rows {
                 let share = if self.fair { self.assigned(name) } else { 0 };
-                let first = *row.first().expect("an empty row is kept");
+                row.check();
+                let first = row.first().expect("an empty row is kept");
                 assert!(line.turns.contains(&((share, first), name.clone())), "the turn of {name}");
                 assert!(self.users[name].needs.contains(need));
-                *waiting.entry(name).or_default() += row.len() as u64;
+                *waiting.entry(name).or_default() += row.len();
             }
         }
-        assert_eq!(self.count as u64, waiting.values().sum::<u64>());
+        assert_eq!(self.count, waiting.values().sum::<u64>());
         for (name, user) in &self.users {
             assert_eq!(user.waiting, waiting.get(name).copied().unwrap_or(0), "what waits of {name}");
             assert_eq!(user.waiting, user.blocks.values().map(|count| u64::from(*count)).sum::<u64>());

@@ -11,6 +11,7 @@ use common::{SlaveId, program::ProgramSpec};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
+    ops::Range,
     sync::Arc,
 };
 
@@ -96,10 +97,11 @@ impl Scheduler {
         is_new.then_some(before)
     }
 
-    /// A program that waits, or is held by this slave, when other ceilings were known before.
+    /// Programs of one body that wait together, or one that is held by this slave, when other ceilings were known
+    /// before.
     pub fn need_again(
         &mut self,
-        program: u64,
+        programs: Range<u64>,
         spec: &ProgramSpec,
         user: &Arc<str>,
         slave: Option<SlaveId>,
@@ -111,9 +113,9 @@ impl Scheduler {
         }
         let need = Requirement { beyond: new, ..Requirement::of(spec, before) };
         if let Some(slave) = slave.and_then(|slave| self.slaves.get_mut(&slave)) {
-            slave.set_need(program, need);
-        } else if self.queue.remove(program, &Requirement { beyond: old, ..need.clone() }, user) {
-            self.queue.insert(program, &need, user);
+            slave.set_need(programs.start, need);
+        } else if self.queue.remove(programs.clone(), &Requirement { beyond: old, ..need.clone() }, user) {
+            self.queue.insert(programs, &need, user);
         }
     }
 
@@ -168,13 +170,18 @@ impl Scheduler {
 
     /// A program of this user waits.
     pub fn enqueue(&mut self, program: u64, need: &Requirement, user: &Arc<str>) {
-        self.queue.insert(program, need, user);
+        self.enqueue_all(program..program + 1, need, user);
+    }
+
+    /// Programs of this user with equal needs wait, as many as it may be.
+    pub fn enqueue_all(&mut self, programs: Range<u64>, need: &Requirement, user: &Arc<str>) {
+        self.queue.insert(programs, need, user);
         self.changed = true;
     }
 
     /// A program waits no longer; whether it did.
     pub fn dequeue(&mut self, program: u64, need: &Requirement, user: &Arc<str>) -> bool {
-        self.queue.remove(program, need, user)
+        self.queue.remove(program..program + 1, need, user)
     }
 
     /// A slave holds a program that was sent earlier, as the store or the slave itself says.
@@ -305,7 +312,7 @@ impl Scheduler {
             }
             let Some(slave) = candidates.take(&self.slaves, room) else { continue };
             let (program, user) = (turn.1, user.clone());
-            self.queue.remove(program, need, &user);
+            self.queue.remove(program..program + 1, need, &user);
             self.hold(program, need.clone(), &user, slave);
             decisions.push(Decision::Assign { program, slave });
             if let Some(known) = self.slaves.get(&slave) {

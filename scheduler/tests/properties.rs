@@ -136,7 +136,7 @@ proptest! {
         });
         let expected = model.kinds.values().filter(|(kind, _)| possible(kind)).count() as u64;
         prop_assert_eq!(model.ended, expected);
-        prop_assert_eq!(model.scheduler.queue().len() as u64, programs.len() as u64 - expected);
+        prop_assert_eq!(model.scheduler.queue().len(), programs.len() as u64 - expected);
     }
 
     /// Each user's programs start in their order, and no user waits while others get more than he.
@@ -301,7 +301,7 @@ fn e4_a_round_is_cheap_with_a_million_waiting() {
             }
         }
     }
-    assert_eq!(scheduler.queue().len() + sent.len(), 900_000);
+    assert_eq!(scheduler.queue().len() + sent.len() as u64, 900_000);
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn e4_different_wall_times_are_a_line_for_each_ceiling() {
         let before = scheduler.connect(id(number), slave(number, 2, 7).within(Ceiling { limits, network: false }));
         let before = before.expect("a ceiling that no other has");
         for program in 0..PROGRAMS {
-            scheduler.need_again(program, &spec(program + 1), &user, None, &before);
+            scheduler.need_again(program..program + 1, &spec(program + 1), &user, None, &before);
         }
     }
     scheduler.check_invariants();
@@ -343,7 +343,7 @@ fn e4_different_wall_times_are_a_line_for_each_ceiling() {
             }
         }
     }
-    assert!(scheduler.queue().len() as u64 <= PROGRAMS - PROGRAMS / 10);
+    assert!(scheduler.queue().len() <= PROGRAMS - PROGRAMS / 10);
 }
 
 #[test]
@@ -455,4 +455,50 @@ fn f18_a_slave_set_aside_gives_back_what_it_has_not_started_and_is_tried_with_on
     model.scheduler.set_aside(id(0), Aside::No);
     model.settle();
     assert_eq!((model.started.len(), model.sent[&id(0)].len()), (4, 2));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn e3_copies_that_wait_together_are_dealt_like_ones_that_came_alone(
+        fleet in prop::collection::vec((0_u32..4, 1_u8..8), 1..4),
+        lots in prop::collection::vec((0_u8..4, 0_u8..3, 1_u64..3_000), 1..5),
+        steps in prop::collection::vec((any::<bool>(), any::<usize>()), 0..120),
+    ) {
+        let (mut together, mut alone) = (Fleet::default(), Fleet::default());
+        for (number, (slots, languages)) in fleet.iter().enumerate() {
+            together.add(number, *slots, *languages);
+            alone.add(number, *slots, *languages);
+        }
+        let mut next = 0;
+        for (kind, user, count) in lots {
+            let user: Arc<str> = ["ann", "bob", "cid"][usize::from(user)].into();
+            together.scheduler.enqueue_all(next..next + count, &need(kind), &user);
+            for program in next..next + count {
+                alone.submit_as(program, need(kind), &user);
+            }
+            next += count;
+        }
+        together.kinds = alone.kinds.clone();
+        for (ends, choice) in steps {
+            together.settle();
+            alone.settle();
+            prop_assert_eq!(&together.started, &alone.started);
+            let program = choice as u64 % next;
+            let (kind, user) = alone.kinds[&program].clone();
+            prop_assert_eq!(together.scheduler.queue().before(program, &user), alone.scheduler.queue().before(program, &user));
+            if ends {
+                together.end_one(choice);
+                alone.end_one(choice);
+            } else {
+                prop_assert_eq!(
+                    together.scheduler.dequeue(program, &kind, &user),
+                    alone.scheduler.dequeue(program, &kind, &user)
+                );
+            }
+            prop_assert_eq!(together.scheduler.queue().len(), alone.scheduler.queue().len());
+        }
+        prop_assert!(together.scheduler.queue().programs(&need(0)).eq(alone.scheduler.queue().programs(&need(0))));
+    }
 }

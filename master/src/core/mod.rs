@@ -334,6 +334,6 @@ impl Core {
         self.strays.check(|key| self.slaves.values().any(|slave| slave.attempts.contains_key(&key)));
         assert_eq!(self.of_users.values().sum::<usize>(), self.programs.len(), "programs of users");
         let queued = self.programs.values().filter(|program| program.slave().is_none()).count();
-        assert_eq!(queued, self.scheduler.queue().len() + self.pauses.len(), "what waits is queued or pauses");
+        assert_eq!(queued as u64, self.scheduler.queue().len() + self.pauses.len() as u64, "what waits is queued or pauses");
     }
 }

@@ -111,7 +111,7 @@ impl Core {
         if let Some(before) = before {
             // Only programs that ask for more than this slave allows move to other lines.
             for (sequence, program) in &self.programs {
-                self.scheduler.need_again(*sequence, &program.spec(), &program.user, program.slave(), &before);
+                self.scheduler.need_again(*sequence..*sequence + 1, &program.spec(), &program.user, program.slave(), &before);
             }
         }
         self.apply_aside(id);
