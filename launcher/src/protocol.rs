@@ -265,7 +265,7 @@ pub struct Step {
 /// Agent to keeper.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToKeeper {
-    /// Start this. Only after the last one ended.
+    /// Start this. Only after the last one ended; all ends of a queue are kept by then.
     Run(Box<Step>),
     /// SIGTERM to the program's process group now, the whole tree's end after `grace`.
     Cancel {
@@ -384,20 +384,20 @@ pub enum KeeperState {
 }
 
 /// What a keeper holds of a queue. A step that is not told here, and whose end nobody said to have kept, was not
-/// started and will not be: it was given back, or never came. Descriptors come along: the working folder when `folder` says so, then the reading
+/// started and will not be: it never came. Descriptors come along: the working folder when `folder` says so, then the reading
 /// ends of standard output and error when `pipes` says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuickState {
-    /// Ends that nobody has said to have kept, in order.
+    /// Ends that nobody has said to have kept, and what was given back likewise.
     pub ends: Vec<HeldEnd>,
     /// What runs. It has outlived [`QUICK`], or counts as if it had.
     pub running: Option<QuickRunning>,
     /// What will start, in order: number and tag. Nothing as long as something runs: it was given back.
     pub waiting: Vec<(u64, Vec<u8>)>,
-    /// There is a working folder: that of what runs, or of what outlived last and is not kept, or else the one that
-    /// the next step would have.
+    /// There is a working folder: that of what outlived last and is not kept (which may still run), or else the one
+    /// that the next step would have.
     pub folder: bool,
-    /// There are pipes: of what runs, or else of the end among `ends` that outlived.
+    /// There are pipes, likewise.
     pub pipes: bool,
     /// Nothing starts before another working folder comes.
     pub wants_folder: bool,
@@ -507,6 +507,8 @@ pub enum QuickResult {
     NotStarted(NotStarted),
     /// It was taken out of the queue, before it started.
     Dropped,
+    /// It was given back, before it started. Only among what is held: the agent is told otherwise.
+    Returned,
 }
 
 /// What was being done when a start failed.

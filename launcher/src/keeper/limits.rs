@@ -192,8 +192,10 @@ impl Runner<'_> {
 
     /// What is only known when the whole tree is gone.
     pub(super) fn last_look(&self, step: &Step, run: &mut Run) -> Option<Cause> {
+        let untouched = run.left_folder_alone;
         let (disk, folder) = run.disk();
-        if let Finding::Over(used) = disk.measure(folder) {
+        let finding = if untouched { disk.measure_tmp() } else { disk.measure(folder) };
+        if let Finding::Over(used) = finding {
             return Some(Cause::Disk(ByteSize(used)));
         }
         // The kernel refused it one more; what the program made of it is its own affair, if it ended well.

@@ -5,9 +5,12 @@
 
 mod end;
 mod limits;
+mod queue;
+mod quick;
 mod run;
 mod signals;
 mod state;
+mod talk;
 
 use crate::{
     Socket, best_effort,
@@ -67,26 +70,17 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, given: Given
     let null = std::fs::File::open("/dev/null")?;
     let mut runner = Runner::new(socket, launcher, files, starter, config, OwnedFd::from(null));
     loop {
+        runner.run_queue()?;
         let Some(received) = runner.receive(Wait::Yes)? else { continue };
-        match received.message {
-            ToKeeper::Run(step) => {
-                let report = runner.run(*step, received.descriptors)?;
-                runner.report(report)?;
-            }
-            ToKeeper::Tell { number } => runner.tell(number)?,
-            ToKeeper::End => return Err(io::ErrorKind::UnexpectedEof.into()),
-            ToKeeper::Suspend | ToKeeper::Resume => runner.send(&FromKeeper::Suspended(false))?,
-            // For a program that ended while the message was on its way.
-            ToKeeper::Cancel { .. } | ToKeeper::Kill { .. } | ToKeeper::SetWallTime(_) | ToKeeper::Signal(_) => {}
-            ToKeeper::Queue(queue) => runner.send(&FromKeeper::Returned(numbers(&queue)))?,
-            ToKeeper::Quick { .. } => {}
-            ToKeeper::Return => runner.send(&FromKeeper::Returned(Vec::new()))?,
+        if let ToKeeper::Run(step) = received.message {
+            let report = runner.run(*step, received.descriptors)?;
+            runner.report(report)?;
+        } else if matches!(received.message, ToKeeper::End) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        } else {
+            runner.hear(received.message, received.descriptors, None)?;
         }
     }
-}
-
-fn numbers(queue: &crate::protocol::Queue) -> Vec<u64> {
-    queue.steps.iter().map(|step| step.number).collect()
 }
 
 /// Whether the process that this descriptor stands for is gone. By its descriptor: within a namespace of processes

@@ -1,15 +1,12 @@
 //! One program from its start to the end of its whole tree.
 
-use super::{limits::Looks, signals, state::Run};
+use super::{limits::Looks, queue::Queue, signals, state::Run, talk::Outbox};
 use crate::{
     Socket,
     cgroup::SlotFiles,
-    protocol::{
-        Cause, Ended, FromKeeper, KeeperConfig, KeeperState, Namespaces, NotStarted, ProgramUser, StartStep, Status,
-        Step, ToKeeper,
-    },
+    protocol::{Cause, Ended, FromKeeper, KeeperConfig, Namespaces, NotStarted, ProgramUser, StartStep, Status, Step},
     serve::boot_now,
-    socket::{Received, Wait},
+    socket::Wait,
     spawn::{Starter, StepDescriptors},
     watch::Disk,
 };
@@ -21,7 +18,8 @@ use nix::{
 };
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::Rc,
     time::Instant,
 };
 
@@ -31,9 +29,9 @@ const ALARM_LASTS: std::time::Duration = std::time::Duration::from_millis(500);
 const KILL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(5);
 
 pub(super) struct Runner<'a> {
-    socket: Socket,
+    pub(super) socket: Socket,
     /// Readable when the launcher is gone, whatever becomes of its signal.
-    launcher: &'a OwnedFd,
+    pub(super) launcher: &'a OwnedFd,
     pub(super) files: SlotFiles,
     starter: Starter,
     pub(super) user: Option<ProgramUser>,
@@ -41,21 +39,26 @@ pub(super) struct Runner<'a> {
     pub(super) own_processes: bool,
     /// `/tmp` is the programs' own.
     private_tmp: bool,
-    null: OwnedFd,
-    mask: SigSet,
-    /// The last program, for an agent that follows another.
-    last: Option<Last>,
+    pub(super) null: OwnedFd,
+    pub(super) mask: SigSet,
+    /// The last program that was ordered alone, for an agent that follows another.
+    pub(super) last: Option<Last>,
+    /// Those that run one after another.
+    pub(super) queue: Queue,
+    /// What the agent shall be told when it listens. Nobody waits for it.
+    pub(super) outbox: Outbox,
 }
 
 /// What is kept of a program until the next one begins.
-struct Last {
-    tag: Vec<u8>,
-    note: Vec<u8>,
-    /// Its working folder and the reading ends of its pipes.
-    descriptors: Vec<OwnedFd>,
-    suspended: bool,
+pub(super) struct Last {
+    pub(super) tag: Vec<u8>,
+    pub(super) note: Vec<u8>,
+    pub(super) folder: Rc<OwnedFd>,
+    /// The reading ends of its pipes.
+    pub(super) pipes: Vec<OwnedFd>,
+    pub(super) suspended: bool,
     /// How it ended; none while it runs.
-    report: Option<FromKeeper>,
+    pub(super) report: Option<FromKeeper>,
 }
 
 impl<'a> Runner<'a> {
@@ -81,58 +84,8 @@ impl<'a> Runner<'a> {
             null,
             mask: signals::while_waiting(),
             last: None,
-        }
-    }
-
-    /// The agent's next message. Interrupted only by the launcher's end.
-    pub(super) fn receive(&mut self, wait: Wait) -> io::Result<Option<Received<ToKeeper>>> {
-        if wait == Wait::Yes {
-            let mut ready = [self.socket.as_fd(), self.launcher.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            match ppoll(&mut ready, None, Some(self.mask)) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if ready[1].any() == Some(true) {
-                signals::note_launcher_gone();
-            }
-        }
-        if signals::is_launcher_gone() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.socket.receive(Wait::No)
-    }
-
-    pub(super) fn send(&self, message: &FromKeeper) -> io::Result<()> {
-        self.socket.send(message, &[])
-    }
-
-    /// Reports an end, and keeps the report for whoever asks later.
-    pub(super) fn report(&mut self, report: FromKeeper) -> io::Result<()> {
-        let sent = self.send(&report);
-        if let Some(last) = &mut self.last {
-            last.report = Some(report);
-        }
-        sent
-    }
-
-    /// Tells what is the matter, with what an agent needs to go on.
-    pub(super) fn tell(&self, number: u64) -> io::Result<()> {
-        let Some(last) = &self.last else {
-            return self.send(&FromKeeper::State { number, state: KeeperState::Idle });
-        };
-        let (tag, note) = (last.tag.clone(), last.note.clone());
-        let state = match &last.report {
-            None => KeeperState::Running { tag, note, suspended: last.suspended },
-            Some(report) => KeeperState::Ended { tag, note, report: Box::new(report.clone()) },
-        };
-        let descriptors: Vec<_> = last.descriptors.iter().map(AsFd::as_fd).collect();
-        self.socket.send(&FromKeeper::State { number, state }, &descriptors)
-    }
-
-    /// Tells the agent, and the one that may follow it, whether the program stands still.
-    pub(super) fn set_suspended(&mut self, suspended: bool) {
-        if let Some(last) = &mut self.last {
-            last.suspended = suspended;
+            queue: Queue::default(),
+            outbox: Outbox::default(),
         }
     }
 
@@ -142,67 +95,78 @@ impl<'a> Runner<'a> {
         if descriptors.len() < programs_own {
             return Ok(FromKeeper::NotStarted(not_started(StartStep::Descriptors, Errno::EBADF)));
         }
-        let mut kept = descriptors.split_off(programs_own);
-        // One that came for the program before this one.
-        signals::forget_lease_ended();
-        let started = self.start(&step, &descriptors);
-        kept.insert(0, descriptors.swap_remove(0));
+        self.queue.forget_all();
+        let pipes = descriptors.split_off(programs_own);
+        let folder = Rc::new(descriptors.remove(0));
+        let [output, error, rest @ ..] = descriptors.as_slice() else {
+            return Ok(FromKeeper::NotStarted(not_started(StartStep::Descriptors, Errno::EBADF)));
+        };
+        let input = rest.first().map(AsFd::as_fd);
+        let started = self.start(&step, &folder, input, [output.as_fd(), error.as_fd()]);
         // The pipes must have no writer but the program, or the agent would never see their end.
         drop(descriptors);
         let tag = std::mem::take(&mut step.tag);
-        self.last = Some(Last { tag, note: Vec::new(), descriptors: kept, suspended: false, report: None });
+        self.last = Some(Last { tag, note: Vec::new(), folder, pipes, suspended: false, report: None });
         match started {
-            Ok(run) => self.watch(&step, run),
+            Ok(mut run) => Ok(FromKeeper::Ended(self.watch(&step, &mut run)?)),
             Err(failure) => Ok(FromKeeper::NotStarted(failure)),
         }
     }
 
-    fn start(&mut self, step: &Step, descriptors: &[OwnedFd]) -> Result<Run, NotStarted> {
-        let [folder, output, error, rest @ ..] = descriptors else {
-            return Err(not_started(StartStep::Descriptors, Errno::EBADF));
-        };
+    pub(super) fn start(
+        &mut self,
+        step: &Step,
+        folder: &Rc<OwnedFd>,
+        input: Option<BorrowedFd<'_>>,
+        [output, error]: [BorrowedFd<'_>; 2],
+    ) -> Result<Run, NotStarted> {
+        // One that came for the program before this one.
+        signals::forget_lease_ended();
         if step.lease_until.is_some_and(|until| boot_now().0 >= until) {
             return Err(not_started(StartStep::Lease, Errno::ETIME));
         }
-        let input = rest.first().unwrap_or(&self.null);
         if let Err(error) = self.files.begin(step.limits.memory.0, step.limits.processes) {
             let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
             return Err(not_started(StartStep::Group, errno));
         }
-        let cpu_before = self.files.cpu_micros().filter(|_| step.limits.cpu_time.is_some());
-        let own_folder = folder.try_clone().map_err(|_| not_started(StartStep::Descriptors, Errno::EMFILE))?;
+        let cpu_before = step.limits.cpu_time.and_then(|_| self.files.cpu_micros());
         let disk = Disk::new(folder.as_fd(), step.limits.disk.0, self.private_tmp, Instant::now());
-        let standard = [input.as_fd(), output.as_fd(), error.as_fd()];
+        let standard = [input.unwrap_or(self.null.as_fd()), output, error];
         let (groups, identity) = (self.files.entries(), self.files.identity());
         let descriptors = StepDescriptors { folder: folder.as_fd(), standard, groups, identity };
         let main = self.starter.start(step, descriptors)?;
-        Ok(Run::new(main, step, cpu_before, disk, own_folder))
+        Ok(Run::new(main, step, cpu_before, disk, folder.clone()))
     }
 
-    fn watch(&mut self, step: &Step, mut run: Run) -> io::Result<FromKeeper> {
+    /// To the end of the whole tree.
+    pub(super) fn watch(&mut self, step: &Step, run: &mut Run) -> io::Result<Ended> {
         let mut looks = Looks::new(self, step, run.started());
         while run.reap() {
             if run.main_end.is_some() && !run.killing {
                 run.killing = true;
             }
             let now = Instant::now();
+            if run.quick_until().is_some_and(|until| now >= until) {
+                self.outlive(run)?;
+            }
             if !run.killing {
-                self.check_limits(step, &mut run, &mut looks, now);
+                self.check_limits(step, run, &mut looks, now);
             }
             if run.killing {
-                self.kill(step, &mut run);
+                self.kill(step, run);
             }
             let until = if run.killing || run.alarmed_until.is_some_and(|until| now < until) {
                 now + KILL_INTERVAL
             } else {
-                run.next_deadline(now).map_or(looks.next, |deadline| deadline.min(looks.next))
+                run.next_deadline(now).into_iter().chain(run.quick_until()).fold(looks.next, Instant::min)
             };
-            self.wait(step, &mut run, until)?;
+            self.wait(step, run, until)?;
         }
         if run.agent_gone {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(FromKeeper::Ended(self.result(step, &mut run)))
+        run.left_folder_alone = self.is_folder_as_it_came(run);
+        Ok(self.result(step, run))
     }
 
     /// Waits for the end of a child, a message, an event of the control group or `until`.
@@ -211,19 +175,23 @@ impl<'a> Runner<'a> {
         let mut ready = Vec::with_capacity(4);
         if !run.agent_gone {
             ready.push(PollFd::new(self.launcher.as_fd(), PollFlags::POLLIN));
-            ready.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
+            ready.push(PollFd::new(self.socket.as_fd(), self.outbox.events()));
         }
         if !run.killing {
             ready.extend(self.files.alarms());
         }
-        match ppoll(&mut ready, Some(TimeSpec::from_duration(timeout)), Some(self.mask)) {
+        let waited = ppoll(&mut ready, Some(TimeSpec::from_duration(timeout)), Some(self.mask));
+        // What was interrupted says nothing of the descriptors.
+        let is_ready = |place: usize| waited.is_ok() && ready.get(place).is_some_and(|fd| fd.any() == Some(true));
+        match waited {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        if !run.agent_gone && ready[0].any() == Some(true) {
+        if !run.agent_gone && is_ready(0) {
             signals::note_launcher_gone();
         }
-        if ready.iter().skip(2).any(|fd| fd.any() == Some(true)) {
+        let is_spoken_to = !run.agent_gone && is_ready(1);
+        if (2..ready.len()).any(is_ready) {
             run.alarmed_until = Some(Instant::now() + ALARM_LASTS);
             self.files.hear_memory_alarm();
         }
@@ -231,48 +199,17 @@ impl<'a> Runner<'a> {
         if signals::has_lease_ended() && step.lease_until.is_some_and(|until| boot_now().0 >= until) {
             run.end(Cause::LeaseEnded);
         }
-        if run.agent_gone {
+        if run.agent_gone || !(is_spoken_to || signals::is_launcher_gone()) {
             return Ok(());
         }
         match self.receive(Wait::No) {
-            Ok(None) => {}
-            Ok(Some(received)) => match received.message {
-                ToKeeper::Cancel { grace, note } => {
-                    self.note(note);
-                    // What stands still could not end by itself.
-                    self.resume(run);
-                    run.cancel(grace);
-                }
-                ToKeeper::Kill { note } => {
-                    self.note(note);
-                    run.end(Cause::Ordered);
-                }
-                ToKeeper::Tell { number } => self.tell(number)?,
-                // The agent never sends it before the last one ended.
-                ToKeeper::Run(_) | ToKeeper::End | ToKeeper::Queue(_) | ToKeeper::Quick { .. } | ToKeeper::Return => {}
-                ToKeeper::Suspend => {
-                    self.suspend(run);
-                    self.send(&FromKeeper::Suspended(run.is_still()))?;
-                }
-                ToKeeper::Resume => {
-                    self.resume(run);
-                    self.send(&FromKeeper::Suspended(false))?;
-                }
-                ToKeeper::SetWallTime(limit) => run.set_wall_limit(limit.to_std()),
-                ToKeeper::Signal(signal) => run.signal(signal),
-            },
+            Ok(None) => Ok(()),
+            Ok(Some(received)) => self.hear(received.message, received.descriptors, Some(run)),
             Err(_) => {
                 run.agent_gone = true;
                 run.killing = true;
+                Ok(())
             }
-        }
-        Ok(())
-    }
-
-    /// The first reason counts.
-    fn note(&mut self, note: Vec<u8>) {
-        if let Some(last) = self.last.as_mut().filter(|last| last.note.is_empty()) {
-            last.note = note;
         }
     }
 
@@ -301,6 +238,6 @@ impl<'a> Runner<'a> {
     }
 }
 
-const fn not_started(step: StartStep, errno: Errno) -> NotStarted {
+pub(super) const fn not_started(step: StartStep, errno: Errno) -> NotStarted {
     NotStarted { step, errno: errno as i32, candidate: 0 }
 }

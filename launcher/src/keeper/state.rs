@@ -2,7 +2,7 @@
 
 use crate::{
     best_effort,
-    protocol::{Cause, Status, Step},
+    protocol::{Cause, QUICK, Status, Step},
     watch::Disk,
 };
 use common::units::{ByteSize, Duration};
@@ -13,7 +13,8 @@ use nix::{
 use std::{
     collections::BTreeSet,
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::Rc,
     time::Instant,
 };
 
@@ -48,11 +49,24 @@ pub(super) struct Run {
     /// It does, and what it takes is being counted.
     pub(super) measuring: bool,
     /// Its working folder.
-    folder: OwnedFd,
+    folder: Rc<OwnedFd>,
+    /// Its working folder is surely as it was, so that there is no need to look into it.
+    pub(super) left_folder_alone: bool,
+    /// It comes from a queue.
+    pub(super) quick: Option<Quick>,
+}
+
+/// What only a step of a queue has.
+pub(super) struct Quick {
+    pub(super) number: u64,
+    /// What it writes to; the agent's when it has outlived its time.
+    pub(super) pipes: Option<[OwnedFd; 2]>,
+    /// Every change of its working folder shows.
+    pub(super) shows_changes: bool,
 }
 
 impl Run {
-    pub(super) fn new(main: i32, step: &Step, cpu_before: Option<u64>, disk: Disk, folder: OwnedFd) -> Self {
+    pub(super) fn new(main: i32, step: &Step, cpu_before: Option<u64>, disk: Disk, folder: Rc<OwnedFd>) -> Self {
         Self {
             main,
             started: Instant::now(),
@@ -76,7 +90,18 @@ impl Run {
             confirming: None,
             measuring: false,
             folder,
+            left_folder_alone: false,
+            quick: None,
         }
+    }
+
+    pub(super) const fn folder(&self) -> &Rc<OwnedFd> {
+        &self.folder
+    }
+
+    /// Until when a step of a queue counts as a quick one; none when it does not, or not any more.
+    pub(super) fn quick_until(&self) -> Option<Instant> {
+        self.quick.as_ref().filter(|quick| quick.pipes.is_some()).map(|_| self.started + QUICK.to_std())
     }
 
     pub(super) const fn started(&self) -> Instant {
@@ -85,7 +110,7 @@ impl Run {
 
     /// The watch over the disk, and the folder that it looks at.
     pub(super) fn disk(&mut self) -> (&mut Disk, BorrowedFd<'_>) {
-        (&mut self.disk, std::os::fd::AsFd::as_fd(&self.folder))
+        (&mut self.disk, self.folder.as_fd())
     }
 
     /// How long it has run, without the time that it stood still.

@@ -152,6 +152,12 @@ impl Disk {
         self.verdict(self.last.bytes)
     }
 
+    /// As [`Disk::measure`], of one whose working folder is as empty as it was.
+    pub(crate) fn measure_tmp(&mut self) -> Finding {
+        (self.walk, self.last, self.last_hidden) = (None, Sum::default(), Hidden::default());
+        self.verdict(0)
+    }
+
     /// What its private `/tmp` takes, which is memory as well.
     pub(crate) fn tmp_bytes(&self) -> u64 {
         if !self.private_tmp {

@@ -16,7 +16,7 @@ use std::{
     fs::File,
     io::{PipeReader, Read},
     os::fd::{AsFd, BorrowedFd},
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::Instant,
 };
@@ -82,27 +82,30 @@ impl Slot {
     }
 
     pub(crate) fn start_command(&self, words: &[&str], limits: StepLimits) -> Program {
+        let (_, folder) = self.work_folder();
+        let (output, end) = std::io::pipe().unwrap();
+        let descriptors: [BorrowedFd<'_>; 3] = [folder.as_fd(), end.as_fd(), end.as_fd()];
+        self.keeper.send(&ToKeeper::Run(Box::new(step_of(words, limits))), &descriptors).unwrap();
+        Program { output }
+    }
+
+    /// A new working folder.
+    pub(crate) fn work_folder(&self) -> (PathBuf, File) {
         let path = self.folder.path().join(format!("work-{}", unique()));
         std::fs::create_dir(&path).unwrap();
         if let Some(user) = self.user {
             std::os::unix::fs::chown(&path, Some(user.uid), Some(user.gid)).unwrap();
         }
         let folder = File::open(&path).unwrap();
-        let (output, end) = std::io::pipe().unwrap();
-        let step = Step {
-            tag: Vec::new(),
-            lease_until: None,
-            candidates: [words[0].as_bytes()].into_iter().collect::<Strings>(),
-            arguments: words.iter().map(|word| word.as_bytes()).collect(),
-            environment: [b"PATH=/usr/bin:/bin".as_slice()].into_iter().collect(),
-            limits,
-            stdin: false,
-            terminal: false,
-            network: false,
-        };
-        let descriptors: [BorrowedFd<'_>; 3] = [folder.as_fd(), end.as_fd(), end.as_fd()];
-        self.keeper.send(&ToKeeper::Run(Box::new(step)), &descriptors).unwrap();
-        Program { output }
+        (path, folder)
+    }
+
+    /// The launcher's only child.
+    pub(crate) fn kill_keeper(&self) {
+        let launcher = self.launcher.as_ref().unwrap().process_id().unwrap().cast_signed();
+        for keeper in launcher::tree::children(launcher) {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
     }
 
     pub(crate) fn tell(&self, message: &ToKeeper) {
@@ -160,6 +163,20 @@ impl Program {
         let mut text = Vec::new();
         self.output.read_to_end(&mut text).unwrap();
         String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+pub(crate) fn step_of(words: &[&str], limits: StepLimits) -> Step {
+    Step {
+        tag: Vec::new(),
+        lease_until: None,
+        candidates: [words[0].as_bytes()].into_iter().collect::<Strings>(),
+        arguments: words.iter().map(|word| word.as_bytes()).collect(),
+        environment: [b"PATH=/usr/bin:/bin".as_slice()].into_iter().collect(),
+        limits,
+        stdin: false,
+        terminal: false,
+        network: false,
     }
 }
 

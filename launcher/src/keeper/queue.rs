@@ -1,0 +1,255 @@
+//! Steps that run one after another without the agent being asked in between, and their ends until an agent has kept
+//! them.
+
+use crate::protocol::{HeldEnd, Order, QUEUE_MAX, QuickEnd, QuickResult, QuickRunning, QuickState, QuickStep, Step};
+use common::units::Timestamp;
+use nix::sys::stat::fstat;
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::Rc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// How long an end waits for others while more is queued, and how much they hold.
+const GATHER: Duration = Duration::from_millis(1);
+const GATHERED_BYTES_MAX: usize = 32 << 10;
+
+/// What waits for its turn.
+pub(super) struct Waiting {
+    pub(super) number: u64,
+    pub(super) step: Step,
+    /// It stands still from its start on.
+    pub(super) suspended: bool,
+}
+
+/// A working folder, and what its inode said when it came: any change to the folder changes the time of change at
+/// least.
+pub(super) struct Place {
+    pub(super) fd: Rc<OwnedFd>,
+    stamp: Stamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    changed: (i64, i64),
+    written: (i64, i64),
+    mode: u32,
+    owner: (u32, u32),
+    links: u64,
+}
+
+impl Stamp {
+    #[allow(clippy::useless_conversion, reason = "the types of these fields differ between processors")]
+    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let found = fstat(fd)?;
+        Ok(Self {
+            changed: (found.st_ctime, found.st_ctime_nsec),
+            written: (found.st_mtime, found.st_mtime_nsec),
+            mode: found.st_mode,
+            owner: (found.st_uid, found.st_gid),
+            links: found.st_nlink.into(),
+        })
+    }
+}
+
+impl Place {
+    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
+        let stamp = Stamp::of(fd.as_fd())?;
+        Ok(Self { fd: Rc::new(fd), stamp })
+    }
+
+    /// Whether a change from now on would get another time. The kernel's clock for files goes in steps of some
+    /// milliseconds.
+    pub(super) fn shows_changes(&self) -> bool {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME_COARSE);
+        now.is_ok_and(|now| self.stamp.changed < (now.tv_sec(), now.tv_nsec()))
+    }
+
+    pub(super) fn is_of(&self, folder: &Rc<OwnedFd>) -> bool {
+        Rc::ptr_eq(&self.fd, folder)
+    }
+
+    pub(super) fn is_as_it_came(&self) -> bool {
+        Stamp::of(self.fd.as_fd()).is_ok_and(|stamp| stamp == self.stamp)
+    }
+}
+
+/// What outlived last: until its end is kept, nothing else starts.
+pub(super) struct Outlived {
+    number: u64,
+    folder: Rc<OwnedFd>,
+    pipes: [OwnedFd; 2],
+}
+
+/// The queue of a slot.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// What runs.
+    pub(super) running: Option<QuickRunning>,
+    /// Told and not kept.
+    held: Vec<HeldEnd>,
+    /// Not told yet.
+    gathered: Vec<HeldEnd>,
+    gathered_since: Option<Instant>,
+    gathered_bytes: usize,
+    place: Option<Place>,
+    outlived: Option<Outlived>,
+    last: u64,
+}
+
+impl Queue {
+    /// The next one, when it can start.
+    pub(super) fn next(&mut self) -> Option<Waiting> {
+        if self.place.is_none() { None } else { self.waiting.pop_front() }
+    }
+
+    pub(super) const fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    /// The folder that comes is used from now on.
+    pub(super) fn set_place(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    /// This folder is the agent's again.
+    pub(super) fn leave_place(&mut self, folder: &Rc<OwnedFd>) {
+        self.place.take_if(|place| place.is_of(folder));
+    }
+
+    /// Every end up to this one is kept.
+    pub(super) fn forget(&mut self, kept: u64) {
+        self.held.retain(|held| held.end.number > kept);
+        // What runs has no end yet that could be kept.
+        let runs = self.running.as_ref().map(|running| running.number);
+        self.outlived.take_if(|outlived| outlived.number <= kept && Some(outlived.number) != runs);
+    }
+
+    /// An agent that orders something else has kept all there was.
+    pub(super) fn forget_all(&mut self) {
+        self.forget(u64::MAX);
+    }
+
+    /// Takes steps in; those that it does not take are the answer, in order.
+    pub(super) fn take(&mut self, steps: Vec<QuickStep>, closed: bool) -> Vec<u64> {
+        let mut returned = Vec::new();
+        for QuickStep { number, step } in steps {
+            self.last = self.last.max(number);
+            if closed || self.outlived.is_some() || self.waiting.len() >= QUEUE_MAX {
+                self.hold_returned(number, step.tag);
+                returned.push(number);
+            } else {
+                self.waiting.push_back(Waiting { number, step, suspended: false });
+            }
+        }
+        returned
+    }
+
+    /// Gives back all that waits, in order.
+    pub(super) fn give_back(&mut self) -> Vec<u64> {
+        let mut returned = Vec::new();
+        for Waiting { number, step, .. } in std::mem::take(&mut self.waiting) {
+            self.hold_returned(number, step.tag);
+            returned.push(number);
+        }
+        returned
+    }
+
+    /// An agent may end before it has heard of it.
+    fn hold_returned(&mut self, number: u64, tag: Vec<u8>) {
+        self.held.push(HeldEnd { tag, note: Vec::new(), end: QuickEnd::without_output(number, QuickResult::Returned) });
+    }
+
+    /// Does this to one that waits. None when none does with this number; else whether it stands still.
+    pub(super) fn order(&mut self, number: u64, order: Order) -> Option<bool> {
+        let place = self.waiting.iter().position(|waiting| waiting.number == number)?;
+        match order {
+            Order::Cancel { note, .. } | Order::Kill { note } => {
+                let dropped = self.waiting.remove(place)?;
+                let end = QuickEnd::without_output(number, QuickResult::Dropped);
+                self.gather(HeldEnd { tag: dropped.step.tag, note, end });
+                return None;
+            }
+            Order::Suspend => self.waiting[place].suspended = true,
+            Order::Resume => self.waiting[place].suspended = false,
+            Order::SetWallTime(limit) => self.waiting[place].step.limits.wall_time = limit,
+            Order::Signal(_) => {}
+        }
+        Some(self.waiting[place].suspended)
+    }
+
+    /// What runs has outlived its time: what it has is held, and all that waits is given back.
+    pub(super) fn outlive(&mut self, folder: &Rc<OwnedFd>, pipes: [OwnedFd; 2]) -> Vec<u64> {
+        let number = self.running.as_ref().map_or(0, |running| running.number);
+        self.outlived = Some(Outlived { number, folder: folder.clone(), pipes });
+        self.give_back()
+    }
+
+    /// The pipes of what outlived last.
+    pub(super) fn pipes(&self) -> Option<[BorrowedFd<'_>; 2]> {
+        self.outlived.as_ref().map(|outlived| outlived.pipes.each_ref().map(AsFd::as_fd))
+    }
+
+    /// An end that the agent is to be told.
+    pub(super) fn gather(&mut self, end: HeldEnd) {
+        self.gathered_since.get_or_insert_with(Instant::now);
+        self.gathered_bytes += end.end.output.len() + end.end.error.len();
+        self.gathered.push(end);
+    }
+
+    /// Whether ends are to be told now.
+    pub(super) fn is_telling_due(&self) -> bool {
+        let Some(since) = self.gathered_since else { return false };
+        let more = self.place.is_some() && !self.waiting.is_empty();
+        !more || self.gathered_bytes >= GATHERED_BYTES_MAX || since.elapsed() >= GATHER
+    }
+
+    /// The ends that were not told yet; they are held from now on.
+    pub(super) fn tell(&mut self) -> Vec<QuickEnd> {
+        (self.gathered_since, self.gathered_bytes) = (None, 0);
+        let ends = self.gathered.iter().map(|held| held.end.clone()).collect();
+        self.held.append(&mut self.gathered);
+        ends
+    }
+
+    /// Whether it was ever given anything.
+    pub(super) const fn is_used(&self) -> bool {
+        self.last > 0
+    }
+
+    /// All that is held, for an agent that follows another.
+    pub(super) fn state(&mut self) -> (QuickState, Vec<BorrowedFd<'_>>) {
+        drop(self.tell());
+        let folder = match (&self.outlived, &self.place) {
+            (Some(outlived), _) => Some(&outlived.folder),
+            (None, place) => place.as_ref().map(|place| &place.fd),
+        };
+        let state = QuickState {
+            ends: self.held.clone(),
+            running: self.running.clone(),
+            waiting: self.waiting.iter().map(|waiting| (waiting.number, waiting.step.tag.clone())).collect(),
+            folder: folder.is_some(),
+            pipes: self.outlived.is_some(),
+            wants_folder: self.place.is_none(),
+            last: self.last,
+        };
+        let mut descriptors: Vec<_> = folder.map(|folder| folder.as_fd()).into_iter().collect();
+        descriptors.extend(self.pipes().into_iter().flatten());
+        (state, descriptors)
+    }
+}
+
+impl QuickEnd {
+    fn without_output(number: u64, result: QuickResult) -> Self {
+        Self { number, result, started: now(), output: Vec::new(), error: Vec::new(), touched: false }
+    }
+}
+
+/// The wall clock.
+pub(super) fn now() -> Timestamp {
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    Timestamp(u64::try_from(micros).unwrap_or(u64::MAX))
+}
