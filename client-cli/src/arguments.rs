@@ -26,7 +26,9 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+// Only the options of the command that is used are built.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Log in to a master and remember it
     #[command(after_help = "Examples:\n  ruche login master.example:7420 --user alice\n  \

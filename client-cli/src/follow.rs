@@ -8,7 +8,7 @@ use crate::{
     typing::Typing,
 };
 use client::{
-    connection::{Client, Pending},
+    connection::{Client, Pending, Requests},
     reply,
 };
 use common::{
@@ -45,7 +45,7 @@ impl Reading {
         Self { stream, offset: 0, end: false, asked: None }
     }
 
-    fn ask(&mut self, client: &Client, id: ProgramId) {
+    fn ask(&mut self, client: &Requests, id: ProgramId) {
         if !self.end && self.asked.is_none() {
             self.asked = Some(client.request(read_request(id, self.stream, self.offset, true)));
         }
@@ -83,7 +83,7 @@ async fn answer(asked: &mut Option<Pending>) -> Result<Reply, UserError> {
 impl Follow {
     /// Begins to follow without waiting: the first requests leave with whatever else is sent now. Without
     /// `output` only the end is awaited.
-    pub(crate) fn begin(client: &Client, id: ProgramId, output: bool) -> Self {
+    pub(crate) fn begin(client: &Requests, id: ProgramId, output: bool) -> Self {
         let mut follow = Self {
             id,
             stdout: Reading::new(Stream::Stdout),
@@ -97,7 +97,7 @@ impl Follow {
         follow
     }
 
-    fn ask(&mut self, client: &Client) {
+    fn ask(&mut self, client: &Requests) {
         self.stdout.ask(client, self.id);
         self.stderr.ask(client, self.id);
         if self.outcome.is_none() && self.waiting.is_none() {

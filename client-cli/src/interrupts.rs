@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long a command that leaves waits for its last requests to be heard.
-const LEAVE_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+pub(crate) const LEAVE_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What an interrupt leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

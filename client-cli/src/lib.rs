@@ -8,6 +8,7 @@ mod follow;
 pub mod fuzzing;
 mod interrupts;
 mod json;
+mod log;
 mod output;
 mod session;
 mod table;
@@ -30,7 +31,7 @@ pub fn command() -> clap::Command {
 /// Does what `arguments` say; the first is the program's own name.
 #[must_use]
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    start_log();
+    log::start();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error, &arguments)),
@@ -69,18 +70,4 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
 /// script that took it from anywhere, and is quoted. None when the mistake was in those characters.
 fn quoted(arguments: &[OsString]) -> Option<clap::Error> {
     Cli::try_parse_from(arguments.iter().map(|argument| visible(argument.as_bytes(), Lines::Escape))).err()
-}
-
-fn start_log() {
-    use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt};
-    let log = fmt().with_writer(std::io::stderr);
-    // Both fail when a test of this process has started one already.
-    match std::env::var("RUCHE_LOG") {
-        Ok(filter) => {
-            let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
-            drop(log.with_env_filter(filter).try_init());
-        }
-        // Without a filter to compile, which a short program would pay for.
-        Err(_) => drop(log.with_max_level(LevelFilter::WARN).try_init()),
-    }
 }

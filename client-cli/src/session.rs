@@ -1,7 +1,7 @@
 //! The connection of a command: by the login that is kept on this computer, and again after it is lost.
 
 use client::{
-    connection::{Client, News},
+    connection::{self, Client, Requests},
     context::{self, Context},
 };
 use common::{
@@ -48,16 +48,100 @@ pub(crate) struct Session {
     busy: Option<(Instant, Instant)>,
 }
 
+/// A command's connection that is about to be made: what is asked now leaves with the login.
+pub(crate) struct Opening {
+    folder: PathBuf,
+    context: Context,
+    opening: connection::Opening,
+}
+
+impl Opening {
+    /// Reads the login that is kept.
+    ///
+    /// # Errors
+    /// `E-LOGIN-NEEDED` without one.
+    pub(crate) fn new() -> Result<Self, UserError> {
+        let folder = context::folder()?;
+        let context = Context::load(&folder)?.ok_or_else(context::login_needed)?;
+        let opening = connection::Opening::new(&context.target, ClientKind::Cli, &context.credentials()?);
+        Ok(Self { folder, context, opening })
+    }
+
+    /// To ask with at once.
+    pub(crate) const fn requests(&self) -> &Requests {
+        self.opening.requests()
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub(crate) async fn connect(self) -> Result<Session, UserError> {
+        let Self { folder, context, opening } = self;
+        let client = connect(&folder, &context, opening).await?;
+        Ok(Session::new(folder, context, client))
+    }
+
+    /// Connects; when the connection is lost after something was asked that the master may do, tries for a while to
+    /// get another one. What was asked is then answered with `E-CONNECTION-LOST`.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub(crate) async fn connect_surely(self) -> Result<Session, UserError> {
+        let Self { folder, context, opening } = self;
+        let requests = opening.requests().clone();
+        let client = match connect(&folder, &context, opening).await {
+            Err(error)
+                if requests.have_left()
+                    && (error.is(ErrorCode::ConnectionLost) || error.is(ErrorCode::MasterUnreachable)) =>
+            {
+                connect_for_a_while(&folder, &context, &error).await?
+            }
+            connected => connected?,
+        };
+        Ok(Session::new(folder, context, client))
+    }
+}
+
 impl Session {
+    fn new(folder: PathBuf, context: Context, client: Client) -> Self {
+        Self { folder, context, client, since: Instant::now(), short_lives: 0, busy: None }
+    }
+
     /// Connects with the login that is kept.
     ///
     /// # Errors
     /// `E-LOGIN-NEEDED` without one; otherwise why there is no connection.
     pub(crate) async fn open() -> Result<Self, UserError> {
-        let folder = context::folder()?;
-        let context = Context::load(&folder)?.ok_or_else(context::login_needed)?;
-        let client = connect(&folder, &context).await?;
-        Ok(Self { folder, context, client, since: Instant::now(), short_lives: 0, busy: None })
+        Opening::new()?.connect().await
+    }
+
+    /// The same, and the answer to what is asked at once: one round trip for both.
+    ///
+    /// # Errors
+    /// As [`Session::open`], and what the master answers.
+    pub(crate) async fn open_asking(request: Request) -> Result<(Self, Reply), UserError> {
+        let opening = Opening::new()?;
+        let answer = opening.requests().request(request);
+        let session = opening.connect().await?;
+        let reply = answer.await?;
+        Ok((session, reply))
+    }
+
+    /// The answer to what is asked about the program that `text` names, as [`Session::program`] finds it.
+    ///
+    /// # Errors
+    /// As [`Session::open_asking`] and [`Session::program`].
+    pub(crate) async fn open_asking_about(
+        text: &str,
+        request: impl FnOnce(ProgramId) -> Request,
+    ) -> Result<Reply, UserError> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self::open_asking(request(id)).await?.1);
+        }
+        let session = Self::open().await?;
+        let id = session.program(text).await?;
+        session.ask(request(id)).await
     }
 
     /// The connection.
@@ -99,24 +183,9 @@ impl Session {
             let hint = "the master's log says why; `ruche list` shows what was accepted";
             return Err(UserError::new(ErrorCode::ConnectionLost, sentence).with_hint(hint));
         }
-        if std::io::stderr().is_terminal() {
-            crate::failure::say("ruche: the connection is lost; connecting again…\n");
-        }
-        tracing::info!(%reason, "connecting again");
-        let deadline = Instant::now() + RECONNECT_TIME;
-        let mut backoff = Backoff::new();
-        loop {
-            tokio::time::sleep(backoff.next_delay()).await;
-            match connect(&self.folder, &self.context).await {
-                Ok(client) => {
-                    self.client = client;
-                    self.since = Instant::now();
-                    return Ok(());
-                }
-                Err(error) if passes(&error) && Instant::now() < deadline => {}
-                Err(error) => return Err(error),
-            }
-        }
+        self.client = connect_for_a_while(&self.folder, &self.context, &reason).await?;
+        self.since = Instant::now();
+        Ok(())
     }
 
     /// Makes it worth asking again: waits out a busy or stopping master, and connects again after
@@ -190,17 +259,41 @@ impl Session {
     }
 }
 
+/// Connects again, trying for a while.
+async fn connect_for_a_while(
+    folder: &std::path::Path,
+    context: &Context,
+    reason: &UserError,
+) -> Result<Client, UserError> {
+    if std::io::stderr().is_terminal() {
+        crate::failure::say("ruche: the connection is lost; connecting again…\n");
+    }
+    tracing::info!(%reason, "connecting again");
+    let deadline = Instant::now() + RECONNECT_TIME;
+    let mut backoff = Backoff::new();
+    loop {
+        tokio::time::sleep(backoff.next_delay()).await;
+        let opening = connection::Opening::new(&context.target, ClientKind::Cli, &context.credentials()?);
+        match connect(folder, context, opening).await {
+            Err(error) if passes(&error) && Instant::now() < deadline => {}
+            result => return result,
+        }
+    }
+}
+
 /// Connects, and keeps the session's token when the master gave another one.
-async fn connect(folder: &std::path::Path, context: &Context) -> Result<Client, UserError> {
-    let credentials = context.credentials()?;
-    let (client, _news): (Client, tokio::sync::mpsc::Receiver<News>) =
-        Client::connect(&context.target, ClientKind::Cli, &credentials).await.map_err(|error| {
-            if !error.is(ErrorCode::LoginNeeded) {
-                return error;
-            }
-            let hint = format!("run `ruche login {} --user {}`", context.target.address, context.user);
-            error.with_hint(hint)
-        })?;
+async fn connect(
+    folder: &std::path::Path,
+    context: &Context,
+    opening: connection::Opening,
+) -> Result<Client, UserError> {
+    let (client, _news) = opening.connect().await.map_err(|error| {
+        if !error.is(ErrorCode::LoginNeeded) {
+            return error;
+        }
+        let hint = format!("run `ruche login {} --user {}`", context.target.address, context.user);
+        error.with_hint(hint)
+    })?;
     if context.token.as_ref() != Some(client.token()) {
         Context::of(&context.target, &client).save(folder)?;
     }

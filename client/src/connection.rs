@@ -1,6 +1,7 @@
 //! One authenticated connection that carries many requests at once.
 //!
-//! Requests leave in the order in which they are made, and those made without waiting in between leave
+//! An [`Opening`] takes requests before there is a connection: they leave with the login, in one flight behind the
+//! handshake, and are answered once the login is. Requests leave in the order in which they are made, and those made without waiting in between leave
 //! in one write; each answer finds its request by number. When the connection ends, every open request
 //! is answered with `E-CONNECTION-LOST`.
 
@@ -17,7 +18,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -103,24 +104,123 @@ pub enum News {
 pub struct Client(Arc<Handle>);
 
 struct Handle {
+    requests: Requests,
     sender: transport::Sender,
-    shared: Arc<Shared>,
     identity: Identity,
     token: Secret,
+}
+
+/// Asks the master: over a connection, or over one that is about to be made.
+#[derive(Clone)]
+pub struct Requests(Arc<Shared>);
+
+/// A connection that is about to be made, and what is asked over it at once.
+pub struct Opening {
+    address: String,
+    pin: CaPin,
+    requests: Requests,
 }
 
 struct Shared {
     table: Mutex<Table>,
     heard_at: AtomicU64,
+    /// What was asked before the connection stood may be with the master.
+    left: AtomicBool,
 }
 
 /// The open requests.
-#[derive(Default)]
 struct Table {
     next: u32,
     open: BTreeMap<RequestId, oneshot::Sender<Result<Reply, UserError>>>,
+    way: Way,
     /// Why the connection ended.
     lost: Option<UserError>,
+}
+
+/// Where requests go.
+enum Way {
+    /// Into the flight that begins the connection, as far as there is room. The rest waits for the login.
+    Opening(transport::Opening, Vec<Message>),
+    /// Out.
+    Open(transport::Sender),
+}
+
+impl Way {
+    fn send(&mut self, message: Message) -> Result<(), transport::SendError> {
+        match self {
+            Self::Opening(opening, later) => {
+                if !opening.push(&message) {
+                    later.push(message);
+                }
+                Ok(())
+            }
+            Self::Open(sender) => sender.send(message),
+        }
+    }
+}
+
+impl Opening {
+    /// Prepares the connection to a master.
+    #[must_use]
+    pub fn new(target: &Target, kind: ClientKind, credentials: &Credentials) -> Self {
+        let kind = match kind {
+            ClientKind::Gui => PeerKind::ClientGui,
+            ClientKind::Cli => PeerKind::ClientCli,
+        };
+        let login = match credentials.clone() {
+            Credentials::Password { user, password } => Command::Login { user, password },
+            Credentials::Token(token) => Command::Resume { token },
+        };
+        let mut way = Way::Opening(transport::Opening::default(), Vec::new());
+        for message in [Command::Hello(Hello::ours(kind)), login] {
+            // Nothing is sent yet, so nothing fails.
+            way.send(message.into()).unwrap_or_default();
+        }
+        let table = Table { next: 0, open: BTreeMap::new(), way, lost: None };
+        let heard_at = AtomicU64::new(transport::clock::now().0);
+        let shared = Shared { table: Mutex::new(table), heard_at, left: AtomicBool::new(false) };
+        Self { address: target.address.clone(), pin: target.pin, requests: Requests(Arc::new(shared)) }
+    }
+
+    /// To ask with before the connection stands. The master handles none of it before it has accepted the login, and
+    /// answers none of it when it refuses. Only what the oldest protocol of [`Hello`] knows may be asked: which one the
+    /// master speaks is not known yet.
+    #[must_use]
+    pub const fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Dials, checks the pin and logs in. The second value gives what the master tells unasked; drop it when it is not
+    /// wanted.
+    ///
+    /// # Errors
+    /// `E-MASTER-UNREACHABLE`, `E-PIN-WRONG`, or the reason why the login is refused.
+    pub async fn connect(self) -> Result<(Client, mpsc::Receiver<News>), UserError> {
+        let shared = Arc::clone(&self.requests.0);
+        // Whoever asked before is told, too.
+        self.log_in().await.inspect_err(|error| shared.end(error))
+    }
+
+    async fn log_in(self) -> Result<(Client, mpsc::Receiver<News>), UserError> {
+        let Self { address, pin, requests } = self;
+        let opening = requests.0.table().take_opening();
+        let transport::Connection { sender, mut receiver, .. } =
+            transport::connect_saying(&address, pin, None, &opening).await.map_err(UserError::from)?;
+        requests.0.left.store(true, Ordering::Relaxed);
+        let answer = tokio::time::timeout(LOGIN_TIMEOUT.to_std(), read_login(&mut receiver));
+        let (identity, token) = answer.await.unwrap_or_else(|_| {
+            Err(UserError::new(
+                ErrorCode::MasterUnreachable,
+                format!("{address} did not answer the login within {LOGIN_TIMEOUT}"),
+            ))
+        })?;
+        receiver.accept_large_frames();
+        requests.0.heard_at.store(transport::clock::now().0, Ordering::Relaxed);
+        requests.0.table().begin(&sender)?;
+        let (news, reader) = mpsc::channel(CHANGES_MAX);
+        tokio::spawn(receive(receiver, Arc::clone(&requests.0), news));
+        Ok((Client(Arc::new(Handle { requests, sender, identity, token })), reader))
+    }
 }
 
 impl Client {
@@ -134,32 +234,7 @@ impl Client {
         kind: ClientKind,
         credentials: &Credentials,
     ) -> Result<(Self, mpsc::Receiver<News>), UserError> {
-        let transport::Connection { sender, mut receiver, .. } =
-            transport::connect(&target.address, target.pin, None).await.map_err(UserError::from)?;
-        let kind = match kind {
-            ClientKind::Gui => PeerKind::ClientGui,
-            ClientKind::Cli => PeerKind::ClientCli,
-        };
-        let login = match credentials.clone() {
-            Credentials::Password { user, password } => Command::Login { user, password },
-            Credentials::Token(token) => Command::Resume { token },
-        };
-        // Both in one write: a command line pays one round trip less.
-        sender
-            .send_all([Command::Hello(Hello::ours(kind)).into(), login.into()])
-            .map_err(|_| lost("the connection ended before the login"))?;
-        let answer = tokio::time::timeout(LOGIN_TIMEOUT.to_std(), read_login(&mut receiver));
-        let (identity, token) = answer.await.unwrap_or_else(|_| {
-            Err(UserError::new(
-                ErrorCode::MasterUnreachable,
-                format!("{} did not answer the login within {LOGIN_TIMEOUT}", target.address),
-            ))
-        })?;
-        receiver.accept_large_frames();
-        let shared = Arc::new(Shared { table: Mutex::default(), heard_at: AtomicU64::new(transport::clock::now().0) });
-        let (news, reader) = mpsc::channel(CHANGES_MAX);
-        tokio::spawn(receive(receiver, Arc::clone(&shared), news));
-        Ok((Self(Arc::new(Handle { sender, shared, identity, token })), reader))
+        Opening::new(target, kind, credentials).connect().await
     }
 
     /// Who this connection is.
@@ -177,19 +252,35 @@ impl Client {
     /// When the master was heard the last time.
     #[must_use]
     pub fn heard_at(&self) -> Timestamp {
-        Timestamp(self.0.shared.heard_at.load(Ordering::Relaxed))
+        Timestamp(self.0.requests.0.heard_at.load(Ordering::Relaxed))
+    }
+}
+
+impl std::ops::Deref for Client {
+    type Target = Requests;
+
+    fn deref(&self) -> &Requests {
+        &self.0.requests
+    }
+}
+
+impl Requests {
+    /// Whether what was asked may have reached the master: not while it is still being dialled.
+    #[must_use]
+    pub fn have_left(&self) -> bool {
+        self.0.left.load(Ordering::Relaxed)
     }
 
-    /// Why the connection ended; none while it stands.
+    /// Why the connection ended; none while it stands, and before it does.
     #[must_use]
     pub fn lost(&self) -> Option<UserError> {
-        self.0.shared.table().lost.clone()
+        self.0.table().lost.clone()
     }
 
     /// Asks the master. The request is on its way when this returns; the answer is awaited.
     pub fn request(&self, request: Request) -> Pending {
         let (answer, receiver) = oneshot::channel();
-        let mut table = self.0.shared.table();
+        let mut table = self.0.table();
         if let Some(error) = table.lost.clone() {
             drop(answer.send(Err(error)));
             return Pending(receiver);
@@ -204,7 +295,7 @@ impl Client {
         let id = table.free_id();
         table.open.insert(id, answer);
         // Sent under the lock, so that requests leave in the order of their numbers.
-        if self.0.sender.send(Command::Request { id, request }).is_err()
+        if table.way.send(Command::Request { id, request }.into()).is_err()
             && let Some(answer) = table.open.remove(&id)
         {
             drop(answer.send(Err(lost("the request could not be sent"))));
@@ -223,9 +314,40 @@ impl Shared {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Answers every open request, and from now on each one at once.
+    fn end(&self, reason: &UserError) {
+        let mut table = self.table();
+        for answer in std::mem::take(&mut table.open).into_values() {
+            drop(answer.send(Err(lost(format!("the connection ended before the answer came: {}", reason.sentence)))));
+        }
+        table.lost = Some(reason.clone());
+    }
 }
 
 impl Table {
+    /// What leaves with the handshake; what is asked from now on waits for the login.
+    fn take_opening(&mut self) -> transport::Opening {
+        match &mut self.way {
+            Way::Opening(opening, _) => {
+                let taken = opening.clone();
+                opening.close();
+                taken
+            }
+            Way::Open(_) => transport::Opening::default(),
+        }
+    }
+
+    /// Sends what waited for the login, and everything else from now on.
+    fn begin(&mut self, sender: &transport::Sender) -> Result<(), UserError> {
+        let before = std::mem::replace(&mut self.way, Way::Open(sender.clone()));
+        let later = match before {
+            Way::Opening(_, later) => later,
+            Way::Open(_) => Vec::new(),
+        };
+        sender.send_all(later).map_err(|_| lost("the connection ended after the login"))
+    }
+
     fn free_id(&mut self) -> RequestId {
         loop {
             let id = RequestId(self.next);
@@ -300,11 +422,7 @@ async fn receive(mut receiver: transport::Receiver, shared: Arc<Shared>, news: m
             Message::Command(_) | Message::Data(_) | Message::Status(_) => break out_of_place(),
         }
     };
-    let mut table = shared.table();
-    for answer in std::mem::take(&mut table.open).into_values() {
-        drop(answer.send(Err(lost(format!("the connection ended before the answer came: {}", reason.sentence)))));
-    }
-    table.lost = Some(reason);
+    shared.end(&reason);
 }
 
 fn ended(error: &transport::ReceiveError) -> UserError {

@@ -19,7 +19,7 @@ pub mod mirror;
 pub mod reply;
 pub mod submit;
 
-pub use connection::{Client, Credentials, Identity, Pending, Target};
+pub use connection::{Client, Credentials, Identity, Opening, Pending, Requests, Target};
 pub use context::Context;
 pub use live::{Answer, Live};
 pub use mirror::{History, HistoryFilter, HistoryWindow, Link, Mirror};

@@ -3,11 +3,16 @@
 use crate::{
     connection::{Connection, PeerIdentity, TlsStream, buffered},
     identity::{CaPin, SlaveIdentity},
+    opening::Opening,
     tls::{ALPN, PinVerifier, TLS_BUFFER_BYTES, client_config, master_name},
 };
 use common::{ErrorCode, UserError, escape::RawText, limits::HANDSHAKE_TIMEOUT};
 use rustls::CertificateError;
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+};
 use tokio::{
     io::{AsyncWriteExt, BufReader},
     net::{TcpStream, lookup_host},
@@ -97,8 +102,22 @@ type ClientStream = tokio_rustls::client::TlsStream<BufReader<TcpStream>>;
 /// # Errors
 /// When the master is not there, is another one, or does not answer within some seconds.
 pub async fn connect(address: &str, pin: CaPin, identity: Option<&SlaveIdentity>) -> Result<Connection, ConnectError> {
+    connect_saying(address, pin, identity, &Opening::default()).await
+}
+
+/// The same, with first messages that leave as soon as the master has proved who it is, together with the end of the
+/// handshake: they cost no round trip and no write of their own.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_saying(
+    address: &str,
+    pin: CaPin,
+    identity: Option<&SlaveIdentity>,
+    opening: &Opening,
+) -> Result<Connection, ConnectError> {
     let verifier = PinVerifier::expecting(pin);
-    let (stream, peer_address) = dial(address, verifier, Some(pin), identity).await?;
+    let (stream, peer_address) = dial(address, verifier, Some(pin), identity, opening).await?;
     Ok(Connection::start(TlsStream::Client(stream), PeerIdentity::Anonymous, peer_address, None))
 }
 
@@ -109,7 +128,7 @@ pub async fn connect(address: &str, pin: CaPin, identity: Option<&SlaveIdentity>
 /// As [`connect`].
 pub async fn fetch_pin(address: &str) -> Result<CaPin, ConnectError> {
     let verifier = PinVerifier::learning();
-    let (mut stream, _) = dial(address, verifier.clone(), None, None).await?;
+    let (mut stream, _) = dial(address, verifier.clone(), None, None, &Opening::default()).await?;
     // The pin is known; whether the goodbye arrives does not matter.
     stream.shutdown().await.unwrap_or_default();
     let reason = "it showed no certificate".to_owned();
@@ -121,14 +140,22 @@ async fn dial(
     verifier: Arc<PinVerifier>,
     pin: Option<CaPin>,
     identity: Option<&SlaveIdentity>,
+    opening: &Opening,
 ) -> Result<(ClientStream, SocketAddr), ConnectError> {
     let config =
         client_config(verifier.clone(), identity).map_err(|error| ConnectError::Identity(error.to_string()))?;
     let (socket, peer_address) = dial_tcp(address).await?;
     // Only slower without it.
     socket.set_nodelay(true).unwrap_or_default();
-    let handshake = TlsConnector::from(config)
-        .connect_with(master_name(), buffered(socket), |tls| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
+    let mut refused = None;
+    let handshake = TlsConnector::from(config).connect_with(master_name(), buffered(socket), |tls| {
+        tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        // TLS keeps it until the master's certificate is checked, and writes it behind its own last message.
+        refused = tls.writer().write_all(opening.bytes()).err();
+    });
+    if let Some(error) = refused {
+        return Err(ConnectError::Identity(error.to_string()));
+    }
     let not_master = |reason: String| ConnectError::NotMaster { address: address.to_owned(), reason };
     let stream = timeout(HANDSHAKE_TIMEOUT.to_std(), handshake)
         .await

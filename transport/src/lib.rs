@@ -12,11 +12,13 @@ pub mod fuzzing;
 mod gate;
 pub mod identity;
 mod listener;
+mod opening;
 pub mod testing;
 mod tls;
 
 pub use backoff::Backoff;
 pub use connection::{Connection, PeerIdentity, ReceiveError, Receiver, SendError, Sender};
-pub use dial::{ConnectError, connect, fetch_pin};
+pub use dial::{ConnectError, connect, connect_saying, fetch_pin};
 pub use identity::{Authority, CaPin, EnrolmentKey, IdentityError, JoinString, SlaveIdentity};
 pub use listener::{HandshakeError, ListenError, Listener, Pending};
+pub use opening::Opening;

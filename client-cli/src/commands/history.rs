@@ -11,7 +11,7 @@ use crate::{
 };
 use client::reply;
 use common::{
-    ByteSize, Timestamp,
+    ByteSize, Timestamp, UserError,
     escape::{Lines, visible},
     limits::PAGE_ROWS_MAX,
     message::{HistoryQuery, Request},
@@ -26,30 +26,7 @@ const WIDE: usize = 140;
 const SHORT_ID: usize = 8;
 
 pub(super) async fn list(options: List) -> Outcome {
-    let session = Session::open().await?;
-    let mut rows: Vec<ProgramView> = Vec::new();
-    let mut total = 0;
-    while (rows.len() as u64) < options.limit {
-        let missing = options.limit - rows.len() as u64;
-        let limit = u32::try_from(missing).unwrap_or(u32::MAX).min(PAGE_ROWS_MAX);
-        let query = HistoryQuery {
-            states: options.state.clone(),
-            search: options.search.clone(),
-            mine: options.mine,
-            before: rows.last().map(|row| row.sequence),
-            skip: 0,
-            limit,
-        };
-        let (page, matching) = reply::page(session.ask(Request::List(query)).await?)?;
-        if rows.is_empty() {
-            total = matching;
-        }
-        let last = page.len() < limit as usize;
-        rows.extend(page);
-        if last {
-            break;
-        }
-    }
+    let (rows, total) = matching(&options).await?;
     if options.json {
         print_json(&Value::Array(rows.iter().map(json::program).collect()))?;
         return Ok(0);
@@ -64,6 +41,34 @@ pub(super) async fn list(options: List) -> Outcome {
     }
     print(&text)?;
     Ok(0)
+}
+
+/// As many rows as are wanted, and how many match in all.
+async fn matching(options: &List) -> Result<(Vec<ProgramView>, u64), UserError> {
+    let query = |missing: u64, before: Option<u64>| HistoryQuery {
+        states: options.state.clone(),
+        search: options.search.clone(),
+        mine: options.mine,
+        before,
+        skip: 0,
+        limit: u32::try_from(missing).unwrap_or(u32::MAX).min(PAGE_ROWS_MAX),
+    };
+    // Nothing is asked for by `--limit 0` but who asks.
+    if options.limit == 0 {
+        Session::open().await?;
+        return Ok((Vec::new(), 0));
+    }
+    let (session, first) = Session::open_asking(Request::List(query(options.limit, None))).await?;
+    let (mut rows, total) = reply::page(first)?;
+    let mut last = rows.len() < PAGE_ROWS_MAX as usize;
+    while !last && (rows.len() as u64) < options.limit {
+        let query = query(options.limit - rows.len() as u64, rows.last().map(|row| row.sequence));
+        let limit = query.limit as usize;
+        let (page, _) = reply::page(session.ask(Request::List(query)).await?)?;
+        last = page.len() < limit;
+        rows.extend(page);
+    }
+    Ok((rows, total))
 }
 
 /// The history as a table.
@@ -113,9 +118,7 @@ fn story(row: &ProgramView) -> String {
 }
 
 pub(super) async fn show(options: &Show) -> Outcome {
-    let session = Session::open().await?;
-    let id = session.program(&options.id).await?;
-    let row = reply::program(session.ask(Request::Show { id }).await?)?;
+    let row = reply::program(Session::open_asking_about(&options.id, |id| Request::Show { id }).await?)?;
     if options.json {
         print_json(&json::program(&row))?;
     } else {
@@ -180,9 +183,7 @@ fn description(row: &ProgramView, now: Timestamp) -> String {
 }
 
 pub(super) async fn why(id: &str) -> Outcome {
-    let session = Session::open().await?;
-    let id = session.program(id).await?;
-    let explanation = reply::why(session.ask(Request::Why { id }).await?)?;
+    let explanation = reply::why(Session::open_asking_about(id, |id| Request::Why { id }).await?)?;
     let mut text = format!("{}\n", visible(explanation.sentence.as_bytes(), Lines::Escape));
     match explanation.ahead {
         Some(0) => text.push_str("Nothing comes before it.\n"),

@@ -55,19 +55,29 @@ pub(crate) fn perform(command: Command, arguments: &[OsString]) -> Outcome {
         | Command::Slaves(_)
         | Command::Clients(_)
         | Command::Languages(_)
-        | Command::Set(_) => block_on(over_the_network(command, arguments)),
+        | Command::Set(_) => {
+            let runtime = runtime()?;
+            let result = runtime.block_on(over_the_network(command, arguments));
+            // The process ends now, and the system tidies up quicker.
+            std::mem::forget(runtime);
+            result
+        }
     }
 }
 
 /// Runs a future to its end on this thread.
 pub(crate) fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Failure::Error(UserError::new(ErrorCode::Internal, format!("no runtime can be started: {error}")))
-    })?;
+    let runtime = runtime()?;
     let result = runtime.block_on(work);
     // A write that nobody reads may hold a thread for ever.
     runtime.shutdown_background();
     result
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::Error(UserError::new(ErrorCode::Internal, format!("no runtime can be started: {error}")))
+    })
 }
 
 async fn over_the_network(command: Command, arguments: &[OsString]) -> Outcome {

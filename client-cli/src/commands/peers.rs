@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 const NETWORK_GUARD: &str = "network-on-request";
 
 pub(super) async fn slaves(as_json: bool) -> Outcome {
-    let slaves = reply::slaves(Session::open().await?.ask(Request::Slaves).await?)?;
+    let slaves = reply::slaves(Session::open_asking(Request::Slaves).await?.1)?;
     if as_json {
         print_json(&Value::Array(slaves.iter().map(json::slave).collect()))?;
         return Ok(0);
@@ -89,7 +89,7 @@ fn languages_line(row: &SlaveView) -> String {
 }
 
 pub(super) async fn clients(as_json: bool) -> Outcome {
-    let clients = reply::clients(Session::open().await?.ask(Request::Clients).await?)?;
+    let clients = reply::clients(Session::open_asking(Request::Clients).await?.1)?;
     if as_json {
         print_json(&Value::Array(clients.iter().map(json::client).collect()))?;
         return Ok(0);
@@ -113,7 +113,7 @@ pub(super) async fn clients(as_json: bool) -> Outcome {
 }
 
 pub(super) async fn languages(as_json: bool) -> Outcome {
-    let slaves = reply::slaves(Session::open().await?.ask(Request::Slaves).await?)?;
+    let slaves = reply::slaves(Session::open_asking(Request::Slaves).await?.1)?;
     let connected = slaves.iter().filter(|row| row.state == SlaveState::Connected);
     let mut offers: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (slave, offer) in connected.flat_map(|slave| slave.languages.iter().map(move |offer| (slave, offer))) {

@@ -2,20 +2,25 @@
 
 use super::{
     files,
-    prepare::{complete, prepare},
+    prepare::{Prepared, complete, prepare},
 };
 use crate::{
     arguments::{Submit, is_command},
     failure::{CANCELLED, Failure, Outcome, RUN_FAILED, report, say},
     follow::{Follow, Sinks, read_request},
-    interrupts::Interrupts,
+    interrupts::{Interrupts, LEAVE_TIME},
     json,
     output::{Sink, print_json},
-    session::Session,
+    session::{Opening, Session},
     terminal,
     typing::Typing,
 };
-use client::{files::Picked, reply, submit::Submission};
+use client::{
+    connection::Requests,
+    files::Picked,
+    reply,
+    submit::{Started, Submission},
+};
 use common::{
     ErrorCode, Limit, Outcome as ProgramOutcome, ProgramId, ProgramSpec, UserError,
     escape::{Lines, RawText, visible},
@@ -40,24 +45,23 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
     let live = live(&options, arguments)?;
     let picked = files::pick_all(&options.input)?;
     let prepared = prepare(&mut options, arguments)?;
-    let mut session = Session::open().await?;
-    let mut spec = complete(prepared, &options, &session).await?;
-    spec.live = live;
-    files::add_to(&mut spec, &picked, &options.collect);
-    if options.tty {
-        name_terminal(&mut spec);
-    }
-    let mut submission = Submission::new(spec, options.count.unwrap_or(1))?;
-    let ids = submission.ids().to_vec();
-    files::send(&mut session, &picked).await?;
-    let mut interrupts = Interrupts::watch(&ids, options.tty)?;
-    // Everything that a short program needs leaves in one write.
-    let mut started = submission.begin(session.client());
-    let mut ahead: VecDeque<_> = if ids.len() == 1 {
-        VecDeque::from([Follow::begin(session.client(), ids[0], !options.json)])
-    } else {
-        VecDeque::new()
+    let opening = Opening::new()?;
+    let (mut session, begun) = match prepared {
+        Prepared::Whole(spec) if picked.is_empty() => {
+            // Everything that a short program needs leaves with the login.
+            let mut begun = Begun::new(finished(*spec, live, &picked, &options), &options, opening.requests())?;
+            (connected(opening, &mut begun.interrupts).await?, begun)
+        }
+        prepared => {
+            let mut session = opening.connect().await?;
+            let spec = complete(prepared, &options, &session).await?;
+            let spec = finished(spec, live, &picked, &options);
+            files::send(&mut session, &picked).await?;
+            let begun = Begun::new(spec, &options, session.client())?;
+            (session, begun)
+        }
     };
+    let Begun { mut submission, ids, mut interrupts, mut started, mut ahead } = begun;
     let submitting = async {
         match submission.finish(session.client(), &mut started, |_| {}).await {
             Ok(()) => Ok(()),
@@ -111,6 +115,62 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
         print_json(&super::submit::one_or_array(rows.iter().map(json::program), options.count))?;
     }
     Ok(code)
+}
+
+/// A submit that is on its way, and what was asked about it at once.
+struct Begun {
+    submission: Submission,
+    ids: Vec<ProgramId>,
+    interrupts: Interrupts,
+    started: Started,
+    /// The program that is followed, when it is one.
+    ahead: VecDeque<Follow>,
+}
+
+impl Begun {
+    fn new(spec: ProgramSpec, options: &Submit, requests: &Requests) -> Result<Self, Failure> {
+        let submission = Submission::new(spec, options.count.unwrap_or(1))?;
+        let ids = submission.ids().to_vec();
+        let interrupts = Interrupts::watch(&ids, options.tty)?;
+        let started = submission.begin(requests);
+        let ahead = match ids.as_slice() {
+            [id] => VecDeque::from([Follow::begin(requests, *id, !options.json)]),
+            _ => VecDeque::new(),
+        };
+        Ok(Self { submission, ids, interrupts, started, ahead })
+    }
+}
+
+/// The connection that a submit leaves with. Once that may have left, an interrupt cancels it over this connection if
+/// it comes soon, and a lost connection is made again.
+async fn connected(opening: Opening, interrupts: &mut Interrupts) -> Result<Session, Failure> {
+    let requests = opening.requests().clone();
+    let mut connecting = std::pin::pin!(opening.connect_surely());
+    tokio::select! {
+        session = &mut connecting => return Ok(session?),
+        () = interrupts.next() => {}
+    }
+    if requests.have_left() {
+        let leave = async {
+            if let Ok(session) = connecting.await {
+                interrupts.cancel_and_leave(session.client()).await;
+            }
+        };
+        if tokio::time::timeout(LEAVE_TIME, leave).await.is_err() {
+            tracing::warn!("the master did not answer; whether the program was submitted is not known");
+        }
+    }
+    Err(Failure::Exit(CANCELLED))
+}
+
+/// The specification with everything that is not told by the words of the command.
+fn finished(mut spec: ProgramSpec, live: Option<LiveInput>, picked: &[Picked], options: &Submit) -> ProgramSpec {
+    spec.live = live;
+    files::add_to(&mut spec, picked, &options.collect);
+    if options.tty {
+        name_terminal(&mut spec);
+    }
+    spec
 }
 
 /// Writes what the programs brought back to the current folder; of several each to one that is named by its index.

@@ -7,7 +7,7 @@ mod source;
 pub use source::{SourceFile, knows_language, language_of, read_source, read_stdin, source_from};
 
 use crate::{
-    connection::{Client, Pending},
+    connection::{Client, Pending, Requests},
     reply,
 };
 use common::{
@@ -100,7 +100,7 @@ impl Submission {
     }
 
     /// Sends the first requests without waiting, so that others can leave in the same write.
-    pub fn begin(&self, client: &Client) -> Started {
+    pub fn begin(&self, client: &Requests) -> Started {
         let in_flight = (IN_FLIGHT_BYTES_MAX / self.request_bytes()).clamp(1, IN_FLIGHT_MAX);
         let open: VecDeque<_> = self.unacknowledged(0).take(in_flight).collect();
         Started(open.into_iter().map(|batch| (batch, client.request(self.request(batch)))).collect())

@@ -1,10 +1,10 @@
 //! Reading and making single certificates.
 
 use super::{CaPin, IdentityError};
+use crate::tls::sha256;
 use common::{SlaveId, Timestamp};
 use rcgen::{CertificateParams, DistinguishedName, DnType, SerialNumber};
 use rustls_pki_types::CertificateDer;
-use sha2::{Digest, Sha256};
 use std::time::{Duration, SystemTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -21,7 +21,7 @@ pub(crate) fn pin_of(certificate: &CertificateDer<'_>) -> Option<CaPin> {
 }
 
 pub(super) fn pin_of_key(subject_public_key_info: &[u8]) -> CaPin {
-    CaPin(Sha256::digest(subject_public_key_info).into())
+    CaPin(sha256(subject_public_key_info))
 }
 
 /// The one slave that a certificate names; `None` when it names none or several.
