@@ -15,7 +15,7 @@ use crate::{
     store::{
         Record, StoreError,
         history::Reader,
-        query::Answer,
+        query::{Answer, LookUp},
         worker::{Readers, Writer},
     },
 };
@@ -272,7 +272,7 @@ impl EventLoop {
             }
             Input::Event(Event::Answered { client, id, then: then @ Then::Again(new_id), answer, known: _ }) => {
                 // Only now: since the request, another one may have used the ID.
-                match self.known(&[new_id]) {
+                match self.known(&LookUp::These(vec![new_id])) {
                     Ok(known) => Event::Answered { client, id, then, answer, known },
                     Err(error) => {
                         Event::Answered { client, id, then, answer: Answer::Failed(error.into()), known: Vec::new() }
@@ -330,12 +330,12 @@ impl EventLoop {
     }
 
     /// What the store knows of IDs that a client submits; also looks whether there is room.
-    fn known(&mut self, ids: &[common::ProgramId]) -> Result<Vec<crate::store::query::KnownProgram>, StoreError> {
-        if ids.is_empty() {
+    fn known(&mut self, ids: &LookUp) -> Result<Vec<crate::store::query::KnownProgram>, StoreError> {
+        if *ids == LookUp::Nothing {
             return Ok(Vec::new());
         }
         self.look_at_room();
-        self.parts.lookup.known(ids)
+        self.parts.lookup.look_up(ids)
     }
 
     fn look_at_room(&mut self) {

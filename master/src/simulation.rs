@@ -13,7 +13,7 @@ use crate::{
         history::Reader,
         load::Recovered,
         open::open_reader,
-        query::{Answer, Query},
+        query::{Answer, LookUp, Query},
     },
 };
 use common::{
@@ -236,12 +236,12 @@ impl Master {
             Input::Request { client, id, request } => {
                 let now: Now = now.into();
                 let ids = self.core.ids_to_look_up(client, &request, now.boot, now);
-                let known = self.reader.known(ids).unwrap_or_default();
+                let known = self.reader.look_up(&ids).unwrap_or_default();
                 Event::Request { client, id, request, known, received: now.boot, guard: Guard(None) }
             }
             Input::Answered(Answered { client, id, then, answer }) => {
-                let new_ids = if let Then::Again(new_id) = &then { vec![*new_id] } else { Vec::new() };
-                let known = self.reader.known(&new_ids).unwrap_or_default();
+                let again = if let Then::Again(new_id) = &then { LookUp::These(vec![*new_id]) } else { LookUp::Nothing };
+                let known = self.reader.look_up(&again).unwrap_or_default();
                 Event::Answered { client, id, then, answer, known }
             }
             Input::SlaveRegistered { link, slave, registration } => {
@@ -331,10 +331,17 @@ impl Master {
 }
 
 impl Kept {
-    /// The program that this makes known, and its place in the history.
+    /// The programs that this makes known, and their places in the history.
     #[must_use]
-    pub fn accepted(&self) -> Option<(ProgramId, u64)> {
-        if let Record::New(program) = &self.0 { Some((program.id, program.sequence)) } else { None }
+    pub fn accepted(&self) -> Vec<(ProgramId, u64)> {
+        match &self.0 {
+            Record::New(program) => vec![(program.id, program.sequence)],
+            Record::Array(array) => {
+                let copies = 0..u64::from(array.copies);
+                copies.filter_map(|place| Some((array.id.nth(place)?, array.first + place))).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

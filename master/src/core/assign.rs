@@ -11,6 +11,8 @@ use common::{
 use scheduler::{Decision, Requirement};
 use std::collections::BTreeMap;
 
+/// Programs that no slave will ever run that are ended before the next commit, as each makes a record.
+const IMPOSSIBLE_AT_ONCE: usize = 4_096;
 /// Bytes of bodies in one order; an order with a larger body carries it alone.
 const ORDER_BYTES_MAX: usize = 4 << 20;
 
@@ -22,18 +24,19 @@ impl Core {
         for decision in self.scheduler.round() {
             match decision {
                 Decision::Assign { program: sequence, slave } => {
+                    self.touch(sequence);
                     self.sent(sequence, slave);
                     let link = self.slaves.get(&slave).and_then(|slave| slave.link);
                     let (Some(link), Some(program)) = (link, self.programs.get(&sequence)) else { continue };
                     let (batch, bytes) = assign.entry(link).or_default();
                     let spec = program.spec();
-                    if !batch.is_empty() && (batch.len() >= BATCH_MAX || *bytes + program.body.bytes > ORDER_BYTES_MAX)
-                    {
+                    let weight = program.lot.body.bytes + program.own_bytes();
+                    if !batch.is_empty() && (batch.len() >= BATCH_MAX || *bytes + weight > ORDER_BYTES_MAX) {
                         let full = std::mem::take(batch);
                         *bytes = 0;
                         self.orders.entry(link).or_default().push(Order::Assign(full));
                     }
-                    *bytes += program.body.bytes;
+                    *bytes += weight;
                     let key = program.key();
                     batch.push(Assignment { key, spec, index: program.index, fence: key.fence(self.settings.epoch) });
                 }
@@ -67,17 +70,25 @@ impl Core {
         }
     }
 
-    /// Programs that no slave will ever run fail at once, instead of waiting for ever.
+    /// Programs that no slave will ever run fail at once, instead of waiting for ever. Of very many the rest has its
+    /// turn with the next commit.
     pub(super) fn fail_impossible(&mut self) {
+        self.impossible_left = false;
+        let mut room = IMPOSSIBLE_AT_ONCE;
         let needs: Vec<Requirement> = self.scheduler.queue().needs().cloned().collect();
         for need in needs {
             // What is said of one holds for all of its line, but for the limit that is named.
             if self.impossible(&need, &ResourceLimits::MOST).is_none() {
                 continue;
             }
-            let waiting: Vec<u64> = self.scheduler.queue().programs(&need).collect();
+            let waiting: Vec<u64> = self.scheduler.queue().programs(&need).take(room + 1).collect();
+            if waiting.len() > room {
+                self.impossible_left = true;
+            }
+            let waiting: Vec<u64> = waiting.into_iter().take(room).collect();
+            room -= waiting.len();
             for sequence in waiting {
-                let limits = self.programs.get(&sequence).map(|program| program.spec().limits);
+                let limits = self.look_at(sequence, |program| program.template().limits);
                 if let Some(detail) = self.impossible(&need, &limits.unwrap_or_default()) {
                     self.end_without_report(sequence, Outcome::NotSupported { detail });
                 }

@@ -2,6 +2,7 @@
 
 use super::{
     Core, JustEnded,
+    arrays::Array,
     program::{Program, ProgramState, Run},
 };
 use crate::store::{Ended, Moved, Record};
@@ -64,13 +65,25 @@ impl Core {
     /// A new program waits. Its record of acceptance is made by whoever accepts it.
     pub(super) fn add_program(&mut self, sequence: u64, program: Program, need: &Requirement) {
         self.by_id.insert(program.id, sequence);
+        self.entries_bytes += program.own_bytes();
         *self.totals.entry(State::Waiting).or_default() += 1;
-        *self.of_users.entry(program.user.clone()).or_default() += 1;
+        *self.of_users.entry(program.lot.user.clone()).or_default() += 1;
         self.count_for_client(&program, 1, 0);
-        let user = program.user.clone();
+        let user = program.lot.user.clone();
         self.programs.insert(sequence, program);
         self.scheduler.enqueue(sequence, need, &user);
         self.watch_program(sequence);
+    }
+
+    /// Copies wait together. Their record is made by whoever accepts them.
+    pub(super) fn add_array(&mut self, first: u64, array: Array, need: &Requirement) {
+        let count = array.count;
+        *self.totals.entry(State::Waiting).or_default() += count;
+        *self.of_users.entry(array.lot.user.clone()).or_default() += usize::try_from(count).unwrap_or(usize::MAX);
+        self.count_for(array.lot.client, i64::try_from(count).unwrap_or(i64::MAX), 0);
+        self.scheduler.enqueue_all(first..first + count, need, &array.lot.user);
+        self.arrays.insert(first, array);
+        self.watch.programs(first..first + count);
     }
 
     /// Back to the queue: under the same number when `never_started`, else the attempt is used up.
@@ -83,7 +96,7 @@ impl Core {
             program.attempt -= 1;
         }
         program.state = ProgramState::Waiting;
-        let was_held = std::mem::take(&mut program.suspend);
+        let was_held = program.suspend() && std::mem::take(&mut program.rare_mut().suspend);
         let attempts = program.attempt;
         self.leave_slave(sequence, key, slave);
         if never_started {
@@ -140,9 +153,9 @@ impl Core {
         let Some(program) = self.programs.remove(&sequence) else { return };
         let was = program.shown_state();
         self.by_id.remove(&program.id);
-        self.forget_of_user(&program.user);
+        self.forget_of_user(&program.lot.user);
         if matches!(program.state, ProgramState::Waiting) {
-            self.scheduler.dequeue(sequence, &self.scheduler.need(&program.spec()), &program.user);
+            self.scheduler.dequeue(sequence, &self.scheduler.need(&program.template()), &program.lot.user);
             self.pauses.remove(sequence);
         }
         let slave = program.slave();
@@ -162,9 +175,9 @@ impl Core {
         }
         let (running, waiting) = (i64::from(was == State::Running), i64::from(was == State::Waiting));
         self.count_for_client(&program, -waiting, -running);
-        if std::sync::Arc::strong_count(&program.body) == 1 {
-            self.bodies_bytes = self.bodies_bytes.saturating_sub(program.body.bytes);
-            self.inputs.release(&program.body.spec);
+        self.entries_bytes -= program.own_bytes();
+        if self.bodies.end_one(&program.lot.body) {
+            self.inputs.release(&program.lot.body.spec);
         }
         let mut view = program.view(sequence, None, None);
         view.state = state;
@@ -182,10 +195,10 @@ impl Core {
         let sentence = "the program ended before it took this input";
         self.input_over(sequence, &UserError::new(ErrorCode::ProgramEnded, sentence));
         self.watch.program_ended(&view);
-        self.just_ended.insert(program.id, JustEnded { mark: self.mark, hash: program.body.hash, view });
+        self.just_ended.insert(program.id, JustEnded { mark: self.mark, hash: program.identity(), view });
         self.record(Record::Ended(Box::new(Ended {
             sequence,
-            user: program.user.clone(),
+            user: program.lot.user.clone(),
             was,
             attempt: program.attempt,
             slave,
@@ -218,21 +231,21 @@ impl Core {
         let state = program.shown_state();
         let record = Record::Moved(Moved {
             sequence,
-            user: program.user.clone(),
+            user: program.lot.user.clone(),
             was,
             state,
             attempt: program.attempt,
             slave: program.slave(),
             started_at: program.started_at(),
-            cancel_by: program.cancel_by.clone(),
-            crashes: program.crashes,
+            cancel_by: program.cancel_by().cloned(),
+            crashes: program.crashes(),
         });
         self.record(record);
         if was != state {
             self.count(was, state);
             let sign = |of| i64::from(state == of) - i64::from(was == of);
             let (waiting, running) = (sign(State::Waiting), sign(State::Running));
-            if let Some(client) = self.programs.get(&sequence).map(|program| program.client) {
+            if let Some(client) = self.programs.get(&sequence).map(|program| program.lot.client) {
                 self.count_for(client, waiting, running);
             }
         }
@@ -258,7 +271,7 @@ impl Core {
     }
 
     fn count_for_client(&mut self, program: &Program, waiting: i64, running: i64) {
-        self.count_for(program.client, waiting, running);
+        self.count_for(program.lot.client, waiting, running);
     }
 
     pub(super) fn watch_program(&mut self, sequence: u64) {

@@ -1,6 +1,6 @@
 //! Clients that are logged in.
 
-use super::{Core, action::Action, event::Joined};
+use super::{Core, action::Action, event::Joined, program::Lot};
 use common::{
     ClientId, Duration, ErrorCode, Timestamp, UserError,
     escape::shorten,
@@ -9,7 +9,7 @@ use common::{
     session::Role,
     view::ClientKind,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// When a client that finds the master full may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);
@@ -27,6 +27,8 @@ pub(super) struct Client {
     pub(super) since: Timestamp,
     pub(super) running: u32,
     pub(super) waiting: u32,
+    /// What the programs share that it submitted last.
+    pub(super) lot: Weak<Lot>,
 }
 
 impl Core {
@@ -48,6 +50,7 @@ impl Core {
             since: self.now.wall,
             running: 0,
             waiting: 0,
+            lot: Weak::new(),
         };
         self.clients.insert(joined.id, client);
         self.watch.client(joined.id);

@@ -65,8 +65,8 @@ impl Core {
             return Err(UserError::new(ErrorCode::NotRunning, format!("{id} waits and has not started")));
         };
         let slave = run.slave;
-        if program.suspend != suspend {
-            program.suspend = suspend;
+        if program.suspend() != suspend {
+            program.rare_mut().suspend = suspend;
             self.record_changed(sequence);
         }
         // To a slave that is away it is told when it comes back.
@@ -92,7 +92,7 @@ impl Core {
     /// A slave did not do what an order said.
     pub(super) fn order_refused(&mut self, slave: SlaveId, key: AttemptKey, detail: &str) {
         let Some(sequence) = self.current(slave, key) else { return self.suspect(slave, key) };
-        let Some(user) = self.programs.get(&sequence).map(|program| program.user.clone()) else { return };
+        let Some(user) = self.programs.get(&sequence).map(|program| program.lot.user.clone()) else { return };
         let name = self.slaves.get(&slave).map_or_else(|| "?".into(), |slave| slave.name.clone());
         let detail = shorten(detail, DETAIL_BYTES_MAX);
         self.log(&user, format!("The slave `{name}` did not follow an order for {}: {detail}", key.program));
@@ -106,7 +106,7 @@ impl Core {
         for (key, sequence) in held {
             self.stands_still(id, key, suspended.contains(&key));
             let Some(program) = self.programs.get(&sequence) else { continue };
-            let (suspend, wall_time) = (program.suspend, program.wall_time);
+            let (suspend, wall_time) = (program.suspend(), program.wall_time());
             let runs = matches!(program.state, ProgramState::Running(_));
             if runs && suspend != suspended.contains(&key) {
                 self.order(link, if suspend { Order::Suspend(vec![key]) } else { Order::Resume(vec![key]) });
@@ -129,7 +129,7 @@ impl Core {
             return Err(UserError::new(ErrorCode::RequestInvalid, sentence));
         }
         let Some(program) = self.programs.get(&sequence) else { return Err(not_found()) };
-        let (key, slave, user) = (program.key(), program.slave(), program.user.clone());
+        let (key, slave, user) = (program.key(), program.slave(), program.lot.user.clone());
         let at = slave.and_then(|slave| self.slaves.get(&slave));
         if let Some(slave) = at
             && wall_time > slave.ceiling.limits.wall_time
@@ -139,13 +139,13 @@ impl Core {
             return Err(UserError::new(ErrorCode::BeyondCeiling, sentence));
         }
         let link = at.and_then(|slave| slave.link);
-        let before = self.scheduler.need(&program.spec());
+        let before = self.scheduler.need(&program.template());
         let text = format!("Set the wall time of {} to {wall_time}.", program.id);
         // In line it stands by what it needs, and that may be another slave now.
         let in_line = matches!(program.state, ProgramState::Waiting) && self.explain_pause(sequence).is_none();
         let Some(program) = self.programs.get_mut(&sequence) else { return Err(not_found()) };
-        program.wall_time = Some(wall_time);
-        let needs_other = self.scheduler.need(&program.spec()) != before;
+        program.rare_mut().wall_time = Some(wall_time);
+        let needs_other = self.scheduler.need(&program.template()) != before;
         if in_line && needs_other {
             self.scheduler.dequeue(sequence, &before, &user);
             self.enqueue(sequence);
@@ -162,7 +162,7 @@ impl Core {
 
     /// Another size of a program's terminal.
     pub(super) fn resize(&mut self, sequence: u64, size: TerminalSize) -> Result<Reply, UserError> {
-        let terminal = |program: &Program| program.body.spec.live.is_some_and(|live| live.terminal.is_some());
+        let terminal = |program: &Program| program.lot.body.spec.live.is_some_and(|live| live.terminal.is_some());
         if size.columns == 0 || size.rows == 0 {
             let sentence = "a terminal has at least one column and one row";
             return Err(UserError::new(ErrorCode::RequestInvalid, sentence));
@@ -212,7 +212,7 @@ impl Core {
         let sequence = *self.by_id.get(&id)?;
         let program = self.programs.get(&sequence)?;
         let asker = self.clients.get(&client);
-        let may = asker.is_some_and(|asker| permission::stops(asker.role, &asker.user, &program.user));
+        let may = asker.is_some_and(|asker| permission::stops(asker.role, &asker.user, &program.lot.user));
         Some(if may { Ok(sequence) } else { Err(self.unknown(id)) })
     }
 
@@ -230,7 +230,7 @@ impl Core {
 
     pub(super) fn record_changed(&mut self, sequence: u64) {
         let Some(program) = self.programs.get(&sequence) else { return };
-        let changed = Changed { sequence, wall_time: program.wall_time, suspend: program.suspend };
+        let changed = Changed { sequence, wall_time: program.wall_time(), suspend: program.suspend() };
         self.record(Record::Changed(changed));
     }
 }

@@ -153,7 +153,7 @@ impl Core {
             // The attempt may have been taken from it meanwhile.
             return tracing::debug!(%slave, attempt = %key, "a slave asks for an input of an attempt that it does not have");
         };
-        if !program.body.spec.inputs.iter().any(|input| input.digest == digest) {
+        if !program.lot.body.spec.inputs.iter().any(|input| input.digest == digest) {
             return tracing::warn!(%slave, attempt = %key, "a slave asks for a file that is no input of its attempt");
         }
         self.inputs.touch(digest);

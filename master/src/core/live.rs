@@ -143,7 +143,7 @@ impl Core {
     ) -> Result<Option<u64>, UserError> {
         let Given { offset, mut bytes, end } = given;
         let program = self.programs.get(&sequence).ok_or_else(not_found)?;
-        if program.body.spec.live.is_none() {
+        if program.lot.body.spec.live.is_none() {
             let sentence = format!("{} takes no input while it runs", program.id);
             return Err(UserError::new(ErrorCode::NotLive, sentence));
         }
@@ -207,7 +207,7 @@ impl Core {
     /// A slave says how much an attempt has; also at each connection, of all that run.
     pub(super) fn input_taken(&mut self, slave: SlaveId, key: AttemptKey, offset: u64) {
         let Some(sequence) = self.current(slave, key) else { return self.suspect(slave, key) };
-        let live = |program: &super::program::Program| program.body.spec.live.is_some();
+        let live = |program: &super::program::Program| program.lot.body.spec.live.is_some();
         if !self.programs.get(&sequence).is_some_and(live) {
             return;
         }

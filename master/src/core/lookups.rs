@@ -39,7 +39,7 @@ impl Core {
             (Then::Again(new_id), Answer::Spec(found)) => match found {
                 Some(found) if self.may_see(client, &found.1) => {
                     let spec = found.0;
-                    self.accept(client, Submit { ids: vec![new_id], first_index: 0, copies: 1, spec }, known)
+                    self.accept(client, Submit::one(new_id, spec), known)
                 }
                 Some(_) | None => Err(not_found()),
             },

@@ -3,8 +3,10 @@
 
 mod accept;
 pub(crate) mod action;
+mod arrays;
 mod aside;
 mod assign;
+mod bodies;
 mod change;
 mod clients;
 mod control;
@@ -42,11 +44,11 @@ use common::{
 };
 use event::{Event, LinkId, Now};
 use program::{Program, ProgramState};
-pub(crate) use program::{report_bytes, request_bytes, weight};
+pub(crate) use program::{identity, report_bytes, request_bytes, weight};
 use scheduler::Scheduler;
 use slaves::Slave;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -104,7 +106,9 @@ pub(crate) struct Core {
     actions: Vec<Action>,
     scheduler: Scheduler,
     programs: BTreeMap<u64, Program>,
-    by_id: HashMap<ProgramId, u64>,
+    by_id: BTreeMap<ProgramId, u64>,
+    /// Copies that wait and that nobody touched.
+    arrays: arrays::Arrays,
     just_ended: BTreeMap<ProgramId, JustEnded>,
     slaves: BTreeMap<SlaveId, Slave>,
     /// Names of all enrolled slaves, listed or not.
@@ -121,7 +125,11 @@ pub(crate) struct Core {
     failed_today: (u64, u64),
     next_sequence: u64,
     next_spec: u64,
-    bodies_bytes: usize,
+    bodies: bodies::Bodies,
+    /// Bytes of entries of all programs that wait or run.
+    entries_bytes: usize,
+    /// Programs that no slave will ever run wait still: they are ended part by part.
+    impossible_left: bool,
     slots_set: settings::SlotsSet,
     refuse: Option<UserError>,
     stopping: bool,
@@ -169,7 +177,12 @@ impl Core {
             Event::SlaveLeft(link) => self.slave_left(link),
             Event::OutputStored { key, stream, offset } => self.output_stored(key, stream, offset),
             Event::InputKept { digest, size } => self.input_kept(digest, size),
-            Event::Committed(mark) => self.just_ended.retain(|_, ended| ended.mark > mark),
+            Event::Committed(mark) => {
+                self.just_ended.retain(|_, ended| ended.mark > mark);
+                if self.impossible_left {
+                    self.fail_impossible();
+                }
+            }
             Event::SlaveRevoked(slave) => self.slave_revoked(slave),
             Event::UserChanged { user, why } => self.user_changed(&user, &why),
             Event::Storage(refuse) => self.refuse = refuse,
@@ -317,23 +330,40 @@ impl Core {
             }
             assert_eq!(slave.lease_at(), self.leases.iter().find(|(_, other)| other == id).map(|(at, _)| *at));
         }
-        let alive = |state| self.programs.values().filter(|program| program.shown_state() == state).count() as u64;
+        self.arrays.check(|sequence, id| self.programs.contains_key(&sequence) || self.by_id.contains_key(&id));
+        let alive = |state| {
+            let untouched = if state == State::Waiting { self.arrays.copies() } else { 0 };
+            self.programs.values().filter(|program| program.shown_state() == state).count() as u64 + untouched
+        };
         for state in [State::Waiting, State::Running, State::Suspended] {
             assert_eq!(self.totals.get(&state).copied().unwrap_or(0), alive(state), "{state} in the summary");
         }
-        let bodies: BTreeMap<u64, usize> =
-            self.programs.values().map(|program| (program.body.key, program.body.bytes)).collect();
-        assert_eq!(self.bodies_bytes, bodies.values().sum::<usize>(), "bytes of bodies");
-        let specs: BTreeMap<u64, &common::ProgramSpec> =
-            self.programs.values().map(|program| (program.body.key, &*program.body.spec)).collect();
-        self.inputs.check(specs.into_values());
+        let mut bodies: BTreeMap<[u8; 32], u64> = BTreeMap::new();
+        for program in self.programs.values() {
+            *bodies.entry(program.lot.body.hash).or_default() += 1;
+        }
+        for (_, array) in self.arrays.iter() {
+            *bodies.entry(array.lot.body.hash).or_default() += array.count;
+        }
+        self.bodies.check(&bodies);
+        assert_eq!(
+            self.entries_bytes,
+            self.programs.values().map(Program::own_bytes).sum::<usize>(),
+            "bytes of entries"
+        );
+        self.inputs.check(self.bodies.specs());
         self.waiters.check(|sequence| self.programs.contains_key(&sequence), self.inputs_live.waiting());
         self.inputs_live.check(|sequence| self.programs.contains_key(&sequence));
         let waits = |sequence: u64| self.programs.get(&sequence).is_some_and(|program| program.slave().is_none());
         self.pauses.check(waits);
         self.strays.check(|key| self.slaves.values().any(|slave| slave.attempts.contains_key(&key)));
-        assert_eq!(self.of_users.values().sum::<usize>(), self.programs.len(), "programs of users");
+        assert_eq!(self.of_users.values().sum::<usize>() as u64, self.alive_count(), "programs of users");
         let queued = self.programs.values().filter(|program| program.slave().is_none()).count();
-        assert_eq!(queued as u64, self.scheduler.queue().len() + self.pauses.len() as u64, "what waits is queued or pauses");
+        let lined_up = self.arrays.iter().map(|(_, array)| if array.held { 0 } else { array.count }).sum::<u64>();
+        assert_eq!(
+            queued as u64 + lined_up,
+            self.scheduler.queue().len() + self.pauses.len() as u64,
+            "what waits is queued or pauses"
+        );
     }
 }

@@ -40,10 +40,10 @@ impl Core {
         self.strays.remove(key);
         let Some(program) = self.programs.get_mut(&sequence) else { return };
         let limit = match stream {
-            Stream::Files if program.body.spec.collect.is_empty() => 0,
+            Stream::Files if program.lot.body.spec.collect.is_empty() => 0,
             Stream::Files => COLLECTED_BYTES_MAX.0 + (HEAD_LENGTH_BYTES + HEAD_BYTES_MAX) as u64,
             Stream::Stdout | Stream::Stderr | Stream::Compile => {
-                program.body.spec.limits.output.0.saturating_add(COMPILE_OUTPUT_BYTES_MAX as u64)
+                program.lot.body.spec.limits.output.0.saturating_add(COMPILE_OUTPUT_BYTES_MAX as u64)
             }
         };
         let ProgramState::Running(run) = &mut program.state else { return };

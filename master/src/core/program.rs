@@ -2,6 +2,7 @@
 
 use common::{
     AttemptKey, ClientId, Duration, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
+    escape::RawText,
     limits::OUTPUT_CHUNK_BYTES_MAX,
     message::{Finished, Report, Request, Stream, Tail},
     program::State,
@@ -83,18 +84,32 @@ fn finished_bytes(finished: &Finished) -> usize {
     512 + finished.last_line.len() + finished.tails.iter().map(|tail| tail.bytes.len()).sum::<usize>()
 }
 
-/// A program that waits or runs.
+/// What programs that were submitted together have in common; they share it.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub(super) id: ProgramId,
+pub(super) struct Lot {
     pub(super) body: Arc<Body>,
     pub(super) user: Arc<str>,
     pub(super) client: ClientId,
-    pub(super) index: u32,
+    /// How many they are in all; 0 when that was not known.
     pub(super) copies: u32,
+}
+
+/// A program that waits or runs. Small, as millions may wait: what few have is in a box.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) id: ProgramId,
+    pub(super) lot: Arc<Lot>,
     pub(super) submitted_at: Timestamp,
+    pub(super) index: u32,
     /// The current or last attempt; 0 before the first.
     pub(super) attempt: u32,
+    rare: Option<Box<Rare>>,
+    pub(super) state: ProgramState,
+}
+
+/// What most programs do not have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
     /// Who wants it stopped.
     pub(super) cancel_by: Option<Arc<str>>,
     /// Attempts that ended with the loss of their slave.
@@ -103,7 +118,24 @@ pub(super) struct Program {
     pub(super) wall_time: Option<Duration>,
     /// It shall stand still while it runs.
     pub(super) suspend: bool,
-    pub(super) state: ProgramState,
+    /// What stands in the place of its arguments that its body leaves open.
+    pub(super) entry: Option<Arc<RawText>>,
+}
+
+impl Rare {
+    /// Whether a program with this has nothing that is rare.
+    pub(super) const fn is_empty(&self) -> bool {
+        let Self { cancel_by, crashes, wall_time, suspend, entry } = self;
+        cancel_by.is_none() && *crashes == 0 && wall_time.is_none() && !*suspend && entry.is_none()
+    }
+}
+
+/// How a program is told from others with the same ID: by its body, and by its entry if it has one.
+pub(crate) fn identity(body: &[u8; 32], entry: Option<&RawText>) -> [u8; 32] {
+    match entry {
+        Some(entry) => *blake3::keyed_hash(body, &entry.0).as_bytes(),
+        None => *body,
+    }
 }
 
 /// Where a program is in its life. An ended one is in the store alone.
@@ -186,6 +218,51 @@ impl Run {
 }
 
 impl Program {
+    /// One that waits and was never tried.
+    pub(super) const fn new(id: ProgramId, lot: Arc<Lot>, index: u32, submitted_at: Timestamp) -> Self {
+        Self { id, lot, submitted_at, index, attempt: 0, rare: None, state: ProgramState::Waiting }
+    }
+
+    /// What few programs have, to be changed.
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Who wants it stopped.
+    pub(super) fn cancel_by(&self) -> Option<&Arc<str>> {
+        self.rare.as_ref()?.cancel_by.as_ref()
+    }
+
+    /// Attempts that ended with the loss of their slave.
+    pub(super) fn crashes(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |rare| rare.crashes)
+    }
+
+    /// How long it may run, where people changed it.
+    pub(super) fn wall_time(&self) -> Option<Duration> {
+        self.rare.as_ref()?.wall_time
+    }
+
+    /// It shall stand still while it runs.
+    pub(super) fn suspend(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.suspend)
+    }
+
+    /// What stands in the place of its arguments that its body leaves open.
+    pub(super) fn entry(&self) -> Option<&Arc<RawText>> {
+        self.rare.as_ref()?.entry.as_ref()
+    }
+
+    /// How it is told from others with the same ID.
+    pub(super) fn identity(&self) -> [u8; 32] {
+        identity(&self.lot.body.hash, self.entry().map(|entry| &**entry))
+    }
+
+    /// Bytes that it has for itself, beside its body.
+    pub(super) fn own_bytes(&self) -> usize {
+        self.entry().map_or(0, |entry| entry.0.len())
+    }
+
     pub(super) const fn key(&self) -> AttemptKey {
         AttemptKey { program: self.id, attempt: self.attempt }
     }
@@ -198,12 +275,20 @@ impl Program {
         }
     }
 
-    /// What it is run as: the body that was submitted, with what people changed since.
-    pub(super) fn spec(&self) -> Arc<ProgramSpec> {
-        let Some(wall_time) = self.wall_time else { return self.body.spec.clone() };
-        let mut spec = (*self.body.spec).clone();
+    /// The body that was submitted, with what people changed since: all that decides where it may run.
+    pub(super) fn template(&self) -> Arc<ProgramSpec> {
+        let Some(wall_time) = self.wall_time() else { return self.lot.body.spec.clone() };
+        let mut spec = (*self.lot.body.spec).clone();
         spec.limits.wall_time = wall_time;
         Arc::new(spec)
+    }
+
+    /// What it is run as: the template with its entry.
+    pub(super) fn spec(&self) -> Arc<ProgramSpec> {
+        match self.entry() {
+            Some(entry) => Arc::new(self.template().with_entry(entry)),
+            None => self.template(),
+        }
     }
 
     /// The slave that holds the current attempt.
@@ -232,7 +317,7 @@ impl Program {
             | Outcome::NotFound { .. }
             | Outcome::Cancelled { .. } => false,
         };
-        worth_it && self.cancel_by.is_none() && self.attempt <= self.body.spec.retry
+        worth_it && self.cancel_by().is_none() && self.attempt <= self.lot.body.spec.retry
     }
 
     /// The row that people see.
@@ -244,7 +329,7 @@ impl Program {
         slave_name: Option<&str>,
         unknown_since: Option<Timestamp>,
     ) -> ProgramView {
-        let spec = &self.body.spec;
+        let spec = &self.lot.body.spec;
         let run = match &self.state {
             ProgramState::Running(run) => Some(run),
             ProgramState::Waiting | ProgramState::Sent { .. } => None,
@@ -259,12 +344,12 @@ impl Program {
             outcome: None,
             slave_id: run.map(|run| run.slave),
             slave_name: run.and(slave_name).map(str::to_owned),
-            client: self.client,
-            user: self.user.to_string(),
+            client: self.lot.client,
+            user: self.lot.user.to_string(),
             attempt: self.attempt,
             priority: spec.priority,
             index: self.index,
-            copies: self.copies,
+            copies: self.lot.copies,
             progress: run.and_then(|run| run.progress.clone()),
             submitted_at: self.submitted_at,
             started_at: self.started_at(),

@@ -2,16 +2,18 @@
 
 use super::{
     Core, SLAVE_LISTED_MAX, Settings,
+    arrays::{Array, Arrays},
+    bodies::Bodies,
     event::Now,
-    program::{Body, Program, ProgramState, Run, weight},
+    program::{Body, Lot, Program, ProgramState, Rare, Run},
     settings::SlotsSet,
     slaves::Slave,
 };
 use crate::store::{Record, load::Recovered};
-use common::{AttemptKey, message::Stream, program::State};
+use common::{AttemptKey, ProgramSpec, message::Stream, program::State};
 use scheduler::{Presence, Scheduler};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -34,7 +36,7 @@ impl Core {
             actions: Vec::new(),
             scheduler: Scheduler::new(),
             programs: BTreeMap::new(),
-            by_id: HashMap::new(),
+            by_id: BTreeMap::new(),
             just_ended: BTreeMap::new(),
             slaves: BTreeMap::new(),
             enrolled: BTreeMap::new(),
@@ -49,7 +51,10 @@ impl Core {
             failed_today: (0, 0),
             next_sequence: recovered.next_sequence,
             next_spec: recovered.next_spec,
-            bodies_bytes: 0,
+            bodies: Bodies::default(),
+            entries_bytes: 0,
+            impossible_left: false,
+            arrays: Arrays::default(),
             refuse: None,
             stopping: false,
             mark: 0,
@@ -83,40 +88,42 @@ impl Core {
                 core.set_lease(id, Some(core.now.boot.plus(core.settings.lease)));
             }
         }
-        let mut bodies: HashMap<u64, Arc<Body>> = HashMap::new();
         let mut stranded = Vec::new();
+        let mut last: Option<Arc<Lot>> = None;
         for row in recovered.alive {
-            let bytes = weight(&row.spec);
-            let body = bodies.entry(row.spec_key).or_insert_with(|| {
-                core.bodies_bytes += bytes;
-                core.inputs.need(&row.spec);
-                Arc::new(Body { spec: row.spec, key: row.spec_key, hash: row.spec_hash, bytes })
-            });
-            let mut program = Program {
-                id: row.id,
-                body: body.clone(),
-                user: row.user,
-                client: row.client,
-                index: row.index,
-                copies: row.copies,
-                submitted_at: row.submitted_at,
-                attempt: row.attempt,
+            let body = core.recover_body(row.spec_key, row.spec, row.spec_hash, 1);
+            let of = |lot: &Arc<Lot>| {
+                (lot.client, lot.copies) == (row.client, row.copies)
+                    && lot.user == row.user
+                    && Arc::ptr_eq(&lot.body, &body)
+            };
+            let known = last.take().filter(of);
+            let lot =
+                known.unwrap_or_else(|| Arc::new(Lot { body, user: row.user, client: row.client, copies: row.copies }));
+            last = Some(lot.clone());
+            let mut program = Program::new(row.id, lot, row.index, row.submitted_at);
+            program.attempt = row.attempt;
+            let rare = Rare {
                 cancel_by: row.cancel_by,
                 crashes: row.crashes,
                 wall_time: row.wall_time,
                 suspend: row.suspend,
-                state: ProgramState::Waiting,
+                entry: row.entry.map(Arc::new),
             };
-            *core.of_users.entry(program.user.clone()).or_default() += 1;
-            let need = core.scheduler.need(&program.spec());
+            if !rare.is_empty() {
+                *program.rare_mut() = rare;
+            }
+            core.entries_bytes += program.own_bytes();
+            *core.of_users.entry(program.lot.user.clone()).or_default() += 1;
+            let need = core.scheduler.need(&program.template());
             match row.slave {
                 None if restored => core.hold_back(row.sequence),
-                None => core.scheduler.enqueue(row.sequence, &need, &program.user),
+                None => core.scheduler.enqueue(row.sequence, &need, &program.lot.user),
                 Some(slave) => {
                     if !core.slaves.contains_key(&slave) {
                         stranded.push((slave, program.key(), row.sequence));
                     }
-                    core.scheduler.hold(row.sequence, need, &program.user, slave);
+                    core.scheduler.hold(row.sequence, need, &program.lot.user, slave);
                     program.state = ProgramState::Sent { slave };
                     if matches!(row.state, State::Running | State::Suspended) {
                         core.scheduler.started(row.sequence, slave);
@@ -124,7 +131,7 @@ impl Core {
                         let started_at = row.started_at.unwrap_or(row.submitted_at);
                         let mut run = Run::new(slave, started_at, stored);
                         run.suspended = row.state == State::Suspended;
-                        if program.body.spec.live.is_some() {
+                        if program.lot.body.spec.live.is_some() {
                             core.inputs_live.recovered(row.sequence);
                         }
                         program.state = ProgramState::Running(Box::new(run));
@@ -141,7 +148,19 @@ impl Core {
             core.by_id.insert(program.id, row.sequence);
             core.programs.insert(row.sequence, program);
         }
-        drop(bodies);
+        for row in recovered.arrays {
+            let body = core.recover_body(row.spec_key, row.spec, row.spec_hash, row.count);
+            let count = usize::try_from(row.count).unwrap_or(usize::MAX);
+            *core.of_users.entry(row.user.clone()).or_default() += count;
+            if !restored {
+                let need = core.scheduler.need(&body.spec);
+                core.scheduler.enqueue_all(row.first..row.first + row.count, &need, &row.user);
+            }
+            let lot = Arc::new(Lot { body, user: row.user, client: row.client, copies: row.copies });
+            let (count, submitted_at) = (row.count, row.submitted_at);
+            let array = Array { count, id: row.id, index: row.index, lot, submitted_at, held: restored };
+            core.arrays.insert(row.first, array);
+        }
         // Their slave gave up its name. It may run them until its lease is over, which began when it was cut:
         // at the latest when the master before this one ended.
         for (slave, key, sequence) in stranded {
@@ -151,7 +170,7 @@ impl Core {
                 core.set_lease(slave, Some(core.now.boot.plus(core.settings.lease)));
             }
             if let Some(program) = core.programs.get(&sequence) {
-                core.scheduler.hold(sequence, core.scheduler.need(&program.spec()), &program.user, slave);
+                core.scheduler.hold(sequence, core.scheduler.need(&program.template()), &program.lot.user, slave);
                 if matches!(program.state, ProgramState::Running(_)) {
                     core.scheduler.started(sequence, slave);
                 }
@@ -161,6 +180,15 @@ impl Core {
             }
         }
         core
+    }
+
+    /// A body as the store has it, of so many programs more.
+    fn recover_body(&mut self, key: u64, spec: Arc<ProgramSpec>, hash: [u8; 32], programs: u64) -> Arc<Body> {
+        let (body, is_new) = self.bodies.add(hash, programs, || spec, key);
+        if is_new {
+            self.inputs.need(&body.spec);
+        }
+        body
     }
 
     /// Whether a history is served that was restored, and no lease has passed since: slaves may still run what the
@@ -176,10 +204,13 @@ impl Core {
     }
 
     /// Notes which history is served, once nothing of the one before can run any more.
-    pub(super) fn note_epoch(&mut self) {
-        if self.epoch_safe_at.take_if(|at| *at <= self.now.boot).is_some() {
+    /// Whether it is over now.
+    pub(super) fn note_epoch(&mut self) -> bool {
+        let over = self.epoch_safe_at.take_if(|at| *at <= self.now.boot).is_some();
+        if over {
             let value = Some(self.settings.epoch.to_string());
             self.record(Record::Setting { name: EPOCH_SERVED.to_owned(), value });
         }
+        over
     }
 }

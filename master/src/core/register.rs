@@ -145,7 +145,7 @@ impl Core {
                     if let Some(sequence) = sequence(&key)
                         && let Some(program) = self.programs.get(&sequence)
                     {
-                        self.scheduler.hold(sequence, self.scheduler.need(&program.spec()), &program.user, id);
+                        self.scheduler.hold(sequence, self.scheduler.need(&program.template()), &program.lot.user, id);
                     }
                 }
                 Verdict::KeepRunning(key, started_at) => {
@@ -163,7 +163,7 @@ impl Core {
                 Verdict::NeverArrived(key) | Verdict::Lost(key) if self.strays.since(key).is_some() => {}
                 Verdict::NeverArrived(key) => {
                     if let Some(sequence) = sequence(&key) {
-                        match self.programs.get(&sequence).and_then(|program| program.cancel_by.clone()) {
+                        match self.programs.get(&sequence).and_then(|program| program.cancel_by().cloned()) {
                             Some(by) => self.end_without_report(sequence, Outcome::Cancelled { by: by.to_string() }),
                             None => self.wait_again(sequence, true),
                         }
@@ -214,7 +214,7 @@ impl Core {
         let wanted = slave
             .attempts
             .iter()
-            .filter_map(|(key, sequence)| Some((*key, self.programs.get(sequence)?.cancel_by.clone()?)));
+            .filter_map(|(key, sequence)| Some((*key, self.programs.get(sequence)?.cancel_by().cloned()?)));
         for (key, by) in wanted.collect::<Vec<_>>() {
             self.order(link, Order::Cancel { keys: vec![key], by: by.to_string() });
         }

@@ -12,10 +12,10 @@ use super::{
     waiters::Follow,
     watch::Choice,
 };
-use crate::store::query::{KnownProgram, Query};
+use crate::store::query::{KnownProgram, LookUp, Query};
 use common::{
     AttemptKey, ClientId, ErrorCode, Outcome, ProgramId, UserError,
-    limits::{BATCH_MAX, BUSY_AFTER, BUSY_RETRY, COPIES_PER_REQUEST_MAX, PAGE_ROWS_MAX},
+    limits::{BATCH_MAX, BUSY_AFTER, BUSY_RETRY, COPIES_PER_REQUEST_MAX, ENTRIES_PER_REQUEST_MAX, PAGE_ROWS_MAX},
     message::{Order, Reply, Request, RequestId},
     program::State,
     units::BootTime,
@@ -41,9 +41,17 @@ impl Core {
             let sentence = "the master is too busy to take programs now";
             return self.reply(client, id, Err(UserError::new(ErrorCode::Busy, sentence).retry_after(BUSY_RETRY)));
         }
+        self.touch_what_is_asked(&request);
         let result = match request {
             Request::Submit { ids, first_index, copies, spec } => {
-                self.accept(client, Submit { ids, first_index, copies, spec: *spec }, known)
+                self.accept(client, Submit::of_copies(ids, first_index, copies, *spec), known)
+            }
+            Request::SubmitCopies { first, copies, spec } => self.accept_copies(client, first, copies, *spec, known),
+            Request::SubmitEntries { first, first_index, copies, spec, entries } => {
+                match Submit::of_entries(first, first_index, copies, *spec, entries) {
+                    Ok(submit) => self.accept(client, submit, known),
+                    Err(error) => Err(error),
+                }
             }
             Request::List(mut query) => {
                 query.limit = query.limit.min(PAGE_ROWS_MAX);
@@ -73,7 +81,7 @@ impl Core {
             Request::Again { id: program, new_id } => match self.alive(client, program) {
                 Some(Ok(sequence)) => match self.spec_of(sequence) {
                     Ok(Reply::Spec(spec)) => {
-                        let submit = Submit { ids: vec![new_id], first_index: 0, copies: 1, spec: *spec };
+                        let submit = Submit::one(new_id, *spec);
                         self.accept(client, submit, known)
                     }
                     other => other,
@@ -137,10 +145,7 @@ impl Core {
                 Some(Err(error)) => Err(error),
                 None => return,
             },
-            Request::SubmitCopies { .. }
-            | Request::SubmitEntries { .. }
-            | Request::InputsHeld { .. }
-            | Request::PutInput { .. } => {
+            Request::InputsHeld { .. } | Request::PutInput { .. } => {
                 Err(UserError::new(ErrorCode::RequestInvalid, "this master cannot do this"))
             }
             // The session has forgotten the token before it passed this on.
@@ -149,31 +154,73 @@ impl Core {
         self.reply(client, id, result);
     }
 
+    /// Copies that somebody asks more of than their rows become programs of their own.
+    fn touch_what_is_asked(&mut self, request: &Request) {
+        match request {
+            Request::Wait { ids } | Request::Cancel { ids } | Request::Suspend { ids } | Request::Resume { ids } => {
+                if ids.len() <= COPIES_PER_REQUEST_MAX {
+                    self.touch_all(ids);
+                }
+            }
+            Request::ReadOutput { id, .. }
+            | Request::Why { id }
+            | Request::Spec { id }
+            | Request::Again { id, .. }
+            | Request::SetWallTime { id, .. }
+            | Request::Input { id, .. }
+            | Request::Resize { id, .. }
+            | Request::Signal { id, .. } => self.touch_all(&[*id]),
+            Request::Submit { .. }
+            | Request::SubmitCopies { .. }
+            | Request::SubmitEntries { .. }
+            | Request::List(_)
+            | Request::Show { .. }
+            | Request::Slaves
+            | Request::Clients
+            | Request::Summary
+            | Request::SetMaxProcesses { .. }
+            | Request::SetPolicy(_)
+            | Request::Watch { .. }
+            | Request::Logout
+            | Request::Events { .. }
+            | Request::SetAside { .. }
+            | Request::TakeBack { .. }
+            | Request::InputsHeld { .. }
+            | Request::PutInput { .. } => {}
+        }
+    }
+
     /// The new IDs of a request that the store must be asked for: none when it will be refused anyway, so
     /// that nobody makes the master read much for nothing.
-    pub(crate) fn ids_to_look_up<'a>(
-        &self,
-        client: ClientId,
-        request: &'a Request,
-        received: BootTime,
-        now: Now,
-    ) -> &'a [ProgramId] {
-        let ids = if let Request::Submit { ids, .. } = request {
-            ids.as_slice()
-        } else if let Request::Again { new_id, .. } = request {
-            std::slice::from_ref(new_id)
-        } else {
-            &[]
+    pub(crate) fn ids_to_look_up(&self, client: ClientId, request: &Request, received: BootTime, now: Now) -> LookUp {
+        let asked = match request {
+            Request::Submit { ids, .. } if ids.len() <= COPIES_PER_REQUEST_MAX => LookUp::These(ids.clone()),
+            Request::Again { new_id, .. } => LookUp::These(vec![*new_id]),
+            Request::SubmitCopies { first, copies, .. } => match super::accept::last_of(*first, *copies) {
+                Ok(last) => LookUp::Between(*first, last),
+                Err(_) => LookUp::Nothing,
+            },
+            Request::SubmitEntries { first, first_index, entries, .. } if entries.len() <= ENTRIES_PER_REQUEST_MAX => {
+                super::accept::ids_of(*first, *first_index, entries.len()).map_or(LookUp::Nothing, LookUp::These)
+            }
+            _ => LookUp::Nothing,
         };
         let allowed = self.clients.get(&client).is_some_and(|asker| permission::check(asker.role, request).is_ok());
         let refused = !allowed || self.is_late(request, received, self.now.boot.max(now.boot));
-        if !refused && ids.len() <= COPIES_PER_REQUEST_MAX { ids } else { &[] }
+        if refused { LookUp::Nothing } else { asked }
     }
 
     /// Whether a submit has waited so long that taking it would make everybody wait: refusing early keeps the
     /// answers to the others fast. What looks or stops is never refused.
     fn is_late(&self, request: &Request, received: BootTime, now: BootTime) -> bool {
-        matches!(request, Request::Submit { .. } | Request::Again { .. }) && now.since(received) > BUSY_AFTER
+        let submits = matches!(
+            request,
+            Request::Submit { .. }
+                | Request::SubmitCopies { .. }
+                | Request::SubmitEntries { .. }
+                | Request::Again { .. }
+        );
+        submits && now.since(received) > BUSY_AFTER
     }
 
     fn client_views(&self, asker: ClientId) -> Vec<common::view::ClientView> {
@@ -198,13 +245,13 @@ impl Core {
     fn alive(&self, client: ClientId, id: ProgramId) -> Option<Result<u64, UserError>> {
         let sequence = *self.by_id.get(&id)?;
         let program = self.programs.get(&sequence)?;
-        Some(if self.may_see(client, &program.user) { Ok(sequence) } else { Err(not_found()) })
+        Some(if self.may_see(client, &program.lot.user) { Ok(sequence) } else { Err(not_found()) })
     }
 
     /// The row of a program that is in memory; none when the store must be asked.
     fn live_view(&self, client: ClientId, id: ProgramId) -> Option<Result<ProgramView, UserError>> {
-        let view = match self.by_id.get(&id) {
-            Some(sequence) => self.program_view(*sequence)?,
+        let view = match self.sequence_of(id) {
+            Some(sequence) => self.program_view(sequence)?,
             None => {
                 let view = self.just_ended.get(&id)?.view.clone();
                 // Without room its end is not committed: it must not be told yet.
@@ -272,8 +319,8 @@ impl Core {
     }
 
     fn explain_wait(&self, sequence: u64, program: &super::program::Program) -> Explanation {
-        let spec = program.spec();
-        self.scheduler.explain(sequence, &self.scheduler.need(&spec), &spec.limits, &program.user)
+        let spec = program.template();
+        self.scheduler.explain(sequence, &self.scheduler.need(&spec), &spec.limits, &program.lot.user)
     }
 
     /// Seconds until a program whose slave is away counts as lost.
@@ -295,7 +342,7 @@ impl Core {
         let mut results = Vec::with_capacity(ids.len());
         for id in ids {
             let owner = match self.by_id.get(id).and_then(|sequence| self.programs.get(sequence)) {
-                Some(program) => Some(program.user.to_string()),
+                Some(program) => Some(program.lot.user.to_string()),
                 None => self.just_ended.get(id).map(|ended| ended.view.user.clone()),
             };
             let owner = owner.or_else(|| ended.get(id).map(|(owner, _)| owner.clone()));
@@ -329,8 +376,8 @@ impl Core {
         let state = program.shown_state();
         let key = program.key();
         let slave = program.slave();
-        if program.cancel_by.is_none() {
-            program.cancel_by = Some(by.clone());
+        if program.cancel_by().is_none() {
+            program.rare_mut().cancel_by = Some(by.clone());
             self.moved(sequence, state);
         }
         // To a slave that is away it is told when it comes back.

@@ -68,7 +68,7 @@ impl Core {
             return;
         }
         let Some(program) = self.programs.get(&sequence) else { return };
-        match (&program.state, program.cancel_by.clone()) {
+        match (&program.state, program.cancel_by().cloned()) {
             (ProgramState::Sent { .. }, Some(by)) => {
                 self.end_without_report(sequence, Outcome::Cancelled { by: by.to_string() });
             }
@@ -122,7 +122,7 @@ impl Core {
     /// A result whose output is all there.
     pub(super) fn complete(&mut self, link: LinkId, sequence: u64, mut finished: Finished) {
         let Some(program) = self.programs.get(&sequence) else { return };
-        let (key, body, slave) = (finished.key, program.body.key, program.slave());
+        let (key, body, slave) = (finished.key, program.lot.body.key, program.slave());
         if let ProgramState::Running(run) = &program.state {
             run.trim(&mut finished);
         }

@@ -69,7 +69,7 @@ impl Core {
         let Some(program) = self.programs.get(&sequence) else { return };
         let slave = program.slave().and_then(|id| self.slaves.get(&id)).map(|slave| slave.name.clone());
         let slave = slave.unwrap_or_else(|| "?".into());
-        let mut outcome = match &program.cancel_by {
+        let mut outcome = match program.cancel_by() {
             Some(by) => Outcome::Cancelled { by: by.to_string() },
             None => {
                 Outcome::Lost { detail: format!("Lost: the slave `{slave}` {why}. Whether it ended is not known.") }
@@ -91,12 +91,12 @@ impl Core {
     fn try_again(&mut self, sequence: u64, outcome: &mut Outcome) -> bool {
         let Some(program) = self.programs.get_mut(&sequence) else { return false };
         if matches!(outcome, Outcome::Lost { .. }) {
-            program.crashes += 1;
+            program.rare_mut().crashes += 1;
         }
         if !program.may_try_again(outcome) {
             return false;
         }
-        let (crashes, user) = (program.crashes, program.user.clone());
+        let (crashes, user) = (program.crashes(), program.lot.user.clone());
         if let Outcome::Lost { detail } = outcome
             && crashes >= CRASHES_MAX
         {
@@ -125,17 +125,20 @@ impl Core {
 
     /// A program of a restored history waits until nothing of the one before can run any more.
     pub(super) fn hold_back(&mut self, sequence: u64) {
-        self.pauses.insert(sequence, self.now.boot.plus(self.settings.lease), Pause::Restored);
+        let until = self.epoch_safe_at.unwrap_or(self.now.boot);
+        self.pauses.insert(sequence, until, Pause::Restored);
     }
 
     pub(super) fn enqueue(&mut self, sequence: u64) {
         let Some(program) = self.programs.get(&sequence) else { return };
-        self.scheduler.enqueue(sequence, &self.scheduler.need(&program.spec()), &program.user);
+        self.scheduler.enqueue(sequence, &self.scheduler.need(&program.template()), &program.lot.user);
     }
 
     /// Pauses that are over.
     pub(super) fn resume(&mut self) {
-        self.note_epoch();
+        if self.note_epoch() {
+            self.line_up_arrays();
+        }
         while let Some((at, sequence)) = self.pauses.due.first().copied()
             && at <= self.now.boot
         {
@@ -148,8 +151,9 @@ impl Core {
 
     /// Why a program pauses; none when it does not.
     pub(super) fn explain_pause(&self, sequence: u64) -> Option<Explanation> {
-        let (until, why) = self.pauses.programs.get(&sequence)?;
-        let attempts = self.programs.get(&sequence)?.attempt;
+        let held = self.epoch_safe_at.filter(|_| self.arrays.is_held(sequence)).map(|at| (at, Pause::Restored));
+        let (until, why) = self.pauses.programs.get(&sequence).copied().or(held)?;
+        let attempts = self.look_at(sequence, |program| program.attempt)?;
         let left = until.since(self.now.boot).0.div_ceil(1_000_000).max(1);
         let sentence = match why {
             Pause::Retry => format!("Tried {attempts} times; the next start is due in {left} s."),
@@ -161,6 +165,7 @@ impl Core {
     }
 
     pub(super) fn end_without_report(&mut self, sequence: u64, outcome: Outcome) {
+        self.touch(sequence);
         if let Some(program) = self.programs.get(&sequence) {
             let end = End::without_report(outcome, program, self.now.wall);
             self.end(sequence, end);

@@ -111,7 +111,16 @@ impl Core {
         if let Some(before) = before {
             // Only programs that ask for more than this slave allows move to other lines.
             for (sequence, program) in &self.programs {
-                self.scheduler.need_again(*sequence..*sequence + 1, &program.spec(), &program.user, program.slave(), &before);
+                self.scheduler.need_again(
+                    *sequence..*sequence + 1,
+                    &program.template(),
+                    &program.lot.user,
+                    program.slave(),
+                    &before,
+                );
+            }
+            for (sequences, array) in self.arrays.iter().filter(|(_, array)| !array.held) {
+                self.scheduler.need_again(sequences, &array.lot.body.spec, &array.lot.user, None, &before);
             }
         }
         self.apply_aside(id);
@@ -232,7 +241,7 @@ impl Core {
             slave.lease_over = true;
             let held: Vec<u64> = slave.attempts.values().copied().collect();
             let bodies: Vec<u64> =
-                held.iter().filter_map(|sequence| Some(self.programs.get(sequence)?.body.key)).collect();
+                held.iter().filter_map(|sequence| Some(self.programs.get(sequence)?.lot.body.key)).collect();
             if !bodies.is_empty() {
                 self.slave_failed(id, bodies, "it was away for longer than its lease");
             }

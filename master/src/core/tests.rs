@@ -8,6 +8,7 @@ use super::{
 use crate::store::{
     Record,
     load::{AliveRow, Recovered},
+    query::LookUp,
 };
 use common::{
     AttemptKey, ClientId, Duration, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp, Work,
@@ -255,6 +256,7 @@ mod ceilings;
 mod control;
 mod fences;
 mod inputs;
+mod many;
 mod retry;
 
 #[test]
@@ -379,17 +381,28 @@ fn e9_only_ids_of_a_request_that_may_be_accepted_are_looked_up() {
         let ids = (0..count as u128).map(|number| ProgramId(Uuid::from_u128(number))).collect();
         Request::Submit { ids, first_index: 0, copies: 1, spec }
     };
-    let look =
-        |client, request: &Request| bench.core.ids_to_look_up(client, request, bench.now.boot, bench.now).to_vec();
-    assert_eq!(look(CLIENT, &submit(3)).len(), 3);
+    let look = |client, request: &Request| bench.core.ids_to_look_up(client, request, bench.now.boot, bench.now);
+    let first = |count: u128| LookUp::These((0..count).map(|number| ProgramId(Uuid::from_u128(number))).collect());
+    assert_eq!(look(CLIENT, &submit(3)), first(3));
     // What will be refused as late is not looked up.
     let later = Now { boot: bench.now.boot.plus(Duration::from_secs(1)), ..bench.now };
-    assert_eq!(bench.core.ids_to_look_up(CLIENT, &submit(3), bench.now.boot, later), []);
-    assert_eq!(look(viewer, &submit(3)), []);
-    assert_eq!(look(CLIENT, &submit(COPIES_PER_REQUEST_MAX + 1)), []);
+    assert_eq!(bench.core.ids_to_look_up(CLIENT, &submit(3), bench.now.boot, later), LookUp::Nothing);
+    assert_eq!(look(viewer, &submit(3)), LookUp::Nothing);
+    assert_eq!(look(CLIENT, &submit(COPIES_PER_REQUEST_MAX + 1)), LookUp::Nothing);
     let id = ProgramId(Uuid::nil());
-    assert_eq!(look(CLIENT, &Request::Again { id, new_id: id }), [id]);
-    assert_eq!(look(viewer, &Request::Again { id, new_id: id }), []);
+    assert_eq!(look(CLIENT, &Request::Again { id, new_id: id }), first(1));
+    assert_eq!(look(viewer, &Request::Again { id, new_id: id }), LookUp::Nothing);
+    let spec = Box::new(ProgramSpec::new("p", Work::Command { command: "true".into() }));
+    let copies = |copies| Request::SubmitCopies { first: id, copies, spec: spec.clone() };
+    assert_eq!(look(CLIENT, &copies(1_000_000)), LookUp::Between(id, id.nth(999_999).unwrap()));
+    assert_eq!(look(CLIENT, &copies(1_000_001)), LookUp::Nothing);
+    assert_eq!(look(viewer, &copies(5)), LookUp::Nothing);
+    let entries = |count: usize| {
+        let (spec, entries) = (spec.clone(), vec!["x".into(); count]);
+        Request::SubmitEntries { first: id, first_index: 0, copies: 0, spec, entries }
+    };
+    assert_eq!(look(CLIENT, &entries(3)), first(3));
+    assert_eq!(look(CLIENT, &entries(1_001)), LookUp::Nothing);
 }
 
 #[test]
@@ -453,7 +466,7 @@ fn e13_what_a_slave_without_a_name_ran_is_lost_after_a_restart() {
             id: ProgramId(Uuid::from_u128(sequence.into())),
             spec_key: sequence,
             spec: spec.into(),
-            spec_hash: [0; 32],
+            spec_hash: [u8::try_from(sequence).unwrap(); 32],
             user: "ann".into(),
             client: CLIENT,
             index: 0,
@@ -467,6 +480,7 @@ fn e13_what_a_slave_without_a_name_ran_is_lost_after_a_restart() {
             crashes: 0,
             wall_time: None,
             suspend: false,
+            entry: None,
         }
     };
     let recovered = Recovered {

@@ -1,6 +1,6 @@
 //! What people are shown of the state.
 
-use super::{Core, slaves::Slave};
+use super::{Core, program::Program, slaves::Slave};
 use common::{
     ClientId, SlaveId,
     program::State,
@@ -10,14 +10,17 @@ use common::{
 impl Core {
     /// The row of a program that has not ended.
     pub(super) fn program_view(&self, sequence: u64) -> Option<ProgramView> {
-        let program = self.programs.get(&sequence)?;
+        self.look_at(sequence, |program| self.view_of(sequence, program))
+    }
+
+    fn view_of(&self, sequence: u64, program: &Program) -> ProgramView {
         let slave = program.slave().and_then(|slave| self.slaves.get(&slave));
         // What its slave does not have, or a slave that is away may run, is not known.
         let unknown = self.strays.since(program.key()).or_else(|| {
             let slave = slave.filter(|slave| slave.link.is_none())?;
             Some(slave.cut_at.unwrap_or(slave.since))
         });
-        Some(program.view(sequence, slave.map(|slave| &*slave.name), unknown))
+        program.view(sequence, slave.map(|slave| &*slave.name), unknown)
     }
 
     pub(super) fn slave_view(&self, id: SlaveId) -> Option<SlaveView> {

@@ -148,7 +148,7 @@ impl Core {
                 Some((view.user.clone(), view.outcome.clone()))
             };
             let result = match alive {
-                Some((sequence, program)) if permission::sees(role, &user, &program.user) => {
+                Some((sequence, program)) if permission::sees(role, &user, &program.lot.user) => {
                     wait.open.insert(sequence);
                     Ok(())
                 }
@@ -191,7 +191,7 @@ impl Core {
         }
         let only_of = (!permission::sees(asker.role, "", "-")).then(|| asker.user.clone());
         let open = match &only_of {
-            None => self.programs.len() as u64,
+            None => self.alive_count(),
             Some(user) => self.of_users.get(user).copied().unwrap_or(0) as u64,
         };
         if open == 0 {

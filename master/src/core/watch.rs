@@ -76,6 +76,16 @@ impl Watch {
         }
     }
 
+    /// Programs that came together.
+    pub(super) fn programs(&mut self, sequences: std::ops::Range<u64>) {
+        if self.any.programs && sequences.end - sequences.start > DELTA_ROWS_MAX as u64 {
+            self.summary = true;
+            self.many = true;
+        } else {
+            sequences.for_each(|sequence| self.program(sequence));
+        }
+    }
+
     pub(super) fn program_ended(&mut self, view: &ProgramView) {
         if self.any.programs {
             self.programs_changed(view.sequence, Some(Box::new(view.clone())));

@@ -12,7 +12,7 @@ use super::{
 use common::{
     AttemptKey, Outcome, ProgramId, UserError, frame::decode_record, message::Stream, program::State, view::Usage,
 };
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::{fs::File, path::Path};
 
 /// Problems told; more would not help anybody.
@@ -59,11 +59,12 @@ impl Found {
 
 fn problems(connection: &Connection, outputs: &Path) -> Vec<String> {
     let mut found = Found::default();
-    let tests: [(&str, &Test<'_>); 8] = [
+    let tests: [(&str, &Test<'_>); 9] = [
         ("the database", &structure),
         ("the totals", &totals),
         ("the bodies", &specs),
         ("the programs", &programs),
+        ("the copies without rows", &arrays),
         ("the ends of programs", &ends),
         ("the outputs", &|connection, found| all_outputs(connection, outputs, found)),
         ("the input files", &|connection, found| {
@@ -102,6 +103,7 @@ fn structure(connection: &Connection, found: &mut Found) -> Result<(), rusqlite:
 fn totals(connection: &Connection, found: &mut Found) -> Result<(), rusqlite::Error> {
     let sql = "SELECT owner, state, sum(counted), sum(told) FROM (
                    SELECT owner, state, count(*) AS counted, 0 AS told FROM program GROUP BY owner, state
+                   UNION ALL SELECT owner, 0, count, 0 FROM array
                    UNION ALL SELECT owner, state, 0, programs FROM total)
                GROUP BY owner, state HAVING sum(counted) <> sum(told)";
     let mut statement = connection.prepare(sql)?;
@@ -135,7 +137,7 @@ fn specs(connection: &Connection, found: &mut Found) -> Result<(), rusqlite::Err
 fn programs(connection: &Connection, found: &mut Found) -> Result<(), rusqlite::Error> {
     let sql = "SELECT p.id, p.state, p.outcome, p.ended_at, p.usage, p.slave, p.attempt, p.started_at,
                EXISTS (SELECT 1 FROM spec b WHERE b.key = p.spec), EXISTS (SELECT 1 FROM owner o WHERE o.key = p.owner),
-               p.slave IS NULL OR EXISTS (SELECT 1 FROM slave s WHERE s.key = p.slave), p.idx < p.copies,
+               p.slave IS NULL OR EXISTS (SELECT 1 FROM slave s WHERE s.key = p.slave), p.copies = 0 OR p.idx < p.copies,
                EXISTS (SELECT 1 FROM program q INDEXED BY program_id WHERE q.id = p.id AND q.sequence = p.sequence)
                FROM program p NOT INDEXED";
     let mut statement = connection.prepare(sql)?;
@@ -144,6 +146,42 @@ fn programs(connection: &Connection, found: &mut Found) -> Result<(), rusqlite::
         if let Some(problem) = contradiction(row)? {
             found.add(format!("the program {}: {problem}", ProgramId(row.get(0)?)));
         }
+    }
+    Ok(())
+}
+
+/// Copies without rows have neither a sequence nor an ID that another program has.
+fn arrays(connection: &Connection, found: &mut Found) -> Result<(), rusqlite::Error> {
+    let sql = format!(
+        "SELECT {}, EXISTS (SELECT 1 FROM spec b WHERE b.key = a.spec), EXISTS (SELECT 1 FROM owner o WHERE o.key = a.owner)
+         FROM array a ORDER BY a.first",
+        super::arrays::COLUMNS
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM program WHERE sequence BETWEEN ?1 AND ?2)
+               OR EXISTS (SELECT 1 FROM program WHERE id BETWEEN ?3 AND ?4)";
+    let mut others = connection.prepare(sql)?;
+    let (mut end, mut ids) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        let array = super::arrays::Array::read(row)?;
+        let last = array.count.checked_sub(1).and_then(|places| array.id.nth(places));
+        let fits = u64::from(array.index) + array.count <= u64::from(array.copies);
+        let Some(last) = last.filter(|_| fits && row.get(9) == Ok(true) && row.get(10) == Ok(true)) else {
+            found.add(format!("the {} copies from {} on make no sense", array.count, array.id));
+            continue;
+        };
+        let taken: bool = others
+            .query_row(params![signed(array.first), signed(array.end() - 1), array.id.0, last.0], |row| row.get(0))?;
+        if taken || array.first < end {
+            found.add(format!("of the {} copies from {} on some are other programs too", array.count, array.id));
+        }
+        end = array.end();
+        ids.push((array.id, last));
+    }
+    ids.sort_unstable();
+    if let Some(pair) = ids.windows(2).find(|pair| pair[1].0 <= pair[0].1) {
+        found.add(format!("the copies from {} and from {} on have IDs in common", pair[0].0, pair[1].0));
     }
     Ok(())
 }

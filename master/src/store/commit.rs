@@ -1,6 +1,10 @@
 //! Writing one batch of records in one synced transaction.
 
-use super::{Ended, Moved, NewProgram, Record, SlaveSeen, SqliteStore, StoreError, body, seal};
+use super::{
+    Ended, Moved, NewArray, NewProgram, Record, SlaveSeen, SqliteStore, StoreError,
+    arrays::{Array, Arrays},
+    body, seal,
+};
 use common::{SlaveId, frame::encode_record, message::status::Event, program::State};
 use rusqlite::{Transaction, params};
 use std::{
@@ -48,6 +52,7 @@ impl SqliteStore {
                 Record::Ended(ended) => Some((ended.sequence, place)),
                 Record::Spec { .. }
                 | Record::New(_)
+                | Record::Array(_)
                 | Record::Changed(_)
                 | Record::SlaveSeen(_)
                 | Record::SlaveAside { .. }
@@ -57,7 +62,8 @@ impl SqliteStore {
             })
             .collect();
         let transaction = self.connection.transaction()?;
-        let mut keys = Keys { owners: &mut self.owners, slaves: &mut self.slaves, added: Vec::new() };
+        let mut keys =
+            Keys { owners: &mut self.owners, slaves: &mut self.slaves, added: Vec::new(), arrays: &mut self.arrays };
         let steps = Steps { first_was, last };
         let result = write_all(&transaction, &mut keys, records, &steps).and_then(|()| Ok(transaction.commit()?));
         if result.is_err() {
@@ -65,6 +71,7 @@ impl SqliteStore {
             for name in std::mem::take(&mut keys.added) {
                 keys.owners.remove(&name);
             }
+            self.arrays = Arrays::load(&self.connection)?;
         }
         result
     }
@@ -80,6 +87,7 @@ struct Keys<'a> {
     owners: &'a mut HashMap<Arc<str>, i64>,
     slaves: &'a mut HashMap<SlaveId, i64>,
     added: Vec<Arc<str>>,
+    arrays: &'a mut Arrays,
 }
 
 impl Keys<'_> {
@@ -124,6 +132,7 @@ fn write_all(
                 transaction.prepare_cached(sql)?.execute(row)?;
             }
             Record::New(program) => insert(transaction, keys, program, &mut totals)?,
+            Record::Array(array) => add_array(transaction, keys, array, &mut totals)?,
             Record::Moved(moved) => {
                 let owner = keys.owner(transaction, &moved.user)?;
                 count(&mut totals, owner, moved.was, moved.state);
@@ -134,6 +143,7 @@ fn write_all(
                 }
             }
             Record::Changed(changed) => {
+                make_row(transaction, keys, changed.sequence)?;
                 let sql = "UPDATE program SET wall_time = ?2, suspend = ?3 WHERE sequence = ?1";
                 let wall_time = changed.wall_time.map(|time| signed(time.0));
                 let row = params![signed(changed.sequence), wall_time, changed.suspend];
@@ -142,6 +152,7 @@ fn write_all(
             Record::Ended(ended) => {
                 let owner = keys.owner(transaction, &ended.user)?;
                 count(&mut totals, owner, ended.was, ended.outcome.state());
+                make_row(transaction, keys, ended.sequence)?;
                 end(transaction, keys, ended)?;
             }
             Record::SlaveSeen(seen) => see_slave(transaction, seen)?,
@@ -162,6 +173,7 @@ fn write_all(
             Record::Denied { who, what, at } => super::audit::add(transaction, *at, who, what)?,
         }
     }
+    keys.arrays.write(transaction)?;
     for ((owner, state), change) in totals.into_iter().filter(|(_, change)| *change != 0) {
         let sql = "INSERT INTO total (owner, state, programs) VALUES (?1, ?2, ?3)
                    ON CONFLICT DO UPDATE SET programs = programs + ?3";
@@ -185,8 +197,8 @@ fn insert(
 ) -> Result<(), StoreError> {
     let owner = keys.owner(transaction, &program.user)?;
     *totals.entry((owner, state_number(State::Waiting))).or_default() += 1;
-    let sql = "INSERT INTO program (sequence, id, spec, owner, state, client, idx, copies, submitted_at)
-               VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8)";
+    let sql = "INSERT INTO program (sequence, id, spec, owner, state, client, idx, copies, submitted_at, entry)
+               VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9)";
     transaction.prepare_cached(sql)?.execute(params![
         signed(program.sequence),
         program.id.0,
@@ -195,8 +207,42 @@ fn insert(
         program.client.0,
         program.index,
         program.copies,
-        signed(program.submitted_at.0)
+        signed(program.submitted_at.0),
+        program.entry.as_ref().map(|entry| &entry.0)
     ])?;
+    Ok(())
+}
+
+fn add_array(
+    transaction: &Transaction<'_>,
+    keys: &mut Keys<'_>,
+    array: &NewArray,
+    totals: &mut Totals,
+) -> Result<(), StoreError> {
+    let owner = keys.owner(transaction, &array.user)?;
+    *totals.entry((owner, state_number(State::Waiting))).or_default() += i64::from(array.copies);
+    keys.arrays.add(Array {
+        first: array.first,
+        count: array.copies.into(),
+        id: array.id,
+        index: 0,
+        copies: array.copies,
+        spec: array.spec,
+        owner,
+        client: array.client,
+        submitted_at: signed(array.submitted_at.0),
+    });
+    Ok(())
+}
+
+/// A copy of an array gets its row, as it waited, before something of it is written there.
+fn make_row(transaction: &Transaction<'_>, keys: &mut Keys<'_>, sequence: u64) -> Result<(), StoreError> {
+    let Some(copy) = keys.arrays.take(sequence) else { return Ok(()) };
+    let sql = "INSERT INTO program (sequence, id, spec, owner, state, client, idx, copies, submitted_at)
+               VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8)";
+    let Array { first, count: _, id, index, copies, spec, owner, client, submitted_at } = copy;
+    let row = params![signed(first), id.0, signed(spec), owner, client.0, index, copies, submitted_at];
+    transaction.prepare_cached(sql)?.execute(row)?;
     Ok(())
 }
 
@@ -205,6 +251,29 @@ fn move_on(transaction: &Transaction<'_>, keys: &mut Keys<'_>, moved: &Moved, wa
     let slave = keys.slave(transaction, moved.slave)?;
     let started_at = moved.started_at.map(|at| signed(at.0));
     let cancel_by = moved.cancel_by.as_deref();
+    if let Some(copy) = keys.arrays.take(moved.sequence) {
+        // The first thing that happens to a copy: its row begins with it.
+        let sql = "INSERT INTO program (sequence, id, spec, owner, state, client, idx, copies, submitted_at, attempt,
+                   slave, started_at, cancel_by, crashes)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+        transaction.prepare_cached(sql)?.execute(params![
+            signed(copy.first),
+            copy.id.0,
+            signed(copy.spec),
+            copy.owner,
+            state_number(moved.state),
+            copy.client.0,
+            copy.index,
+            copy.copies,
+            copy.submitted_at,
+            moved.attempt,
+            slave,
+            started_at,
+            cancel_by,
+            moved.crashes
+        ])?;
+        return Ok(());
+    }
     if was == moved.state {
         // The state's indexes stay as they are.
         let sql = "UPDATE program SET attempt = ?2, slave = ?3, started_at = ?4, cancel_by = ?5, crashes = ?6

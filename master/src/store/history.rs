@@ -2,24 +2,22 @@
 
 use super::{
     StoreError, body,
-    commit::{signed, state_number, state_of},
-    files,
-    query::{Answer, KnownProgram, Query, StoredOutput},
+    commit::{signed, state_of},
+    files, pages,
+    query::{Answer, KnownProgram, LookUp, Query, StoredOutput},
     seal,
 };
+use crate::core::identity;
 use common::{
     ClientId, Duration, ProgramId, SlaveId, Timestamp,
+    escape::RawText,
     frame::decode_record,
     limits::{OUTPUT_CHUNK_BYTES_MAX, PAGE_ROWS_MAX},
-    message::{HistoryQuery, Stream, status::Event},
-    program::State,
+    message::{Stream, status::Event},
     view::ProgramView,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Columns of one row of history, in the order that [`view`] reads.
 pub(super) const COLUMNS: &str =
@@ -57,7 +55,7 @@ impl Reader {
         let transaction = self.connection.unchecked_transaction()?;
         let answer = match query {
             Query::Page { query, owner } => {
-                let (rows, total) = page(&transaction, query, owner.as_deref())?;
+                let (rows, total) = pages::page(&transaction, query, owner.as_deref())?;
                 Answer::Page(rows, total)
             }
             Query::Events { limit, before, subject } => {
@@ -88,29 +86,60 @@ impl Reader {
         Ok(answer)
     }
 
+    /// What the store knows of IDs that a client submits.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) fn look_up(&mut self, ids: &LookUp) -> Result<Vec<KnownProgram>, StoreError> {
+        match ids {
+            LookUp::Nothing => Ok(Vec::new()),
+            LookUp::These(ids) => self.known(ids),
+            LookUp::Between(first, last) => self.known_between(*first, *last),
+        }
+    }
+
+    /// What the store knows of the first and the last of these IDs, and of one more if any lies between. Copies that
+    /// nobody touched have no rows: of them the core knows.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn known_between(&mut self, first: ProgramId, last: ProgramId) -> Result<Vec<KnownProgram>, StoreError> {
+        let sql = "SELECT id FROM program WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 1";
+        let lowest: Option<ProgramId> = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([first.0, last.0], |row| row.get(0).map(ProgramId))
+            .optional()?;
+        let Some(lowest) = lowest else { return Ok(Vec::new()) };
+        let mut ids = vec![first, lowest, last];
+        ids.dedup();
+        self.known(&ids)
+    }
+
     /// Which of these IDs the store knows already. New IDs lie beyond all known ones, so that this
     /// is one look at a page that is in memory.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub(crate) fn known(&mut self, ids: &[ProgramId]) -> Result<Vec<KnownProgram>, StoreError> {
+    fn known(&mut self, ids: &[ProgramId]) -> Result<Vec<KnownProgram>, StoreError> {
         let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
         let sql = "SELECT 1 FROM program WHERE id BETWEEN ?1 AND ?2 LIMIT 1";
         let mut any = self.connection.prepare_cached(sql)?;
         if any.query_row([first.0, last.0], |_| Ok(())).optional()?.is_none() {
             return Ok(Vec::new());
         }
-        let sql = "SELECT p.sequence, o.name, b.hash, p.idx, p.copies FROM program p
+        let sql = "SELECT p.sequence, o.name, b.hash, p.idx, p.copies, p.entry FROM program p
                    JOIN owner o ON o.key = p.owner JOIN spec b ON b.key = p.spec WHERE p.id = ?1";
         let mut one = self.connection.prepare_cached(sql)?;
         let mut known = Vec::new();
         for id in ids {
             let found = one.query_row([id.0], |row| {
+                let entry = row.get::<_, Option<Vec<u8>>>(5)?.map(RawText);
                 Ok(KnownProgram {
                     id: *id,
                     sequence: row.get::<_, i64>(0)?.cast_unsigned(),
                     owner: row.get(1)?,
-                    spec_hash: row.get(2)?,
+                    identity: identity(&row.get(2)?, entry.as_ref()),
                     index: row.get(3)?,
                     copies: row.get(4)?,
                 })
@@ -125,7 +154,7 @@ fn unreadable(error: std::io::Error) -> StoreError {
     StoreError::Unreadable(format!("an output file: {error}"))
 }
 
-fn view(row: &Row<'_>) -> Result<ProgramView, StoreError> {
+pub(super) fn view(row: &Row<'_>) -> Result<ProgramView, StoreError> {
     let time = |place: usize| -> rusqlite::Result<Option<Timestamp>> {
         Ok(row.get::<_, Option<i64>>(place)?.map(|at| Timestamp(at.cast_unsigned())))
     };
@@ -196,23 +225,26 @@ fn program(connection: &Connection, id: ProgramId) -> Result<Option<ProgramView>
     rows.next()?.map(view).transpose()
 }
 
-/// A body, its owner, hash and form, and the wall time that people gave it since.
-type StoredSpec = (Vec<u8>, String, [u8; 32], i64, Option<i64>);
+/// A body, its owner, hash and form, the wall time that people gave it since, and the entry of its program.
+type StoredSpec = (Vec<u8>, String, [u8; 32], i64, Option<i64>, Option<Vec<u8>>);
 
 fn spec(connection: &Connection, id: ProgramId) -> Result<Option<(common::ProgramSpec, String)>, StoreError> {
     let sql =
-        "SELECT b.body, o.name, b.hash, b.form, p.wall_time FROM program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
+        "SELECT b.body, o.name, b.hash, b.form, p.wall_time, p.entry FROM program p JOIN spec b ON b.key = p.spec JOIN owner o ON o.key = p.owner
                WHERE p.id = ?1";
     let found: Option<StoredSpec> = connection
         .prepare_cached(sql)?
-        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))
         .optional()?;
-    let Some((body, owner, hash, form, wall_time)) = found else { return Ok(None) };
+    let Some((body, owner, hash, form, wall_time, entry)) = found else { return Ok(None) };
     if *blake3::hash(&body).as_bytes() != hash {
         return Err(StoreError::Unreadable(format!("the body of {id} was changed on the disk")));
     }
     let mut spec = body::decode(form, &body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
     spec.limits.wall_time = wall_time.map_or(spec.limits.wall_time, |time| Duration(time.cast_unsigned()));
+    if let Some(entry) = entry {
+        spec = spec.with_entry(&RawText(entry));
+    }
     Ok(Some((spec, owner)))
 }
 
@@ -285,160 +317,4 @@ fn output(
     }
     let end = ended && offset + bytes.len() as u64 >= total;
     Ok(Some(StoredOutput { owner: Some(owner), offset, bytes, end }))
-}
-
-/// A page, newest first, and how many programs match in all.
-pub(super) fn page(
-    connection: &Connection,
-    query: &HistoryQuery,
-    owner: Option<&str>,
-) -> Result<(Vec<ProgramView>, u64), StoreError> {
-    let owner = match owner {
-        None => None,
-        Some(name) => {
-            let mut statement = connection.prepare_cached("SELECT key FROM owner WHERE name = ?1")?;
-            match statement.query_row([name], |row| row.get::<_, i64>(0)).optional()? {
-                None => return Ok((Vec::new(), 0)),
-                key => key,
-            }
-        }
-    };
-    let (sequences, total) = if query.search.trim().is_empty() {
-        (sequences(connection, query, owner)?, total(connection, &query.states, owner)?)
-    } else {
-        search(connection, query, owner)?
-    };
-    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE p.sequence = ?1");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut views = Vec::with_capacity(sequences.len());
-    for sequence in sequences {
-        let mut rows = statement.query([sequence])?;
-        if let Some(row) = rows.next()? {
-            views.push(view(row)?);
-        }
-    }
-    Ok((views, total))
-}
-
-/// The totals come from kept counts, however long the history is.
-fn total(connection: &Connection, states: &[State], owner: Option<i64>) -> Result<u64, StoreError> {
-    let sql = "SELECT state, sum(programs) FROM total WHERE ?1 IS NULL OR owner = ?1 GROUP BY state";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([owner])?;
-    let mut total = 0;
-    while let Some(row) = rows.next()? {
-        if states.is_empty() || states.contains(&state_of(row.get(0)?)?) {
-            total += row.get::<_, i64>(1)?.cast_unsigned();
-        }
-    }
-    Ok(total)
-}
-
-/// Sequences of a page without a search, from the indexes alone.
-fn sequences(connection: &Connection, query: &HistoryQuery, owner: Option<i64>) -> Result<Vec<i64>, StoreError> {
-    let limit = i64::from(query.limit.min(PAGE_ROWS_MAX));
-    let skip = i64::try_from(query.skip).unwrap_or(i64::MAX).min(i64::MAX - limit);
-    let before = query.before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
-    if query.states.is_empty() && owner.is_none() {
-        return plain_sequences(connection, before, skip, limit);
-    }
-    let states: &[State] = if query.states.is_empty() { &State::ALL } else { &query.states };
-    let mut numbers: Vec<i64> = states.iter().map(|state| state_number(*state)).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let sql = "SELECT sequence FROM program WHERE owner = ?1 AND state = ?2 AND sequence < ?3
-               ORDER BY sequence DESC LIMIT ?4";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut owners_of = connection
-        .prepare_cached("SELECT owner FROM total WHERE programs > 0 AND state = ?1 AND (?2 IS NULL OR owner = ?2)")?;
-    // The newest of each owner and state, merged: at most skip + limit of each can be on the page.
-    let mut merged: Vec<i64> = Vec::new();
-    for number in numbers {
-        let owners: Vec<i64> =
-            owners_of.query_map(params![number, owner], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        for owner in owners {
-            let rows = statement.query_map(params![owner, number, before, skip + limit], |row| row.get(0))?;
-            for sequence in rows {
-                merged.push(sequence?);
-            }
-        }
-    }
-    merged.sort_unstable_by(|a, b| b.cmp(a));
-    let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-    Ok(merged.into_iter().skip(skip).take(usize::try_from(limit).unwrap_or(0)).collect())
-}
-
-/// The whole history: where no sequence is missing, the middle is a jump and not a walk.
-fn plain_sequences(connection: &Connection, before: i64, skip: i64, limit: i64) -> Result<Vec<i64>, StoreError> {
-    let mut ends = connection.prepare_cached("SELECT min(sequence), max(sequence) FROM program")?;
-    let ends: (Option<i64>, Option<i64>) = ends.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let (Some(first), Some(last)) = ends else { return Ok(Vec::new()) };
-    let programs = i64::try_from(total(connection, &[], None)?).unwrap_or(i64::MAX);
-    let (mut top, mut rest) = (before.min(last.saturating_add(1)), skip);
-    if last - first + 1 == programs {
-        (top, rest) = (top.saturating_sub(skip), 0);
-    }
-    let sql = "SELECT sequence FROM program WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2 OFFSET ?3";
-    let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(params![top, limit, rest], |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Looks at each program once. Names of bodies, owners and slaves are compared once each and not
-/// once a row.
-fn search(connection: &Connection, query: &HistoryQuery, owner: Option<i64>) -> Result<(Vec<i64>, u64), StoreError> {
-    let needle = query.search.trim().to_lowercase();
-    let may_be_id = needle.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    let states: Vec<i64> = query.states.iter().map(|state| state_number(*state)).collect();
-    let before = query.before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
-    let contains = |text: &str| text.to_lowercase().contains(&needle);
-    let mut owners: HashMap<i64, bool> = HashMap::new();
-    let mut slaves: HashMap<i64, bool> = HashMap::new();
-    let named = |sql: &str, found: &mut HashMap<i64, bool>| -> Result<(), StoreError> {
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            found.insert(row.get(0)?, contains(&row.get::<_, String>(1)?));
-        }
-        Ok(())
-    };
-    named("SELECT key, name FROM owner", &mut owners)?;
-    named("SELECT key, name FROM slave", &mut slaves)?;
-    let mut body = connection.prepare_cached("SELECT name, language FROM spec WHERE key = ?1")?;
-    let mut last_body = (i64::MIN, false);
-    let sql = "SELECT sequence, id, spec, owner, state, slave FROM program ORDER BY sequence DESC";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([])?;
-    let (mut page, mut total) = (Vec::new(), 0_u64);
-    let mut skipped = 0;
-    while let Some(row) = rows.next()? {
-        let row_owner: i64 = row.get(3)?;
-        if owner.is_some_and(|wanted| wanted != row_owner)
-            || (!states.is_empty() && !states.contains(&row.get::<_, i64>(4)?))
-        {
-            continue;
-        }
-        let spec: i64 = row.get(2)?;
-        if last_body.0 != spec {
-            let (name, language): (String, Option<String>) =
-                body.query_row([spec], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            last_body = (spec, contains(&name) || language.is_some_and(|language| contains(&language)));
-        }
-        let slave: Option<i64> = row.get(5)?;
-        let matches = last_body.1
-            || owners.get(&row_owner).copied().unwrap_or(false)
-            || slave.is_some_and(|slave| slaves.get(&slave).copied().unwrap_or(false))
-            || (may_be_id && ProgramId(row.get(1)?).to_string().contains(&needle));
-        if matches {
-            total += 1;
-            let sequence: i64 = row.get(0)?;
-            if sequence < before {
-                skipped += 1;
-                if skipped > query.skip && page.len() < query.limit.min(PAGE_ROWS_MAX) as usize {
-                    page.push(sequence);
-                }
-            }
-        }
-    }
-    Ok((page, total))
 }

@@ -11,8 +11,9 @@ use std::{collections::BTreeMap, io, path::Path};
 /// # Errors
 /// When the database cannot be read.
 pub(crate) fn needed(connection: &Connection) -> Result<BTreeMap<Digest, (u64, RawText)>, rusqlite::Error> {
-    let sql = "SELECT DISTINCT b.key, b.body, b.form FROM program p JOIN spec b ON b.key = p.spec
-               WHERE p.ended_at IS NULL";
+    let sql = "SELECT b.key, b.body, b.form FROM program p JOIN spec b ON b.key = p.spec
+               WHERE p.ended_at IS NULL
+               UNION SELECT b.key, b.body, b.form FROM array a JOIN spec b ON b.key = a.spec";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut needed = BTreeMap::new();

@@ -5,9 +5,10 @@ use super::{
     commit::{state_number, state_of},
 };
 use common::{
-    ClientId, Duration, ProgramId, ProgramSpec, SlaveId, Timestamp, frame::decode_record, program::State,
-    view::LanguageOffer,
+    ClientId, Duration, ProgramId, ProgramSpec, SlaveId, Timestamp, escape::RawText, frame::decode_record,
+    program::State, view::LanguageOffer,
 };
+use rusqlite::Connection;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -37,6 +38,26 @@ pub(crate) struct AliveRow {
     pub(crate) wall_time: Option<Duration>,
     /// It shall stand still while it runs.
     pub(crate) suspend: bool,
+    /// What its body leaves open.
+    pub(crate) entry: Option<RawText>,
+}
+
+/// Copies that nobody touched, one after the other.
+#[derive(Debug)]
+pub(crate) struct ArrayRow {
+    /// Sequence, ID and index of the first.
+    pub(crate) first: u64,
+    pub(crate) id: ProgramId,
+    pub(crate) index: u32,
+    pub(crate) count: u64,
+    /// Copies of the whole submit.
+    pub(crate) copies: u32,
+    pub(crate) spec_key: u64,
+    pub(crate) spec: Arc<ProgramSpec>,
+    pub(crate) spec_hash: [u8; 32],
+    pub(crate) user: Arc<str>,
+    pub(crate) client: ClientId,
+    pub(crate) submitted_at: Timestamp,
 }
 
 /// A slave that was enrolled.
@@ -58,6 +79,7 @@ pub(crate) struct SlaveRow {
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     pub(crate) alive: Vec<AliveRow>,
+    pub(crate) arrays: Vec<ArrayRow>,
     pub(crate) slaves: Vec<SlaveRow>,
     pub(crate) settings: BTreeMap<String, String>,
     /// Programs in each state, all owners together.
@@ -65,6 +87,35 @@ pub(crate) struct Recovered {
     /// The first number that no program and no body has.
     pub(crate) next_sequence: u64,
     pub(crate) next_spec: u64,
+}
+
+/// Bodies and names that many rows refer to, each read once.
+#[derive(Default)]
+struct Bodies {
+    specs: HashMap<i64, (Arc<ProgramSpec>, [u8; 32])>,
+    names: HashMap<String, Arc<str>>,
+}
+
+impl Bodies {
+    fn spec(&mut self, connection: &Connection, key: i64) -> Result<(Arc<ProgramSpec>, [u8; 32]), StoreError> {
+        if let Some(known) = self.specs.get(&key) {
+            return Ok(known.clone());
+        }
+        let mut found = connection.prepare_cached("SELECT body, hash, form FROM spec WHERE key = ?1")?;
+        let (body, hash, form): (Vec<u8>, [u8; 32], i64) =
+            found.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        if *blake3::hash(&body).as_bytes() != hash {
+            return Err(StoreError::Damaged(format!("the body {key} was changed")));
+        }
+        let spec = body::decode(form, &body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let known = (Arc::new(spec), hash);
+        self.specs.insert(key, known.clone());
+        Ok(known)
+    }
+
+    fn name(&mut self, name: String) -> Arc<str> {
+        self.names.entry(name).or_insert_with_key(|name| name.as_str().into()).clone()
+    }
 }
 
 fn unsigned(value: i64) -> u64 {
@@ -80,10 +131,15 @@ impl SqliteStore {
         let next = |sql: &str| -> Result<u64, StoreError> {
             Ok(unsigned(self.connection.query_row(sql, [], |row| row.get::<_, i64>(0))?))
         };
-        let next_sequence = next("SELECT coalesce(max(sequence), 0) + 1 FROM program")?;
+        let next_sequence = next(
+            "SELECT max((SELECT coalesce(max(sequence), 0) FROM program),
+             (SELECT coalesce(max(first + count - 1), 0) FROM array)) + 1",
+        )?;
         let next_spec = next("SELECT coalesce(max(key), 0) + 1 FROM spec")?;
+        let mut bodies = Bodies::default();
         Ok(Recovered {
-            alive: self.load_alive()?,
+            alive: self.load_alive(&mut bodies)?,
+            arrays: self.load_arrays(&mut bodies)?,
             slaves: self.load_slaves()?,
             settings: self.load_settings()?,
             totals: self.load_totals()?,
@@ -92,13 +148,10 @@ impl SqliteStore {
         })
     }
 
-    fn load_alive(&self) -> Result<Vec<AliveRow>, StoreError> {
-        let mut specs: HashMap<i64, (Arc<ProgramSpec>, [u8; 32])> = HashMap::new();
-        let mut names: HashMap<String, Arc<str>> = HashMap::new();
-        let mut spec_of = self.connection.prepare("SELECT body, hash, form FROM spec WHERE key = ?1")?;
+    fn load_alive(&self, bodies: &mut Bodies) -> Result<Vec<AliveRow>, StoreError> {
         let sql = format!(
             "SELECT p.sequence, p.id, p.spec, o.name, p.client, p.idx, p.copies, p.state, p.attempt, s.id,
-             p.submitted_at, p.started_at, p.cancel_by, p.crashes, p.wall_time, p.suspend FROM program p JOIN owner o ON o.key = p.owner
+             p.submitted_at, p.started_at, p.cancel_by, p.crashes, p.wall_time, p.suspend, p.entry FROM program p JOIN owner o ON o.key = p.owner
              LEFT JOIN slave s ON s.key = p.slave
              WHERE p.owner IN (SELECT key FROM owner) AND p.state IN ({}, {}, {}) ORDER BY p.sequence",
             state_number(State::Waiting),
@@ -110,22 +163,8 @@ impl SqliteStore {
         let mut alive = Vec::new();
         while let Some(row) = rows.next()? {
             let spec_key: i64 = row.get(2)?;
-            let (spec, spec_hash) = match specs.get(&spec_key) {
-                Some(known) => known.clone(),
-                None => {
-                    let (body, hash, form): (Vec<u8>, [u8; 32], i64) =
-                        spec_of.query_row([spec_key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-                    if *blake3::hash(&body).as_bytes() != hash {
-                        return Err(StoreError::Damaged(format!("the body {spec_key} was changed")));
-                    }
-                    let spec = body::decode(form, &body).map_err(|error| StoreError::Unreadable(error.to_string()))?;
-                    let known = (Arc::new(spec), hash);
-                    specs.insert(spec_key, known.clone());
-                    known
-                }
-            };
-            let user: String = row.get(3)?;
-            let user = names.entry(user).or_insert_with_key(|name| name.as_str().into()).clone();
+            let (spec, spec_hash) = bodies.spec(&self.connection, spec_key)?;
+            let user = bodies.name(row.get(3)?);
             alive.push(AliveRow {
                 sequence: unsigned(row.get(0)?),
                 id: ProgramId(row.get(1)?),
@@ -145,9 +184,36 @@ impl SqliteStore {
                 crashes: row.get(13)?,
                 wall_time: row.get::<_, Option<i64>>(14)?.map(|time| Duration(unsigned(time))),
                 suspend: row.get(15)?,
+                entry: row.get::<_, Option<Vec<u8>>>(16)?.map(RawText),
             });
         }
         Ok(alive)
+    }
+
+    fn load_arrays(&self, bodies: &mut Bodies) -> Result<Vec<ArrayRow>, StoreError> {
+        let columns = super::arrays::COLUMNS;
+        let sql = format!("SELECT {columns}, o.name FROM array a JOIN owner o ON o.key = a.owner ORDER BY a.first");
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut arrays = Vec::new();
+        while let Some(row) = rows.next()? {
+            let read = super::arrays::Array::read(row)?;
+            let (spec, spec_hash) = bodies.spec(&self.connection, read.spec.cast_signed())?;
+            arrays.push(ArrayRow {
+                first: read.first,
+                id: read.id,
+                index: read.index,
+                count: read.count,
+                copies: read.copies,
+                spec_key: read.spec,
+                spec,
+                spec_hash,
+                user: bodies.name(row.get(9)?),
+                client: read.client,
+                submitted_at: Timestamp(unsigned(read.submitted_at)),
+            });
+        }
+        Ok(arrays)
     }
 
     fn load_slaves(&self) -> Result<Vec<SlaveRow>, StoreError> {

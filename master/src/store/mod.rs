@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
+mod arrays;
 mod body;
 pub(crate) mod check;
 pub(crate) mod commit;
@@ -10,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod inputs;
 pub(crate) mod load;
 pub(crate) mod open;
+mod pages;
 pub(crate) mod query;
 pub(crate) mod record;
 mod schema;
@@ -21,7 +23,7 @@ pub(crate) mod worker;
 
 pub(crate) use accounts::Accounts;
 pub(crate) use open::SqliteStore;
-pub(crate) use record::{Changed, Ended, Moved, NewProgram, Record, SlaveSeen};
+pub(crate) use record::{Changed, Ended, Moved, NewArray, NewProgram, Record, SlaveSeen};
 
 use common::{ErrorCode, UserError};
 

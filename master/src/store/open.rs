@@ -1,6 +1,6 @@
 //! Opening the database: version, settings of SQLite, the connection that writes and those that read.
 
-use super::{Accounts, Record, Storage, StoreError, schema, wal};
+use super::{Accounts, Record, Storage, StoreError, arrays::Arrays, schema, wal};
 use crate::data_folder::same_boot;
 use common::SlaveId;
 use rusqlite::{Connection, OpenFlags};
@@ -24,6 +24,8 @@ pub(crate) struct SqliteStore {
     /// Keys of owners and slaves, so that a row names them by a number.
     pub(super) owners: HashMap<Arc<str>, i64>,
     pub(super) slaves: HashMap<SlaveId, i64>,
+    /// Copies that have no rows.
+    pub(super) arrays: Arrays,
 }
 
 /// The database's file in a data folder.
@@ -56,7 +58,8 @@ impl SqliteStore {
             transaction.pragma_update(None, "user_version", version)?;
             transaction.commit()?;
         }
-        let mut store = Self { connection, owners: HashMap::new(), slaves: HashMap::new() };
+        let arrays = Arrays::load(&connection)?;
+        let mut store = Self { connection, owners: HashMap::new(), slaves: HashMap::new(), arrays };
         store.read_keys()?;
         Ok(store)
     }

@@ -108,13 +108,25 @@ pub(crate) struct StoredOutput {
     pub(crate) end: bool,
 }
 
+/// What is asked about the IDs of a submit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LookUp {
+    /// There are none.
+    Nothing,
+    /// Of each of these.
+    These(Vec<ProgramId>),
+    /// Of the first and the last, and whether any lies between.
+    Between(ProgramId, ProgramId),
+}
+
 /// A program that the store knows under an ID that a client submits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KnownProgram {
     pub(crate) id: ProgramId,
     pub(crate) sequence: u64,
     pub(crate) owner: String,
-    pub(crate) spec_hash: [u8; 32],
+    /// Of its body, and of its entry if it has one ([`crate::core::identity`]).
+    pub(crate) identity: [u8; 32],
     pub(crate) index: u32,
     pub(crate) copies: u32,
 }

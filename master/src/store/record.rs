@@ -2,6 +2,7 @@
 
 use common::{
     ClientId, Duration, Outcome, ProgramId, ProgramSpec, SlaveId, Timestamp,
+    escape::RawText,
     message::{Stream, Tail, status::Event},
     program::State,
     view::{LanguageOffer, Usage},
@@ -22,6 +23,8 @@ pub(crate) enum Record {
     },
     /// A program is acknowledged.
     New(NewProgram),
+    /// Copies are acknowledged together. None has a row before something else is recorded of it.
+    Array(Box<NewArray>),
     /// A program goes on.
     Moved(Moved),
     /// People changed something of a program that has not ended.
@@ -67,6 +70,20 @@ pub(crate) struct NewProgram {
     pub(crate) client: ClientId,
     pub(crate) index: u32,
     pub(crate) copies: u32,
+    pub(crate) submitted_at: Timestamp,
+    /// What stands in the place of its arguments that the body leaves open.
+    pub(crate) entry: Option<Arc<RawText>>,
+}
+
+/// Copies as they are acknowledged: sequences, IDs and indexes from 0 count up.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NewArray {
+    pub(crate) first: u64,
+    pub(crate) id: ProgramId,
+    pub(crate) copies: u32,
+    pub(crate) spec: u64,
+    pub(crate) user: Arc<str>,
+    pub(crate) client: ClientId,
     pub(crate) submitted_at: Timestamp,
 }
 

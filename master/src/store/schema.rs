@@ -74,4 +74,13 @@ CREATE INDEX seal_open ON seal (key) WHERE sums IS NULL;
 -- What people change of a program that is accepted: how long it may run, in microseconds, and that it stands still.
 ALTER TABLE program ADD COLUMN wall_time INTEGER;
 ALTER TABLE program ADD COLUMN suspend INTEGER NOT NULL DEFAULT 0;
+", "
+-- Copies that nobody touched have no rows in program: one row here stands for all that follow one another. Sequence
+-- (first), ID and index (idx) are those of the first; copies are those of the whole submit.
+CREATE TABLE array (
+    first INTEGER PRIMARY KEY, count INTEGER NOT NULL, id BLOB NOT NULL, idx INTEGER NOT NULL, copies INTEGER NOT NULL,
+    spec INTEGER NOT NULL, owner INTEGER NOT NULL, client BLOB NOT NULL, submitted_at INTEGER NOT NULL
+);
+-- What a program has for its own where the arguments of its body are a template.
+ALTER TABLE program ADD COLUMN entry BLOB;
 "];

@@ -2,8 +2,8 @@
 
 use super::{
     Moved, NewProgram, Record, SqliteStore, Storage,
-    history::page,
     open::open_reader,
+    pages::page,
     query::{Answer, Query},
 };
 use common::{
@@ -30,6 +30,7 @@ fn new(sequence: u64) -> Record {
         index: 0,
         copies: 1,
         submitted_at: Timestamp(5),
+        entry: None,
     })
 }
 

@@ -332,6 +332,7 @@ fn i13_a_master_that_starts_again_asks_the_slave_how_far_input_is() {
         crashes: 0,
         wall_time: Some(Duration::from_secs(8)),
         suspend: true,
+        entry: None,
     };
     let slave = crate::store::load::SlaveRow {
         id: SLAVE,

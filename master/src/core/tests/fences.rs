@@ -151,6 +151,7 @@ fn f22_a_restored_history_starts_nothing_while_the_one_before_may_run() {
         crashes: 0,
         wall_time: None,
         suspend: false,
+        entry: None,
     };
     let recovered = |served: Option<&str>| Recovered {
         alive: vec![row(1)],
@@ -203,6 +204,7 @@ fn f01_output_stored_before_the_start_was_committed_is_not_waited_for() {
         crashes: 0,
         wall_time: None,
         suspend: false,
+        entry: None,
     };
     let slave = SlaveRow {
         id: SLAVE,

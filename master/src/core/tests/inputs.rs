@@ -137,6 +137,7 @@ fn e13_after_a_restart_what_was_needed_is_needed() {
         crashes: 0,
         wall_time: None,
         suspend: false,
+        entry: None,
     };
     let recovered = Recovered {
         alive: vec![row],

@@ -1,0 +1,317 @@
+//! Many programs with one request: copies that are kept together, and one program for each entry.
+
+use super::*;
+use crate::store::query::KnownProgram;
+use common::{ErrorCode, UserError, escape::RawText};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const FIRST: ProgramId = ProgramId(Uuid::from_u128(0x0197_0000_0000_7abc_8000_0000_0000_0100));
+
+fn nth(n: u64) -> ProgramId {
+    FIRST.nth(n).unwrap()
+}
+
+fn spec(name: &str) -> Box<ProgramSpec> {
+    Box::new(ProgramSpec::new(name, Work::Command { command: "true".into() }))
+}
+
+fn copies(first: ProgramId, copies: u32, name: &str) -> Request {
+    Request::SubmitCopies { first, copies, spec: spec(name) }
+}
+
+fn entries(first_index: u32, entries: &[&str]) -> Request {
+    let entries = entries.iter().map(|entry| RawText::from(*entry)).collect();
+    Request::SubmitEntries { first: FIRST, first_index, copies: 0, spec: spec("each"), entries }
+}
+
+/// The answer to a request, with nothing known to the store.
+fn ask(bench: &mut Bench, request: Request) -> Result<Reply, UserError> {
+    bench.request(request);
+    let replies = bench.told().into_iter().filter_map(|action| match action {
+        Action::ToClient(CLIENT, Status::Reply { result, .. }) => Some(result),
+        _ => None,
+    });
+    replies.last().expect("an answer")
+}
+
+fn sequences(result: Result<Reply, UserError>) -> Vec<u64> {
+    let Ok(Reply::Submitted { sequences }) = result else { panic!("{result:?}") };
+    sequences
+}
+
+fn conflicts(result: &Result<Reply, UserError>) -> bool {
+    result.as_ref().is_err_and(|error| error.is(ErrorCode::ProgramConflict))
+}
+
+#[test]
+fn p1_copies_are_one_record_and_a_repeat_of_the_whole_is_harmless() {
+    let mut bench = Bench::new();
+    assert_eq!(sequences(ask(&mut bench, copies(FIRST, 1_000_000, "a"))), [1]);
+    let again = ask(&mut bench, copies(FIRST, 1_000_000, "a"));
+    assert_eq!(sequences(again), [1]);
+    assert_eq!(bench.core.alive_count(), 1_000_000);
+    assert_eq!(bench.core.programs.len(), 0, "nobody touched one");
+    assert_eq!(sequences(ask(&mut bench, copies(nth(2_000_000), 2, "a"))), [1_000_001]);
+    let Ok(Reply::Summary(summary)) = ask(&mut bench, Request::Summary) else { panic!() };
+    assert_eq!((summary.waiting, summary.programs), (1_000_002, 1_000_002));
+    // A single one of them, as any client may send it again.
+    let one = Request::Submit { ids: vec![nth(5)], first_index: 5, copies: 1_000_000, spec: spec("a") };
+    assert_eq!(sequences(ask(&mut bench, one)), [6]);
+}
+
+#[test]
+fn p1_whatever_has_an_id_of_other_copies_is_refused() {
+    let mut bench = Bench::new();
+    let single = |id, name: &str| Request::Submit { ids: vec![id], first_index: 0, copies: 1, spec: spec(name) };
+    sequences(ask(&mut bench, copies(nth(100), 50, "a")));
+    sequences(ask(&mut bench, single(nth(200), "a")));
+    for request in [
+        // Another body, another count, before, inside, behind, around; and around a single program.
+        copies(nth(100), 50, "b"),
+        copies(nth(100), 49, "a"),
+        copies(nth(100), 51, "a"),
+        copies(nth(51), 50, "a"),
+        copies(nth(120), 10, "a"),
+        copies(nth(149), 5, "a"),
+        copies(nth(90), 80, "a"),
+        copies(nth(190), 20, "a"),
+        copies(nth(200), 1, "b"),
+        single(nth(120), "a"),
+        Request::Submit { ids: vec![nth(300), nth(110)], first_index: 0, copies: 2, spec: spec("a") },
+    ] {
+        let told = format!("{request:?}");
+        assert!(conflicts(&ask(&mut bench, request)), "{told}");
+    }
+    sequences(ask(&mut bench, copies(nth(50), 50, "a")));
+    sequences(ask(&mut bench, copies(nth(150), 50, "a")));
+    // One that was touched, and one that ended, are known still.
+    ask(&mut bench, Request::Cancel { ids: vec![nth(100), nth(120)] }).unwrap();
+    assert_eq!(sequences(ask(&mut bench, copies(nth(100), 50, "a"))), [1]);
+    for request in [copies(nth(120), 1, "a"), copies(nth(100), 1, "a"), copies(nth(100), 50, "b")] {
+        assert!(conflicts(&ask(&mut bench, request)));
+    }
+    assert_eq!(bench.core.alive_count(), 50 + 1 + 100 - 2);
+}
+
+#[test]
+fn p1_what_the_store_knows_of_copies_counts_too() {
+    let mut bench = Bench::new();
+    let hash = *blake3::hash(&common::frame::encode_record(&*spec("a"))).as_bytes();
+    let known = |place: u64, sequence: u64| KnownProgram {
+        id: nth(place),
+        sequence,
+        owner: "bob".into(),
+        identity: hash,
+        index: u32::try_from(place).unwrap(),
+        copies: 10,
+    };
+    let owner = bench.core.clients[&CLIENT].user.to_string();
+    let own = |mut known: KnownProgram| {
+        known.owner.clone_from(&owner);
+        known
+    };
+    let mut accept = |known: &[KnownProgram], copies: u32| {
+        bench.core.accept_copies(CLIENT, FIRST, copies, *spec("a"), known)
+    };
+    let ends = [own(known(0, 5)), own(known(9, 14))];
+    assert_eq!(sequences(accept(&ends, 10)), [5], "all of it ended before a restart");
+    assert!(conflicts(&accept(&[known(0, 5), known(9, 14)], 10)), "somebody else's");
+    assert!(conflicts(&accept(&[own(known(0, 5)), own(known(9, 15))], 10)), "two submits");
+    assert!(conflicts(&accept(&[own(known(4, 9))], 10)), "one in the middle");
+    assert!(conflicts(&accept(&[own(known(0, 5))], 11)));
+}
+
+#[test]
+fn e9_counts_and_ids_that_do_not_fit_are_refused_by_name() {
+    let mut bench = Bench::new();
+    let last = ProgramId(Uuid::from_u128(0x0197_0000_0000_7abc_bfff_ffff_ffff_fff0));
+    for (request, words) in [
+        (copies(FIRST, 0, "a"), "a submit of 0 copies"),
+        (copies(FIRST, 1_000_001, "a"), "1 to 1000000 are accepted"),
+        (copies(last, 17, "a"), "has no room for 17 programs"),
+        (entries(0, &[]), "a submit of 0 programs"),
+        (entries(0, &["x"; 1_001]), "1 to 1000 are accepted at once"),
+        (entries(u32::MAX, &["x"]), "runs over"),
+        (entries(7, &["x", "a\0"]), "entry 8 holds a NUL byte"),
+    ] {
+        let error = ask(&mut bench, request).unwrap_err();
+        assert!(error.is(ErrorCode::SubmitInvalid) && error.sentence.contains(words), "{error}");
+    }
+    assert_eq!(sequences(ask(&mut bench, copies(last, 16, "a"))), [1]);
+    bench.core.settings.programs_per_user = 20;
+    assert!(ask(&mut bench, copies(FIRST, 5, "a")).unwrap_err().is(ErrorCode::QuotaReached));
+    assert_eq!(sequences(ask(&mut bench, copies(FIRST, 4, "a"))), [17]);
+}
+
+#[test]
+fn e1_each_entry_is_a_program_of_its_own_with_its_arguments() {
+    let mut bench = Bench::new();
+    assert_eq!(sequences(ask(&mut bench, entries(0, &["a b", ""]))), [1, 2]);
+    assert_eq!(sequences(ask(&mut bench, entries(2, &["c"]))), [3]);
+    // A part that was sent again; another text at its place; a part that overlaps.
+    assert_eq!(sequences(ask(&mut bench, entries(0, &["a b", ""]))), [1, 2]);
+    assert_eq!(sequences(ask(&mut bench, entries(1, &["", "c", "d"]))), [2, 3, 4]);
+    assert!(conflicts(&ask(&mut bench, entries(0, &["a b", "x"]))));
+    assert!(conflicts(&ask(&mut bench, entries(3, &["c"]))));
+    let arguments = |bench: &mut Bench, place| {
+        let Ok(Reply::Spec(spec)) = ask(bench, Request::Spec { id: nth(place) }) else { panic!() };
+        spec.arguments
+    };
+    assert_eq!(arguments(&mut bench, 0), ["a b".into()]);
+    bench.slave(3);
+    let sent: Vec<_> = bench
+        .told()
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::ToSlave(_, Order::Assign(sent)) => Some(sent),
+            _ => None,
+        })
+        .flatten()
+        .map(|sent| (sent.key.program, sent.index, sent.spec.arguments.clone()))
+        .collect();
+    let expected = [(0, "a b"), (1, ""), (2, "c"), (3, "d")];
+    assert_eq!(sent, expected.map(|(place, text)| (nth(place.into()), place, vec![text.into()])));
+}
+
+#[test]
+fn e9_copies_that_no_slave_can_run_end_part_by_part() {
+    let mut bench = Bench::new();
+    bench.slave(1);
+    let work = Work::Source { language: "Nothing".into(), file_name: "a.x".into(), text: b"xxxxxxxx"[..].into() };
+    let spec = Box::new(ProgramSpec::new("p", work));
+    bench.request(Request::SubmitCopies { first: FIRST, copies: 10_000, spec });
+    let mut ended = 0;
+    for batch in 1..=3 {
+        ended += bench.records().iter().filter(|record| matches!(record, Record::Ended(_))).count();
+        assert_eq!(ended, (4_096 * batch).min(10_000), "one part a commit, so that memory stays bounded");
+        let mark = bench.core.mark();
+        bench.handle(Event::Committed(mark));
+    }
+    assert_eq!((bench.core.alive_count(), bench.core.impossible_left), (0, false));
+}
+
+#[test]
+fn e7_a_copy_is_shown_without_being_touched_and_explained_like_any_other() {
+    let mut bench = Bench::new();
+    ask(&mut bench, copies(FIRST, 5_000, "a")).unwrap();
+    let Ok(Reply::Program(view)) = ask(&mut bench, Request::Show { id: nth(4_321) }) else { panic!() };
+    assert_eq!((view.sequence, view.index, view.copies, view.state), (4_322, 4_321, 5_000, State::Waiting));
+    assert_eq!(bench.core.programs.len(), 0);
+    let Ok(Reply::Why(why)) = ask(&mut bench, Request::Why { id: nth(4_321) }) else { panic!() };
+    assert_eq!(why.ahead, Some(4_321));
+    assert_eq!(bench.core.programs.len(), 1);
+    assert!(ask(&mut bench, Request::Show { id: nth(4_321) }).is_ok());
+}
+
+#[test]
+fn e8_watchers_hear_of_few_copies_one_by_one_and_of_many_at_once() {
+    for (count, many) in [(3, false), (100_000, true)] {
+        let mut bench = Bench::new();
+        ask(&mut bench, Request::Watch { programs: true, slaves: false, clients: false }).unwrap();
+        bench.advance(Duration::from_secs(1));
+        bench.told();
+        bench.request(copies(FIRST, count, "a"));
+        bench.advance(Duration::from_secs(1));
+        let changes: Vec<Change> = bench
+            .told()
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::ToClient(CLIENT, Status::Changes(changes)) => Some(changes),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let rows = changes.iter().filter(|change| matches!(change, Change::Program(_))).count();
+        let told_many = changes.iter().any(|change| matches!(change, Change::ManyPrograms));
+        assert_eq!((rows, told_many), (if many { 0 } else { 3 }, many));
+    }
+}
+
+/// What people and slaves may do to copies.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Cancel(u64),
+    Wait(u64),
+    Show(u64),
+    Resubmit(u64),
+    Slots(u32),
+    End,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0_u64..40).prop_map(Step::Cancel),
+        (0_u64..40).prop_map(Step::Wait),
+        (0_u64..40).prop_map(Step::Show),
+        (0_u64..40).prop_map(Step::Resubmit),
+        (0_u32..4).prop_map(Step::Slots),
+        Just(Step::End),
+    ]
+}
+
+/// Everything that a core says and records, but for how it keeps what nobody touched.
+fn outcome_of(together: bool, steps: &[Step]) -> (Vec<String>, u64, BTreeSet<ProgramId>) {
+    let mut bench = Bench::new();
+    if together {
+        bench.request(copies(FIRST, 40, "a"));
+    } else {
+        let ids = (0..40).map(nth).collect();
+        bench.request(Request::Submit { ids, first_index: 0, copies: 40, spec: spec("a") });
+    }
+    // Only this answer differs.
+    bench.told();
+    bench.slave(2);
+    let mut said = Vec::new();
+    let mut held: Vec<AttemptKey> = Vec::new();
+    for step in std::iter::once(Step::Show(0)).chain(steps.iter().copied()) {
+        match step {
+            Step::Cancel(n) => bench.request(Request::Cancel { ids: vec![nth(n)] }),
+            Step::Wait(n) => bench.request(Request::Wait { ids: vec![nth(n), nth((n + 7) % 40)] }),
+            Step::Show(n) => bench.request(Request::Show { id: nth(n) }),
+            Step::Resubmit(n) => {
+                let index = u32::try_from(n).unwrap();
+                bench.request(Request::Submit { ids: vec![nth(n)], first_index: index, copies: 40, spec: spec("a") });
+            }
+            Step::Slots(slots) => bench.request(Request::SetMaxProcesses { slave: None, slots }),
+            Step::End => {
+                if !held.is_empty() {
+                    let key = held.remove(0);
+                    let report = Report::Finished(vec![finished(key, Outcome::Exited { code: 0 })]);
+                    bench.handle(Event::SlaveReported { link: LINK, report });
+                }
+            }
+        }
+        bench.core.check_invariants();
+        for action in bench.told() {
+            match action {
+                Action::ToSlave(_, Order::Assign(sent)) => held.extend(sent.iter().map(|sent| sent.key)),
+                Action::ToSlave(_, Order::Withdraw(keys)) => {
+                    // What is asked back is given back at once.
+                    held.retain(|key| !keys.contains(key));
+                    bench.handle(Event::SlaveReported { link: LINK, report: Report::Withdrawn(keys) });
+                }
+                Action::ToSlave(_, Order::Cancel { keys, .. }) => {
+                    held.retain(|key| !keys.contains(key));
+                    bench.handle(Event::SlaveReported { link: LINK, report: Report::Withdrawn(keys) });
+                }
+                other => said.push(format!("{other:?}")),
+            }
+        }
+    }
+    let alive = bench.core.alive_count();
+    let ids = (0..40).map(nth).filter(|id| bench.core.sequence_of(*id).is_some()).collect();
+    (said, alive, ids)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn e3_copies_that_are_kept_together_behave_like_programs_that_are_not(
+        steps in prop::collection::vec(step(), 0..60)
+    ) {
+        let (together, alone) = (outcome_of(true, &steps), outcome_of(false, &steps));
+        prop_assert_eq!(together, alone);
+    }
+}
