@@ -4,7 +4,7 @@
 mod clone3;
 
 use crate::{
-    isolation::{Entry, Isolation},
+    isolation::{Entry, Isolation, secret::Secret},
     protocol::{NotStarted, ProgramUser, StartStep, Step},
 };
 use common::units::Duration;
@@ -77,6 +77,8 @@ struct Plan {
     first_victim: bool,
     terminal: bool,
     entry: Entry,
+    /// Of the keeper, whose secret it is.
+    secret: *const Secret,
     keeper: libc::pid_t,
     failed_step: i32,
     failed_errno: i32,
@@ -132,7 +134,8 @@ impl Starter {
         if let Some(group) = identity.filter(|_| self.births) {
             plan.group_count = 0;
             let argument = std::ptr::from_mut(plan).cast();
-            match clone3::clone_child_into(&mut self.stack, group, enter_program, argument) {
+            let secret = self.isolation.secret();
+            match clone3::clone_child_into(&mut self.stack, group, enter_program, argument, secret) {
                 Err(error) if is_unknown(&error) => self.births = false,
                 result => return result,
             }
@@ -162,6 +165,7 @@ impl Starter {
             first_victim: self.first_victim,
             terminal: step.terminal,
             entry,
+            secret: self.isolation.secret(),
             keeper: std::process::id().cast_signed(),
             failed_step: -1,
             failed_errno: 0,
@@ -372,7 +376,8 @@ unsafe fn prepare(plan: &Plan) -> i32 {
         if plan.terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
             return 1;
         }
-        if plan.entry.network >= 0 && libc::syscall(libc::SYS_setns, plan.entry.network, libc::CLONE_NEWNET) < 0 {
+        let network = [c_long::from(plan.entry.network), c_long::from(libc::CLONE_NEWNET)];
+        if plan.entry.network >= 0 && (*plan.secret).call(libc::SYS_setns, network) < 0 {
             return 9;
         }
         if let Some(user) = plan.user {
@@ -390,10 +395,7 @@ unsafe fn prepare(plan: &Plan) -> i32 {
         }
         libc::umask(0o022);
         // After the change of user, which forgets it. The keeper may have died meanwhile.
-        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0
-            || libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) < 0
-            || libc::getppid() != plan.keeper
-        {
+        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) < 0 || libc::getppid() != plan.keeper {
             return 7;
         }
         // What is left where there was no change of user, as in a namespace of users.
@@ -410,7 +412,7 @@ unsafe fn prepare(plan: &Plan) -> i32 {
         // The keeper's handlers are gone with the execution; nothing else was changed but the mask.
         let none: u64 = 0;
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, std::ptr::null_mut::<u64>(), 8);
-        // Last: it judges every call from here on.
+        // On top of the keeper's own, and last: it judges every call from here on.
         let filter = plan.entry.filter;
         if !filter.is_null() && libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, filter) < 0 {
             return 11;

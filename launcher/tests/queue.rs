@@ -248,16 +248,15 @@ fn e13_nothing_starts_in_a_folder_that_was_touched() {
 #[test]
 fn e13_a_folder_that_is_too_young_counts_as_touched() {
     let mut told = slot();
-    let (_, folder) = told.slot.work_folder();
-    let young = ToKeeper::Queue(Queue { steps: vec![plain(1, "true")], folder: true, kept: 0 });
-    nix::unistd::fchown(&folder, None, None).unwrap();
-    told.slot.keeper.send(&young, &[std::os::fd::AsFd::as_fd(&folder)]).unwrap();
-    let (end, _) = told.end();
-    let changed = nix::sys::stat::fstat(&folder).unwrap();
-    let started = (end.started.0 / 1_000_000, end.started.0 % 1_000_000 * 1_000);
-    // Ten milliseconds are more than a step of the clock.
-    let old = (changed.st_ctime as u64, changed.st_ctime_nsec as u64 + 10_000_000) < started;
-    assert!(end.touched || old, "{end:?}");
+    // A step of the clock of files may come in between, but not each time.
+    let is_any_touched = (1..=100).any(|number| {
+        let (_, folder) = told.slot.work_folder();
+        let young = ToKeeper::Queue(Queue { steps: vec![plain(number, "true")], folder: true, kept: number - 1 });
+        nix::unistd::fchown(&folder, None, None).unwrap();
+        told.slot.keeper.send(&young, &[std::os::fd::AsFd::as_fd(&folder)]).unwrap();
+        told.end().0.touched
+    });
+    assert!(is_any_touched);
 }
 
 #[test]

@@ -37,6 +37,9 @@ pub(super) enum Test {
     AnyBit(u32),
     /// With the bits outside of the mask taken away it is one of these.
     OneOf { mask: u32, values: Vec<u32> },
+    /// It and others are these, whole. They are compared all at once: who measures how long the answer takes learns
+    /// nothing of a part.
+    Secret(Vec<(u8, u64)>),
 }
 
 /// One way in which a call is judged: all tests must hold.
@@ -149,7 +152,11 @@ fn judge(call: &Range<'_>) -> Vec<sock_filter> {
 fn test_then(argument: u8, test: &Test, body: Vec<sock_filter>) -> Vec<sock_filter> {
     let low_half = if cfg!(target_endian = "little") { 0 } else { 4 };
     let over = u8::try_from(body.len()).unwrap_or(u8::MAX);
-    let mut program = vec![load(ARGUMENTS + 8 * u32::from(argument) + low_half)];
+    let mut program = Vec::new();
+    match test {
+        Test::AnyBit(_) | Test::OneOf { .. } => program.push(load(ARGUMENTS + 8 * u32::from(argument) + low_half)),
+        Test::Secret(_) => {}
+    }
     match test {
         Test::AnyBit(bits) => program.push(jump(libc::BPF_JSET, *bits, 0, over)),
         Test::OneOf { mask, values } => {
@@ -161,8 +168,32 @@ fn test_then(argument: u8, test: &Test, body: Vec<sock_filter>) -> Vec<sock_filt
                 program.push(jump(libc::BPF_JEQ, *value, behind, if last { over } else { 0 }));
             }
         }
+        Test::Secret(values) => {
+            program.extend(differences(values, low_half));
+            program.push(jump(libc::BPF_JEQ, 0, 0, over));
+        }
     }
     program.extend(body);
+    program
+}
+
+/// Leaves zero when all these arguments have these values, and something else when one bit differs.
+fn differences(values: &[(u8, u64)], low_half: u32) -> Vec<sock_filter> {
+    let (memory, index) = (libc::BPF_MEM, libc::BPF_LDX | libc::BPF_MEM);
+    let mut program = vec![statement(libc::BPF_LD | libc::BPF_IMM, 0), statement(libc::BPF_ST, 0)];
+    for (argument, value) in values {
+        let place = ARGUMENTS + 8 * u32::from(*argument);
+        for (offset, half) in [(place + low_half, *value as u32), (place + 4 - low_half, (*value >> 32) as u32)] {
+            program.extend([
+                load(offset),
+                statement(libc::BPF_ALU | libc::BPF_XOR | libc::BPF_K, half),
+                statement(index, 0),
+                statement(libc::BPF_ALU | libc::BPF_OR | libc::BPF_X, 0),
+                statement(libc::BPF_ST, 0),
+            ]);
+        }
+    }
+    program.push(statement(libc::BPF_LD | memory, 0));
     program
 }
 
@@ -172,7 +203,7 @@ mod tests {
 
     /// Runs a program as the kernel does.
     fn run(program: &[sock_filter], processor: u32, number: u32, arguments: [u64; 6]) -> u32 {
-        let (mut at, mut word) = (0, 0_u32);
+        let (mut at, mut word, mut index, mut memory) = (0, 0_u32, 0_u32, [0_u32; 16]);
         loop {
             let step = program[at];
             at += 1;
@@ -189,6 +220,12 @@ mod tests {
                     };
                 }
                 code if code == libc::BPF_ALU | libc::BPF_AND | libc::BPF_K => word &= step.k,
+                code if code == libc::BPF_ALU | libc::BPF_XOR | libc::BPF_K => word ^= step.k,
+                code if code == libc::BPF_ALU | libc::BPF_OR | libc::BPF_X => word |= index,
+                code if code == libc::BPF_LD | libc::BPF_IMM => word = step.k,
+                code if code == libc::BPF_LD | libc::BPF_MEM => word = memory[step.k as usize],
+                code if code == libc::BPF_LDX | libc::BPF_MEM => index = memory[step.k as usize],
+                code if code == libc::BPF_ST => memory[step.k as usize] = word,
                 code if code == libc::BPF_RET | libc::BPF_K => return step.k,
                 code if code == libc::BPF_JMP | libc::BPF_JA => at += step.k as usize,
                 code => {
@@ -231,5 +268,25 @@ mod tests {
             assert_eq!(run(&program, 9, number, arguments), expected, "{number} {arguments:?}");
         }
         assert_eq!(run(&program, 8, 99, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS);
+    }
+
+    #[test]
+    fn i4_a_secret_lets_through_as_a_whole_and_nothing_but_it() {
+        let values = vec![(5, 0x0123_4567_89ab_cdef), (4, 0xfedc_ba98_7654_3210)];
+        let tests = vec![(0, Test::OneOf { mask: u32::MAX, values: vec![7] }), (0, Test::Secret(values))];
+        let rules = vec![Rule { tests, verdict: Verdict::Allow }];
+        let program = assemble(9, None, vec![Call { number: 5, rules, otherwise: Verdict::Fail(libc::EPERM) }]);
+        let right = [7, 0, 0, 0, 0xfedc_ba98_7654_3210, 0x0123_4567_89ab_cdef];
+        let fails = Verdict::Fail(libc::EPERM).word();
+        assert_eq!(run(&program, 9, 5, right), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(run(&program, 9, 5, [8, 0, 0, 0, right[4], right[5]]), fails);
+        assert_eq!(run(&program, 9, 5, [7, 0, 0, 0, 0, 0]), fails);
+        for argument in [4, 5] {
+            for bit in 0..64 {
+                let mut wrong = right;
+                wrong[argument] ^= 1 << bit;
+                assert_eq!(run(&program, 9, 5, wrong), fails, "{argument} {bit}");
+            }
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! seccomp: the system calls that no program needs, and that have let programs out elsewhere, are refused.
 
-use super::assembler::{Call, Rule, Test, Verdict, assemble};
+use super::{
+    assembler::{Call, Rule, Test, Verdict, assemble},
+    secret::Secret,
+};
 use libc::{c_long, sock_filter};
 
 /// Which sockets a program may make.
@@ -144,11 +147,52 @@ const PERSONALITIES: [u32; 6] = [0, 8, 0x2_0000, 0x2_0008, 0x4_0000, 0xffff_ffff
 /// The kind of a socket without the flags that come with it.
 const SOCKET_KIND: u32 = 0xf;
 
-/// The filter of programs; whether the keeper is the first process of their own namespace.
-pub(super) fn filter(sockets: Sockets, own_processes: bool) -> Vec<sock_filter> {
+/// A refused call that a keeper makes while it has programs.
+struct OfKeeper {
+    number: c_long,
+    /// How many arguments it uses.
+    used: usize,
+    /// What one of them must be.
+    only: Option<(u8, &'static [i32])>,
+}
+
+const fn of_keeper(number: c_long, used: usize, only: Option<(u8, &'static [i32])>) -> OfKeeper {
+    OfKeeper { number, used, only }
+}
+
+/// A new `/tmp`, new messages, the network of a program that asks for it, and a process in a control group.
+const OF_KEEPER: [OfKeeper; 11] = [
+    of_keeper(libc::SYS_mount, 5, None),
+    of_keeper(libc::SYS_umount2, 2, Some((1, &[libc::MNT_DETACH]))),
+    of_keeper(libc::SYS_unshare, 1, Some((0, &[libc::CLONE_NEWIPC]))),
+    of_keeper(libc::SYS_setns, 2, Some((1, &[libc::CLONE_NEWNET]))),
+    of_keeper(libc::SYS_open_tree, 3, None),
+    of_keeper(libc::SYS_move_mount, 5, None),
+    of_keeper(libc::SYS_fsopen, 2, None),
+    of_keeper(libc::SYS_fsconfig, 5, None),
+    of_keeper(libc::SYS_fsmount, 3, None),
+    of_keeper(libc::SYS_mount_setattr, 5, None),
+    // To put a program into the way of a group, and to take it away again.
+    of_keeper(libc::SYS_bpf, 3, Some((0, &[8, 9]))),
+];
+
+/// The calls with this number that a keeper makes.
+fn rules_of_keeper(number: c_long, secret: &Secret) -> Vec<Rule> {
+    let own = OF_KEEPER.iter().filter(|call| call.number == number);
+    own.map(|call| {
+        let mut tests: Vec<_> =
+            call.only.iter().map(|(argument, values)| (*argument, one_of(u32::MAX, values))).collect();
+        tests.push((0, Test::Secret(secret.places(call.used))));
+        allow(tests)
+    })
+    .collect()
+}
+
+/// The filter of programs that a keeper enters; whether it is the first process of their own namespace.
+pub(super) fn filter(sockets: Sockets, own_processes: bool, secret: &Secret) -> Vec<sock_filter> {
     let refused = REFUSED.iter().chain(REFUSED_HERE).map(|number| Call {
         number: number_of(*number),
-        rules: Vec::new(),
+        rules: rules_of_keeper(*number, secret),
         otherwise: Verdict::Fail(libc::EPERM),
     });
     let mut calls: Vec<Call> = refused.collect();
@@ -176,7 +220,8 @@ pub(super) fn filter(sockets: Sockets, own_processes: bool) -> Vec<sock_filter> 
         calls.extend(signals_to_keeper());
     }
     // Its arguments lie in memory, out of a filter's sight. Libraries fall back to the older call.
-    calls.push(Call { number: number_of(libc::SYS_clone3), rules: Vec::new(), otherwise: Verdict::Fail(libc::ENOSYS) });
+    let rules = vec![allow(vec![(0, Test::Secret(secret.places(2)))])];
+    calls.push(Call { number: number_of(libc::SYS_clone3), rules, otherwise: Verdict::Fail(libc::ENOSYS) });
     let usual = Test::OneOf { mask: u32::MAX, values: PERSONALITIES.to_vec() };
     calls.push(Call {
         number: number_of(libc::SYS_personality),
@@ -186,6 +231,11 @@ pub(super) fn filter(sockets: Sockets, own_processes: bool) -> Vec<sock_filter> 
     calls.extend(socket(sockets));
     calls.extend(socketpair(sockets));
     assemble(PROCESSOR, FOREIGN, calls)
+}
+
+/// What a program enters on top of the filter of its keeper, where it may make fewer sockets than others.
+pub(super) fn filter_of_sockets(sockets: Sockets) -> Vec<sock_filter> {
+    assemble(PROCESSOR, FOREIGN, socket(sockets).into_iter().chain(socketpair(sockets)).collect())
 }
 
 /// A keeper believes no signal of a program, but one that waits keeps out the launcher's own of the same number. A

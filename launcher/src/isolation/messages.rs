@@ -1,8 +1,7 @@
 //! Private messages: shared memory, semaphores and queues that programs make by number or name. They belong to the
 //! keeper's namespace, which is renewed when a program left something in it.
 
-use super::mounts;
-use nix::sched::{CloneFlags, unshare};
+use super::{mounts, secret::Secret};
 use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
@@ -17,16 +16,19 @@ pub(super) struct Messages {
 
 impl Messages {
     /// The process must have a namespace of messages of its own.
-    pub(super) fn new() -> Self {
-        Self { queues: mounts::make(c"mqueue", &[]).and_then(|mount| open_list(&mount)).ok() }
+    pub(super) fn new(secret: &Secret) -> Self {
+        Self { queues: mounts::make(c"mqueue", &[], secret).and_then(|mount| open_list(&mount)).ok() }
     }
 
     /// A namespace in which nothing is left of the program before.
-    pub(super) fn renew(&mut self) -> io::Result<()> {
+    pub(super) fn renew(&mut self, secret: &Secret) -> io::Result<()> {
         if self.is_used()? {
             // Some tens of microseconds, and the kernel takes down the old one by itself.
-            unshare(CloneFlags::CLONE_NEWIPC)?;
-            *self = Self::new();
+            // SAFETY: numbers only.
+            if unsafe { secret.call(libc::SYS_unshare, [libc::c_long::from(libc::CLONE_NEWIPC)]) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            *self = Self::new(secret);
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! What stands between the programs of a slot and the machine: built once for each keeper, which is process 1 of its
-//! slot's namespaces, and only entered by each program. A guard that cannot be built refuses every program; none
+//! slot's namespaces, and only entered by each program, or inherited from its keeper. A guard that cannot be built refuses every program; none
 //! runs with less than was asked for.
 
 mod assembler;
@@ -11,6 +11,7 @@ mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod network;
 mod probe;
+pub(crate) mod secret;
 mod view;
 
 pub use probe::{Facts, Wish, probe, usual_system_folders};
@@ -22,6 +23,7 @@ use crate::{
 use calls::Sockets;
 use messages::Messages;
 use network::{Machine, Network};
+use secret::Secret;
 use std::{
     fmt, io,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -79,8 +81,9 @@ pub(crate) struct Isolation {
     network: Option<Network>,
     messages: Option<Messages>,
     rules: Option<OwnedFd>,
-    /// Without network and with it.
-    filters: Option<[Filter; 2]>,
+    /// What a program enters besides the filter that it inherits: without network and with it.
+    filters: [Option<Filter>; 2],
+    secret: Secret,
     problem: Option<(StartStep, Problem)>,
 }
 
@@ -91,11 +94,20 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(sockets: Sockets, own_processes: bool) -> Self {
-        let mut steps = calls::filter(sockets, own_processes);
+    fn new(mut steps: Vec<libc::sock_filter>) -> Self {
         // The steps stay where they are when the vector moves.
         let program = libc::sock_fprog { len: u16::try_from(steps.len()).unwrap_or(0), filter: steps.as_mut_ptr() };
         Self { _steps: steps, program }
+    }
+
+    /// From now on it judges this process and all that it starts.
+    fn enter(&self) -> io::Result<()> {
+        let (number, mode) = (libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER);
+        // SAFETY: the program and its steps outlive the call, which copies them.
+        if unsafe { libc::syscall(number, mode, 0, &raw const self.program) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
     }
 }
 
@@ -108,7 +120,7 @@ pub(crate) struct Entry {
     pub(crate) network: RawFd,
     /// Rules of Landlock, or -1.
     pub(crate) rules: RawFd,
-    /// A filter of system calls, or null.
+    /// A filter of system calls beside the one that it inherits, or null.
     pub(crate) filter: *const libc::sock_fprog,
 }
 
@@ -121,7 +133,8 @@ impl Isolation {
             network: None,
             messages: None,
             rules: None,
-            filters: None,
+            filters: [None, None],
+            secret: Secret::NONE,
             problem: None,
         };
         if let Err((step, problem)) = built.fill(guards, given) {
@@ -137,7 +150,7 @@ impl Isolation {
         if own {
             let view = View::enter(guards).map_err(at(StartStep::Private))?;
             loopback::switch_on().map_err(Problem::of("loopback")).map_err(at(StartStep::Network))?;
-            self.messages = Some(Messages::new());
+            self.messages = Some(Messages::new(&Secret::NONE));
             self.view = Some(view);
         }
         if guards.landlock {
@@ -146,18 +159,35 @@ impl Isolation {
         if let (Some(guard), Some(machine)) = (&guards.network, given.machine) {
             self.network = Some(self.network(guard, machine, guards).map_err(at(StartStep::Network))?);
         }
-        if guards.seccomp {
-            let [alone, with_network] = if own {
-                [Sockets::InternetAndLocal; 2]
-            } else if guards.sockets_refused {
-                [Sockets::Pairs, Sockets::Internet]
-            } else {
-                [Sockets::Any, Sockets::InternetAndLocal]
-            };
-            self.filters = Some([alone, with_network].map(|sockets| Filter::new(sockets, own)));
-        }
         give_up_capabilities();
+        // Programs inherit it; nothing that this process executes, which is nothing, gains anything by it.
+        nix::sys::prctl::set_no_new_privs()
+            .map_err(Problem::of("no new privileges"))
+            .map_err(at(StartStep::Privileges))?;
+        if guards.seccomp {
+            self.enter_filter(own).map_err(Problem::of("the filter of calls")).map_err(at(StartStep::Seccomp))?;
+        }
         Ok(())
+    }
+
+    /// Last: it judges this process as well.
+    fn enter_filter(&mut self, own: bool) -> io::Result<()> {
+        // Whoever has this user must not look for the secret.
+        nix::sys::prctl::set_dumpable(false)?;
+        self.secret = Secret::new()?;
+        let fewer = |sockets| Some(Filter::new(calls::filter_of_sockets(sockets)));
+        // What one kind of program may and another may not is up to a filter of its own.
+        let (inherited, filters) = if own {
+            (Sockets::InternetAndLocal, [None, None])
+        } else if !self.guards.sockets_refused {
+            (Sockets::Any, [None, fewer(Sockets::InternetAndLocal)])
+        } else if self.network.is_some() {
+            (Sockets::Internet, [fewer(Sockets::Pairs), None])
+        } else {
+            (Sockets::Pairs, [None, None])
+        };
+        self.filters = filters;
+        Filter::new(calls::filter(inherited, own, &self.secret)).enter()
     }
 
     fn network(&self, guard: &NetworkGuard, machine: io::Result<Machine>, guards: &Guards) -> Result<Network, Problem> {
@@ -178,6 +208,11 @@ impl Isolation {
             Some(view) => files::rules(Some(Path::new("/")), view.readable.iter().map(PathBuf::as_path), writable),
             None => files::rules(None, files::readable_without_view(&guards.system), writable),
         }
+    }
+
+    /// What this keeper's own calls are let through by.
+    pub(crate) const fn secret(&self) -> &Secret {
+        &self.secret
     }
 
     /// Why no program can be run; empty when all is well.
@@ -205,7 +240,7 @@ impl Isolation {
         let mut within = None;
         if let Some(view) = &mut self.view {
             let size = step.limits.disk.0.min(step.limits.memory.0).max(TMP_SIZE_MIN);
-            let is_new = view.renew_tmp(size).map_err(failed(StartStep::Private))?;
+            let is_new = view.renew_tmp(size, &self.secret).map_err(failed(StartStep::Private))?;
             within = Some(view.folder_within(folder).map_err(failed(StartStep::Folder))?);
             if is_new && self.rules.is_some() {
                 // Rules are about the folders that they were made for, not about their names.
@@ -214,18 +249,17 @@ impl Isolation {
             }
         }
         if let Some(messages) = &mut self.messages {
-            messages.renew().map_err(failed(StartStep::Private))?;
+            messages.renew(&self.secret).map_err(failed(StartStep::Private))?;
         }
         let mut network = -1;
         if step.network {
             let refused = || failed(StartStep::Network)(io::Error::from_raw_os_error(libc::EPERM));
             let (guarded, group) = self.network.as_ref().zip(identity).ok_or_else(refused)?;
-            guarded.guard(group).map_err(failed(StartStep::Network))?;
+            guarded.guard(group, &self.secret).map_err(failed(StartStep::Network))?;
             network = guarded.entry();
         }
-        let filter = self.filters.as_ref().map_or(std::ptr::null(), |[alone, with_network]| {
-            if step.network { &raw const with_network.program } else { &raw const alone.program }
-        });
+        let filter = &self.filters[usize::from(step.network)];
+        let filter = filter.as_ref().map_or(std::ptr::null(), |filter| &raw const filter.program);
         let rules = self.rules.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         Ok(Entry { folder: within, network, rules, filter })
     }

@@ -1,5 +1,7 @@
 //! The calls by which a view of the files is put together, thinly wrapped: mounts as descriptors.
 
+use super::secret::Secret;
+use libc::c_long;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use std::{
     ffi::CString,
@@ -39,56 +41,77 @@ impl Access {
 }
 
 /// A copy of what is mounted at `path`, with all below it, that is not yet seen anywhere.
-pub(super) fn take(path: &Path, access: Access) -> io::Result<OwnedFd> {
+pub(super) fn take(path: &Path, access: Access, secret: &Secret) -> io::Result<OwnedFd> {
     let name = CString::new(path.as_os_str().as_bytes())?;
     let recursive = libc::AT_RECURSIVE.cast_unsigned();
     // The kernel's word for a copy.
     let flags = 1 | recursive | libc::O_CLOEXEC.cast_unsigned();
+    let (at, text) = (c_long::from(libc::AT_FDCWD), address(name.as_ptr()));
     // SAFETY: the name ends with a NUL and outlives the call.
-    let fd = owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, name.as_ptr(), flags) })?;
+    let fd = owned(unsafe { secret.call(libc::SYS_open_tree, [at, text, c_long::from(flags)]) })?;
     let attributes =
         libc::mount_attr { attr_set: access.attributes(), attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH.cast_unsigned() | recursive;
-    let size = size_of::<libc::mount_attr>();
+    let size = size_of::<libc::mount_attr>().cast_signed() as c_long;
+    let (at, none, attributes) = (c_long::from(fd.as_raw_fd()), address(c"".as_ptr()), address(&raw const attributes));
     // SAFETY: the structure outlives the call, which only reads it.
-    let result = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, fd.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size)
-    };
+    let result = unsafe { secret.call(libc::SYS_mount_setattr, [at, none, c_long::from(flags), attributes, size]) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
 }
 
 /// Makes a mount seen at the place that `onto` is.
-pub(super) fn put(mount: BorrowedFd<'_>, onto: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn put(mount: BorrowedFd<'_>, onto: BorrowedFd<'_>, secret: &Secret) -> io::Result<()> {
     // Both ends are named by their descriptors alone.
-    let flags = 0x4_u32 | 0x40;
-    let (from, to) = (mount.as_raw_fd(), onto.as_raw_fd());
+    let flags = 0x4 | 0x40;
+    let (from, to, none) = (c_long::from(mount.as_raw_fd()), c_long::from(onto.as_raw_fd()), address(c"".as_ptr()));
     // SAFETY: both names are empty and static.
-    let result = unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, c"".as_ptr(), flags) };
+    let result = unsafe { secret.call(libc::SYS_move_mount, [from, none, to, none, flags]) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A new file system of this kind that is not yet seen anywhere.
-pub(super) fn make(kind: &std::ffi::CStr, options: &[(&std::ffi::CStr, &str)]) -> io::Result<OwnedFd> {
+pub(super) fn make(kind: &std::ffi::CStr, options: &[(&std::ffi::CStr, &str)], secret: &Secret) -> io::Result<OwnedFd> {
     // The words of the kernel's header: close on exec; set a string; create.
-    let (closed, set_string, create) = (1_u32, 1_u32, 6_u32);
+    let (closed, set_string, create) = (1, 1, 6);
     // SAFETY: the name ends with a NUL.
-    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), closed) })?;
+    let context = owned(unsafe { secret.call(libc::SYS_fsopen, [address(kind.as_ptr()), closed]) })?;
+    let fd = c_long::from(context.as_raw_fd());
     for (key, value) in options {
         let value = CString::new(*value)?;
-        let fd = context.as_raw_fd();
+        let (key, value) = (address(key.as_ptr()), address(value.as_ptr()));
         // SAFETY: key and value end with a NUL and outlive the call.
-        if unsafe { libc::syscall(libc::SYS_fsconfig, fd, set_string, key.as_ptr(), value.as_ptr(), 0) } < 0 {
+        if unsafe { secret.call(libc::SYS_fsconfig, [fd, set_string, key, value, 0]) } < 0 {
             return Err(io::Error::last_os_error());
         }
     }
-    let (fd, none) = (context.as_raw_fd(), std::ptr::null::<libc::c_char>());
     // SAFETY: this command takes neither key nor value.
-    if unsafe { libc::syscall(libc::SYS_fsconfig, fd, create, none, none, 0) } < 0 {
+    if unsafe { secret.call(libc::SYS_fsconfig, [fd, create, 0, 0, 0]) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    let attributes = NO_SETUID | NO_DEVICES;
+    let attributes = (NO_SETUID | NO_DEVICES).cast_signed() as c_long;
     // SAFETY: numbers only.
-    owned(unsafe { libc::syscall(libc::SYS_fsmount, fd, closed, attributes) })
+    owned(unsafe { secret.call(libc::SYS_fsmount, [fd, closed, attributes]) })
+}
+
+/// Another size for the file system in memory that is mounted at `path`.
+pub(super) fn resize(path: &std::ffi::CStr, size: u64, secret: &Secret) -> io::Result<()> {
+    let flags = libc::MS_REMOUNT | libc::MS_NOSUID | libc::MS_NODEV;
+    let options = CString::new(format!("size={size}"))?;
+    let arguments = [0, address(path.as_ptr()), 0, flags.cast_signed() as c_long, address(options.as_ptr())];
+    // SAFETY: the names end with a NUL and outlive the call.
+    if unsafe { secret.call(libc::SYS_mount, arguments) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes away what is mounted at `path`.
+pub(super) fn take_away(path: &std::ffi::CStr, secret: &Secret) -> io::Result<()> {
+    let arguments = [address(path.as_ptr()), c_long::from(libc::MNT_DETACH)];
+    // SAFETY: the name ends with a NUL and outlives the call.
+    if unsafe { secret.call(libc::SYS_umount2, arguments) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// As a register holds it.
+fn address<T>(pointer: *const T) -> c_long {
+    pointer.expose_provenance().cast_signed() as c_long
 }
 
 fn owned(result: libc::c_long) -> io::Result<OwnedFd> {

@@ -1,7 +1,7 @@
 //! The network for programs that ask for it: the machine's own, with small programs of the kernel's in the way that
 //! refuse the master's ports, the machine's loopback, addresses where clouds keep credentials, and to be a server.
 
-use super::Problem;
+use super::{Problem, secret::Secret};
 use crate::protocol::{Namespaces, NetworkGuard};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::{
@@ -92,12 +92,13 @@ impl Network {
 
     /// Puts the programs into the way of all that is in the control group. They let through whoever is not in the
     /// machine's network, so they stay.
-    pub(super) fn guard(&self, group: BorrowedFd<'_>) -> io::Result<()> {
+    pub(super) fn guard(&self, group: BorrowedFd<'_>, secret: &Secret) -> io::Result<()> {
         for (place, program) in &self.programs {
-            match attach(PROGRAM_ATTACH, group, program, *place) {
+            match attach(PROGRAM_ATTACH, group, program, *place, secret) {
                 // It stands there already.
                 Err(error)
-                    if error.raw_os_error() == Some(libc::EINVAL) && self.is_attached(group, *place, program) => {}
+                    if error.raw_os_error() == Some(libc::EINVAL)
+                        && self.is_attached(group, *place, program, secret) => {}
                 result => result?,
             }
         }
@@ -105,8 +106,9 @@ impl Network {
     }
 
     /// Taking it away and putting it back works only where it stood.
-    fn is_attached(&self, group: BorrowedFd<'_>, place: u32, program: &OwnedFd) -> bool {
-        attach(PROGRAM_DETACH, group, program, place).is_ok() && attach(PROGRAM_ATTACH, group, program, place).is_ok()
+    fn is_attached(&self, group: BorrowedFd<'_>, place: u32, program: &OwnedFd, secret: &Secret) -> bool {
+        attach(PROGRAM_DETACH, group, program, place, secret).is_ok()
+            && attach(PROGRAM_ATTACH, group, program, place, secret).is_ok()
     }
 
     /// What a program enters, or -1 when it is there.
@@ -115,11 +117,19 @@ impl Network {
     }
 }
 
-fn attach(command: libc::c_long, group: BorrowedFd<'_>, program: &OwnedFd, place: u32) -> io::Result<()> {
+fn attach(
+    command: libc::c_long,
+    group: BorrowedFd<'_>,
+    program: &OwnedFd,
+    place: u32,
+    secret: &Secret,
+) -> io::Result<()> {
     let flags = if command == PROGRAM_ATTACH { ALLOW_OTHERS } else { 0 };
     let attributes = [group.as_raw_fd().cast_unsigned(), program.as_raw_fd().cast_unsigned(), place, flags];
+    let size = size_of_val(&attributes).cast_signed() as libc::c_long;
+    let address = attributes.as_ptr().expose_provenance().cast_signed() as libc::c_long;
     // SAFETY: the call reads as many bytes as it is told.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) };
+    let result = unsafe { secret.call(libc::SYS_bpf, [command, address, size]) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

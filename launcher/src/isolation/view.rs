@@ -5,6 +5,7 @@
 use super::{
     Problem,
     mounts::{self, Access, Kind},
+    secret::Secret,
 };
 use crate::{best_effort, protocol::Guards};
 use nix::{
@@ -37,6 +38,7 @@ const TMP_SIZE_FIRST: u64 = 16 << 20;
 /// The kernel has a few thousand terminals for all.
 const TERMINAL_OPTIONS: &str = "newinstance,ptmxmode=0666,mode=0620,max=64";
 const TMP: &str = "/tmp";
+const TMP_NAME: &std::ffi::CStr = c"/tmp";
 const RESOLVER: &str = "/etc/resolv.conf";
 
 /// The files that programs of a slot see.
@@ -122,28 +124,27 @@ impl View {
     }
 
     /// A `/tmp` in which nothing is, of this size. Whether it is another one than before.
-    pub(super) fn renew_tmp(&mut self, size: u64) -> io::Result<bool> {
+    pub(super) fn renew_tmp(&mut self, size: u64, secret: &Secret) -> io::Result<bool> {
         let is_used = Trace::of(TMP)? != self.fresh;
         if is_used {
-            self.replace_tmp(size)?;
+            self.replace_tmp(size, secret)?;
         } else if size != self.tmp_size {
-            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-            mount(None::<&str>, TMP, None::<&str>, flags, Some(format!("size={size}").as_str()))?;
+            mounts::resize(TMP_NAME, size, secret)?;
         }
         self.tmp_size = size;
         Ok(is_used)
     }
 
-    fn replace_tmp(&mut self, size: u64) -> io::Result<()> {
+    fn replace_tmp(&mut self, size: u64, secret: &Secret) -> io::Result<()> {
         let root = open_root()?;
         let mut kept = Vec::new();
         for (path, access, kind) in &self.in_tmp {
-            kept.push((mounts::take(path, *access)?, path, *kind));
+            kept.push((mounts::take(path, *access, secret)?, path, *kind));
         }
-        umount2(TMP, MntFlags::MNT_DETACH)?;
-        put_tmp(root.as_fd(), size)?;
+        mounts::take_away(TMP_NAME, secret)?;
+        put_tmp(root.as_fd(), size, secret)?;
         for (tree, path, kind) in &kept {
-            mounts::put(tree.as_fd(), mounts::place(root.as_fd(), path, *kind)?.as_fd())?;
+            mounts::put(tree.as_fd(), mounts::place(root.as_fd(), path, *kind)?.as_fd(), secret)?;
         }
         if !kept.is_empty() {
             self.work = open_work(&self.work_path)?;
@@ -178,10 +179,10 @@ fn open_work(path: &Path) -> Result<OwnedFd, Problem> {
         .map_err(Problem::of("the slot's folder within"))
 }
 
-fn put_tmp(root: BorrowedFd<'_>, size: u64) -> io::Result<()> {
+fn put_tmp(root: BorrowedFd<'_>, size: u64, secret: &Secret) -> io::Result<()> {
     let size = size.to_string();
-    let tmp = mounts::make(c"tmpfs", &[(c"mode", "1777"), (c"size", &size), (c"nr_inodes", TMP_FILES_MAX)])?;
-    mounts::put(tmp.as_fd(), mounts::place(root, Path::new(TMP), Kind::Folder)?.as_fd())
+    let tmp = mounts::make(c"tmpfs", &[(c"mode", "1777"), (c"size", &size), (c"nr_inodes", TMP_FILES_MAX)], secret)?;
+    mounts::put(tmp.as_fd(), mounts::place(root, Path::new(TMP), Kind::Folder)?.as_fd(), secret)
 }
 
 impl Parts {
@@ -205,7 +206,7 @@ impl Parts {
         }
         parts.take_one(outside, work_path, Access::Write)?;
         for name in DEVICES {
-            match mounts::take(&Path::new("/dev").join(name), Access::Device) {
+            match mounts::take(&Path::new("/dev").join(name), Access::Device, &Secret::NONE) {
                 Ok(tree) => parts.devices.push((name, tree)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Problem::new(format!("the device {name}"), error)),
@@ -242,19 +243,19 @@ impl Parts {
     fn take_one(&mut self, outside: &Path, within: &Path, access: Access) -> Result<(), Problem> {
         let failed = |error| Problem::new(format!("showing {}", outside.display()), error);
         let kind = if fs::metadata(outside).map_err(failed)?.is_dir() { Kind::Folder } else { Kind::File };
-        let tree = mounts::take(outside, access).map_err(failed)?;
+        let tree = mounts::take(outside, access, &Secret::NONE).map_err(failed)?;
         self.shown.push(Shown { path: within.to_owned(), access, kind, tree });
         Ok(())
     }
 
     /// Puts everything together below `root`, which is the current folder; tells what lies in `/tmp`.
     fn put(self, root: BorrowedFd<'_>) -> Result<Vec<(PathBuf, Access, Kind)>, Problem> {
-        put_tmp(root, TMP_SIZE_FIRST).map_err(Problem::of("the private /tmp"))?;
+        put_tmp(root, TMP_SIZE_FIRST, &Secret::NONE).map_err(Problem::of("the private /tmp"))?;
         let mut in_tmp = Vec::new();
         for shown in self.shown {
             let failed = |error| Problem::new(format!("showing {}", shown.path.display()), error);
             let place = mounts::place(root, &shown.path, shown.kind).map_err(failed)?;
-            mounts::put(shown.tree.as_fd(), place.as_fd()).map_err(failed)?;
+            mounts::put(shown.tree.as_fd(), place.as_fd(), &Secret::NONE).map_err(failed)?;
             if shown.path.starts_with(TMP) {
                 in_tmp.push((shown.path, shown.access, shown.kind));
             }
@@ -268,7 +269,7 @@ impl Parts {
         let devices = mounts::place(root, Path::new("/dev"), Kind::Folder).map_err(Problem::of("/dev"))?;
         for (name, tree) in self.devices {
             mounts::place(devices.as_fd(), Path::new(name), Kind::File)
-                .and_then(|place| mounts::put(tree.as_fd(), place.as_fd()))
+                .and_then(|place| mounts::put(tree.as_fd(), place.as_fd(), &Secret::NONE))
                 .map_err(|error| Problem::new(format!("the device {name}"), error))?;
         }
         for (target, path) in DEVICE_LINKS {

@@ -1,6 +1,7 @@
 //! The newest way to make a process, which can be born in a control group. The library has no call for it, and one
 //! that returns to its caller on another stack cannot be written without an assembler.
 
+use crate::isolation::secret::Secret;
 use libc::{c_int, c_long, c_void};
 use std::{
     arch::asm,
@@ -27,12 +28,14 @@ struct Arguments {
 /// The kernel's bit for a process that is born in a group.
 const INTO_CGROUP: u64 = 1 << 33;
 
-/// A child in the control group `group` that shares our memory; we go on when it has executed or ended.
+/// A child in the control group `group` that shares our memory, by a call that the keeper's filter lets through for its
+/// secret; we go on when it has executed or ended.
 pub(super) fn clone_child_into(
     stack: &mut [u8],
     group: BorrowedFd<'_>,
     entry: extern "C" fn(*mut c_void) -> c_int,
     argument: *mut c_void,
+    secret: &Secret,
 ) -> io::Result<i32> {
     let bottom = stack.as_mut_ptr();
     let top = stack.as_mut_ptr_range().end.addr() & !15;
@@ -51,7 +54,7 @@ pub(super) fn clone_child_into(
     };
     // SAFETY: the stack outlives the child, because CLONE_VFORK stops us until the child has executed or ended; the
     // entry only makes system calls and writes to memory that we do not touch meanwhile.
-    let result = unsafe { call(&raw const arguments, entry, argument) };
+    let result = unsafe { call(&raw const arguments, entry, argument, secret.words()) };
     match i32::try_from(result) {
         Ok(pid) if pid > 0 => Ok(pid),
         Ok(negative) => Err(io::Error::from_raw_os_error(-negative)),
@@ -68,6 +71,7 @@ unsafe fn call(
     arguments: *const Arguments,
     entry: extern "C" fn(*mut c_void) -> c_int,
     argument: *mut c_void,
+    [last, last_but_one]: [u64; 2],
 ) -> c_long {
     let result: c_long;
     // SAFETY: in the parent this is one system call, which changes three registers. The child has registers and a
@@ -78,8 +82,8 @@ unsafe fn call(
             "test rax, rax",
             "jnz 2f",
             "xor ebp, ebp",
-            "mov rdi, r9",
-            "call r8",
+            "mov rdi, r13",
+            "call r12",
             "mov edi, eax",
             "mov eax, 60",
             "syscall",
@@ -88,8 +92,10 @@ unsafe fn call(
             inlateout("rax") libc::SYS_clone3 => result,
             in("rdi") arguments,
             in("rsi") size_of::<Arguments>(),
-            in("r8") entry,
-            in("r9") argument,
+            in("r8") last_but_one,
+            in("r9") last,
+            in("r12") entry,
+            in("r13") argument,
             lateout("rcx") _,
             lateout("r11") _,
         );
@@ -106,6 +112,7 @@ unsafe fn call(
     arguments: *const Arguments,
     entry: extern "C" fn(*mut c_void) -> c_int,
     argument: *mut c_void,
+    [last, last_but_one]: [u64; 2],
 ) -> c_long {
     let result: c_long;
     // SAFETY: as above.
@@ -122,6 +129,8 @@ unsafe fn call(
             "2:",
             inlateout("x0") arguments => result,
             in("x1") size_of::<Arguments>(),
+            in("x4") last_but_one,
+            in("x5") last,
             in("x8") libc::SYS_clone3,
             in("x9") entry,
             in("x10") argument,

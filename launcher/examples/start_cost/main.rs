@@ -1,7 +1,11 @@
 //! What it costs to start a program behind its guards, beside a bare fork and exec of the same program:
-//! `cargo run --profile ci-release -p launcher --example start_cost -- [--hold-mib N] [--starts N] [--rounds N] [--as-usual]`.
+//! `cargo run --profile ci-release -p launcher --example start_cost -- [--hold-mib N] [--starts N] [--rounds N] [--as-usual]`;
+//! with `--rate` how many programs a second two slots start, in alternation with two processes that spawn the same
+//! program with pipes for its output; `--program tiny` is one without a library that ends at once.
 #![expect(clippy::print_stdout, reason = "a measurement is printed")]
 #![expect(unsafe_code, reason = "fork and exec are measured as they are")]
+
+mod rate;
 
 use common::units::{ByteSize, Duration};
 use launcher::{
@@ -36,12 +40,17 @@ fn main() -> Result<()> {
             std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
         }
         Some("bare") => return serve_bare(),
+        Some("spawn") => return rate::serve(&arguments),
         _ => {}
     }
     let number = |name: &str, usual: usize| -> Result<usize> {
         let place = arguments.iter().position(|argument| argument == name);
         Ok(place.and_then(|place| arguments.get(place + 1)).map_or(Ok(usual), |text| text.parse())?)
     };
+    if arguments.iter().any(|argument| argument == "--rate") {
+        let tiny = arguments.iter().any(|argument| argument == "tiny");
+        return rate::measure(tiny, number("--starts", 1_000)?, number("--rounds", 5)?);
+    }
     measure(number("--hold-mib", 0)?, number("--starts", 100)?, number("--rounds", 5)?)
 }
 
