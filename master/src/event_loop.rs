@@ -47,8 +47,11 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(250);
 /// Least time between two commits while programs queue up: a commit costs as much as several small programs
 /// (it writes the same dozen pages for one step as for fifty, and syncs), so that fewer and larger ones let
 /// more programs through. Slaves have what they need meanwhile: the scheduler sends ahead twice what ended
-/// between two commits, which is 14 programs a slot when each takes 0.7 ms.
-const BUSY_COMMIT_INTERVAL: Duration = Duration::from_millis(5);
+/// between two commits.
+const BUSY_COMMIT_INTERVAL: Duration = Duration::from_millis(20);
+/// Actions with which a batch waits no longer: some two hundred programs that ended and as many that are sent. By
+/// then a commit costs next to nothing for each, and what is sent ahead to one slave has a bound.
+const BUSY_COMMIT_ACTIONS: usize = 1_024;
 /// Actions that wait for their batch while another one is being committed: with more, nothing is taken in, so that
 /// memory stays bounded and submits that wait are refused early. About a tenth of a second of writing.
 const PENDING_MAX: usize = 8_192;
@@ -262,7 +265,7 @@ impl EventLoop {
                     return self.send_client(client, status.into());
                 }
                 let ids = self.parts.core.ids_to_look_up(client, &request, received, now);
-                match self.known(ids) {
+                match self.known(&ids) {
                     Ok(known) => Event::Request { client, id, request, known, received, guard },
                     Err(error) => {
                         let status = common::message::Status::Reply { id, result: Err(error.into()) };
@@ -375,7 +378,8 @@ impl EventLoop {
             return;
         }
         let earliest = self.last_commit + BUSY_COMMIT_INTERVAL.to_std();
-        if self.parts.core.is_busy() && !self.stopping && earliest > Instant::now() {
+        let small = self.pending.len() < BUSY_COMMIT_ACTIONS;
+        if self.parts.core.is_busy() && small && !self.stopping && earliest > Instant::now() {
             self.commit_at = Some(earliest);
             return;
         }
