@@ -144,9 +144,19 @@ Examples:
   ruche submit long.py
   ruche submit --count 100 --name sweep work.py
   ruche submit --json -- make | jq -r .id
+  ls *.wav | ruche submit --each-line - -- flac --best {} -o {}.flac
+  ruche submit --each-line cities.txt report.py
 
 With --count one ID is printed on each line, in the order of the copies. With --json the programs are printed,
-with --count as an array.";
+with --count as an array.
+
+With --each-line there is one program for each line, with RUCHE_INDEX 0 for the first. The line stands wherever an
+argument says {}, as often as it says so; without {} it is the last argument. It is one argument, whatever stands in
+it: no shell reads it, and the command itself is not replaced. Lines are taken byte for byte: an empty line is a
+program with an empty argument, and a carriage return belongs to its line (`tr -d '\\r'` removes them). They are sent as
+they are read, so that a list may be of any length, and one ID is printed for each as it is accepted; a lost
+connection is made again and nothing is submitted twice. Ctrl-C ends it and tells how many programs were accepted;
+those run on. With --json an array is printed.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Login {
@@ -230,6 +240,10 @@ pub(crate) struct Submit {
     /// Run N copies, with RUCHE_INDEX 0 to N-1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(common::limits::COPIES_MAX)))]
     pub(crate) count: Option<u32>,
+    /// With `submit`: run one program for each line of this file (`-` is standard input); the line takes the place of
+    /// `{}` in the arguments, or is the last one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "tty"])]
+    pub(crate) each_line: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

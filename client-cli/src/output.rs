@@ -18,6 +18,30 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     if std::io::stdout().is_terminal() { print(&harmless(&text)) } else { print(&text) }
 }
 
+/// A JSON array on standard output that is written as it grows, as [`print_json`] would write it whole.
+pub(crate) struct JsonArray {
+    empty: bool,
+}
+
+impl JsonArray {
+    /// An array without a value; nothing is written yet.
+    pub(crate) const fn begin() -> Self {
+        Self { empty: true }
+    }
+
+    /// Adds a value.
+    pub(crate) fn add(&mut self, value: &serde_json::Value) -> Result<(), Failure> {
+        let before = if std::mem::replace(&mut self.empty, false) { "[\n  " } else { ",\n  " };
+        let text = before.to_owned() + &format!("{value:#}").replace('\n', "\n  ");
+        if std::io::stdout().is_terminal() { print(&harmless(&text)) } else { print(&text) }
+    }
+
+    /// Ends it.
+    pub(crate) fn end(self) -> Result<(), Failure> {
+        print(if self.empty { "[]\n" } else { "\n]\n" })
+    }
+}
+
 /// The same JSON without the characters that a terminal obeys or that mislead its reader. They stand only in
 /// strings, where an escape means the same.
 fn harmless(json: &str) -> String {

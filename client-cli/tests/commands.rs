@@ -104,6 +104,7 @@ fn e1_copies_are_printed_in_their_order() {
     let ids = fake.ruche(&["submit", "--count", "5000", "--", "exit0"]);
     let ids: Vec<ProgramId> = text(&ids.stdout).lines().map(|line| line.parse().unwrap()).collect();
     assert!(ids.len() == 5_000 && ids.is_sorted());
+    assert_eq!(fake.spec_of(ids[0]), fake.last_spec());
     let many = json(&fake.ruche(&["submit", "--count", "2", "--json", "--", "exit0"]));
     assert_eq!(many.as_array().map(Vec::len), Some(2));
     let one = json(&fake.ruche(&["submit", "--json", "--", "exit0"]));

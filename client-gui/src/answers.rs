@@ -210,16 +210,13 @@ fn with_files(spec: &ProgramSpec, files: Vec<Picked>) -> Result<(ProgramSpec, Ve
     Ok((spec, files))
 }
 
-fn submitted(state: &mut AppState, tab: u64, answer: Result<Vec<ProgramId>, UserError>) {
+fn submitted(state: &mut AppState, tab: u64, answer: Result<(ProgramId, u32), UserError>) {
     let Some(tab) = state.submit.tabs.iter_mut().find(|open| open.id == tab) else { return };
     tab.run = match answer {
-        Ok(ids) => match ids.first() {
-            Some(first) => {
-                tab.view.restart();
-                Run::Submitted(*first, ids.len())
-            }
-            None => Run::None,
-        },
+        Ok((first, copies)) => {
+            tab.view.restart();
+            Run::Submitted(first, copies as usize)
+        }
         Err(error) => Run::Refused(error),
     };
 }

@@ -41,8 +41,8 @@ pub enum Submit {
     Sending(Sending),
     /// The master is busy; it is sent again by itself, under the same IDs.
     Busy(Busy),
-    /// Acknowledged, with the IDs of all copies; or refused.
-    Ended(Result<Vec<ProgramId>, UserError>),
+    /// Acknowledged, with the ID of the first and how many copies they are; or refused.
+    Ended(Result<(ProgramId, u32), UserError>),
 }
 
 /// A submit on its way.

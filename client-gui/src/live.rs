@@ -237,7 +237,7 @@ impl Backend for LiveBackend {
         Submitting::new(move || match answer.poll() {
             Some(result) => {
                 open = None;
-                Submit::Ended(result.map(|submitted| submitted.ids))
+                Submit::Ended(result.map(|submitted| (submitted.first, submitted.count)))
             }
             None => {
                 let _waits = &open;

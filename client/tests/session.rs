@@ -6,10 +6,11 @@ use client::{
     live::{Live, LiveTarget},
     mirror::{HistoryWindow, Link},
     reply,
-    submit::Submission,
+    submit::{Entries, Submission},
 };
 use common::{
     ClientId, ErrorCode, ProgramId, ProgramSpec, UserError, Work,
+    escape::RawText,
     message::{Alert, Change, Command, Message, Reply, Request, RequestId, Status, command::Secret},
     session::Role,
     units::Duration,
@@ -179,31 +180,65 @@ async fn e13_a_submit_goes_on_over_the_next_connection_with_the_same_ids() {
     let (client, mut connection) = master.connected().await;
     let mut submission = Submission::new(spec(), 5_000).unwrap();
     let first = async {
-        let (id, request) = next_request(&mut connection).await;
-        let Request::Submit { ids, .. } = request else { panic!("a submit") };
-        answer(&connection, id, Ok(Reply::Submitted { sequences: (1..=ids.len() as u64).collect() }));
-        next_request(&mut connection).await;
+        let (_, request) = next_request(&mut connection).await;
         drop(connection);
+        request
     };
-    let (lost, ()) = soon("the first end", async { tokio::join!(submission.send(&client, |_| {}), first) }).await;
+    let (lost, sent) = soon("the first end", async { tokio::join!(submission.send(&client), first) }).await;
     assert!(lost.unwrap_err().is(ErrorCode::ConnectionLost));
-    assert_eq!(submission.acknowledged(), 4_096);
+    assert_eq!(submission.acknowledged(), 0);
 
     let (client, mut connection) = master.connected().await;
-    let ids = submission.ids().to_vec();
+    let ids: Vec<ProgramId> = submission.ids().collect();
     let second = async {
         let (id, request) = next_request(&mut connection).await;
         let busy = UserError::new(ErrorCode::Busy, "busy").retry_after(Duration::from_millis(10));
         answer(&connection, id, Err(busy));
         let (id, again) = next_request(&mut connection).await;
         assert_eq!(request, again, "asked again after the time that was named");
-        let Request::Submit { ids: rest, first_index, copies, .. } = again else { panic!("a submit") };
-        assert_eq!((rest, first_index, copies), (ids[4_096..].to_vec(), 4_096, 5_000));
-        answer(&connection, id, Ok(Reply::Submitted { sequences: (4_097..=5_000).collect() }));
+        assert_eq!(request, sent, "the same over each connection");
+        let Request::SubmitCopies { first, copies, .. } = again else { panic!("copies") };
+        assert_eq!((first, copies, ids.len()), (ids[0], 5_000, 5_000));
+        answer(&connection, id, Ok(Reply::Submitted { sequences: vec![7] }));
     };
-    let (sent, ()) = soon("the second end", async { tokio::join!(submission.send(&client, |_| {}), second) }).await;
+    let (sent, ()) = soon("the second end", async { tokio::join!(submission.send(&client), second) }).await;
     assert_eq!(sent, Ok(()));
-    assert_eq!(submission.sequences(), (1..=5_000).collect::<Vec<u64>>());
+    assert_eq!((submission.sequence(), submission.acknowledged()), (Some(7), 5_000));
+}
+
+#[tokio::test]
+async fn e13_entries_go_on_over_the_next_connection_with_the_same_ids() {
+    let master = Master::start().await;
+    let (client, mut connection) = master.connected().await;
+    let mut entries = Entries::new(spec()).unwrap();
+    let texts = |range: std::ops::Range<u32>| range.map(|n| RawText::from(n.to_string().as_str())).collect::<Vec<_>>();
+    entries.push(&client, texts(0..1_000)).unwrap();
+    entries.push(&client, texts(1_000..1_500)).unwrap();
+    let (id, first) = next_request(&mut connection).await;
+    let (_, second) = next_request(&mut connection).await;
+    let Request::SubmitEntries { first: whole, first_index: 1_000, copies: 0, entries: sent, .. } = &second else {
+        panic!("{second:?}")
+    };
+    assert_eq!(*sent, texts(1_000..1_500));
+    answer(&connection, id, Ok(Reply::Submitted { sequences: (1..=1_000).collect() }));
+    let ids: Vec<ProgramId> = soon("an answer", entries.acknowledged()).await.unwrap().unwrap().collect();
+    assert_eq!((ids.len(), ids[0], ids[999]), (1_000, *whole, whole.nth(999).unwrap()));
+    drop(connection);
+    let Err(lost) = soon("the loss", entries.acknowledged()).await.map(drop) else { panic!("it is lost") };
+    assert!(lost.is(ErrorCode::ConnectionLost) && entries.accepted() == 1_000);
+    // What no program can be given is refused before it is sent, by its place in the whole.
+    let refused = entries.push(&client, vec!["a\0".into()]).unwrap_err();
+    assert!(refused.sentence.contains("entry 1500 holds a NUL byte"), "{refused}");
+
+    let (client, mut connection) = master.connected().await;
+    entries.send_again(&client);
+    let (id, again) = next_request(&mut connection).await;
+    assert_eq!(again, second, "only what was not acknowledged, and as it was");
+    assert_ne!(again, first);
+    answer(&connection, id, Ok(Reply::Submitted { sequences: (1_001..=1_500).collect() }));
+    let ids: Vec<ProgramId> = soon("an answer", entries.acknowledged()).await.unwrap().unwrap().collect();
+    assert_eq!((ids.len(), ids[499], entries.accepted()), (500, whole.nth(1_499).unwrap(), 1_500));
+    assert!(!entries.is_open() && soon("nothing", entries.acknowledged()).await.unwrap().is_none());
 }
 
 /// Answers what a session asks for itself until it asks for something else.
@@ -228,7 +263,11 @@ async fn asked_by_window(connection: &mut Connection) -> (RequestId, Request) {
 }
 
 fn submitted_ids(request: &Request) -> Option<Vec<ProgramId>> {
-    if let Request::Submit { ids, .. } = request { Some(ids.clone()) } else { None }
+    match request {
+        Request::Submit { ids, .. } => Some(ids.clone()),
+        Request::SubmitCopies { first, .. } => Some(vec![*first]),
+        _ => None,
+    }
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -273,14 +312,14 @@ async fn e13_the_window_reconnects_by_itself_and_no_answer_is_lost() {
     assert_eq!(login, Command::Resume { token: Secret("token".into()) }, "the password is not sent again");
     let (id, again) = next_of_window(&mut connection).await;
     assert_eq!(submitted_ids(&again), Some(before), "the submit again, under the same IDs");
-    answer(&connection, id, Ok(Reply::Submitted { sequences: vec![1, 2] }));
+    answer(&connection, id, Ok(Reply::Submitted { sequences: vec![1] }));
     let mut end = None;
     until("the submit is acknowledged", || {
         end = end.take().or_else(|| submit.poll());
         end.is_some()
     })
     .await;
-    assert_eq!(end.unwrap().map(|submitted| submitted.sequences), Ok(vec![1, 2]));
+    assert_eq!(end.unwrap().map(|submitted| (submitted.sequence, submitted.count)), Ok((1, 2)));
     assert_eq!(submit.progress(), (2, 2));
 
     let change = Change::Summary(Summary { waiting: 9, ..Summary::default() });
@@ -321,7 +360,7 @@ async fn e9_a_window_knows_until_when_a_busy_master_puts_its_submit_off() {
         end.is_some()
     })
     .await;
-    assert_eq!(end.unwrap().map(|submitted| submitted.sequences), Ok(vec![7]));
+    assert_eq!(end.unwrap().map(|submitted| (submitted.sequence, submitted.count)), Ok((7, 1)));
     soon("the session to end", tokio::task::spawn_blocking(move || drop(live))).await.unwrap();
 }
 

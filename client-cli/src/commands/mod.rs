@@ -1,6 +1,7 @@
 //! One module for each command, or for a few that belong together.
 
 mod control;
+mod each_line;
 mod demo;
 mod files;
 mod history;

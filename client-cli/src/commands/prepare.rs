@@ -40,6 +40,12 @@ pub(super) fn prepare(options: &mut Submit, arguments: &[OsString]) -> Result<Pr
         )
         .with_hint("give one of them as a file"));
     }
+    let lines_on_stdin = options.each_line.as_deref() == Some(Path::new("-"));
+    if lines_on_stdin && (source_on_stdin || stdin_is_ours) {
+        let other = if source_on_stdin { "the source text" } else { "the program's input" };
+        let sentence = format!("standard input cannot be both {other} and the lines of `--each-line`");
+        return Err(UserError::new(ErrorCode::RequestInvalid, sentence).with_hint("give one of them as a file"));
+    }
     let file = match (command, source_on_stdin) {
         (true, _) => None,
         (false, true) => Some(submit::source_from(std::io::stdin().lock())?),

@@ -9,8 +9,7 @@ use crate::{
     failure::{CANCELLED, Failure, Outcome, RUN_FAILED, report, say},
     follow::{Follow, Sinks, read_request},
     interrupts::{Interrupts, LEAVE_TIME},
-    json,
-    output::{Sink, print_json},
+    output::Sink,
     session::{Opening, Session},
     terminal,
     typing::Typing,
@@ -42,6 +41,12 @@ const MISSING_MAX: u32 = 3;
 const AHEAD: usize = 32;
 
 pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome {
+    if options.each_line.is_some() {
+        let error = UserError::new(ErrorCode::RequestInvalid, "`run` follows programs that it knows beforehand");
+        return Err(error
+            .with_hint("`ruche submit --each-line FILE` submits them, `ruche wait` waits for them")
+            .into());
+    }
     let live = live(&options, arguments)?;
     let picked = files::pick_all(&options.input)?;
     let prepared = prepare(&mut options, arguments)?;
@@ -63,7 +68,7 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
     };
     let Begun { mut submission, ids, mut interrupts, mut started, mut ahead } = begun;
     let submitting = async {
-        match submission.finish(session.client(), &mut started, |_| {}).await {
+        match submission.finish(&mut started).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 ahead.clear();
@@ -111,8 +116,7 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
         code = RUN_FAILED;
     }
     if options.json {
-        let rows = super::submit::rows(session.client(), &ids).await?;
-        print_json(&super::submit::one_or_array(rows.iter().map(json::program), options.count))?;
+        super::submit::print_rows(session.client(), ids.iter().copied(), options.count.unwrap_or(1) > 1).await?;
     }
     Ok(code)
 }
@@ -130,7 +134,7 @@ struct Begun {
 impl Begun {
     fn new(spec: ProgramSpec, options: &Submit, requests: &Requests) -> Result<Self, Failure> {
         let submission = Submission::new(spec, options.count.unwrap_or(1))?;
-        let ids = submission.ids().to_vec();
+        let ids: Vec<ProgramId> = submission.ids().collect();
         let interrupts = Interrupts::watch(&ids, options.tty)?;
         let started = submission.begin(requests);
         let ahead = match ids.as_slice() {
@@ -234,7 +238,7 @@ pub(super) async fn send_again(
         } else {
             session.recover(error).await?;
         }
-        match submission.send(session.client(), |_| {}).await {
+        match submission.send(session.client()).await {
             Ok(()) => return Ok(()),
             Err(another) => error = another,
         }

@@ -84,6 +84,10 @@ impl Fake {
         self.state.lock().unwrap().programs.len()
     }
 
+    pub fn spec_of(&self, id: ProgramId) -> ProgramSpec {
+        self.state.lock().unwrap().programs[&id].spec.clone()
+    }
+
     pub fn last_spec(&self) -> ProgramSpec {
         let state = self.state.lock().unwrap();
         state.programs.values().max_by_key(|program| program.row.sequence).unwrap().spec.clone()
@@ -168,7 +172,11 @@ async fn talk(mut connection: Connection, state: &Mutex<Known>) -> Result<(), tr
         let cancels = matches!(request, Request::Cancel { .. });
         let cut = {
             let mut state = state.lock().unwrap();
-            let cut = state.cuts > 0 && matches!(request, Request::Submit { .. });
+            let submits = matches!(
+                request,
+                Request::Submit { .. } | Request::SubmitCopies { .. } | Request::SubmitEntries { .. }
+            );
+            let cut = state.cuts > 0 && submits;
             if matches!(request, Request::Wait { .. }) && std::mem::take(&mut state.renew) {
                 state.renew();
                 return Ok(());
@@ -236,6 +244,25 @@ impl Known {
                     let row = row(id, sequence, index, copies, &spec);
                     let program = Program { spec: (*spec).clone(), row };
                     sequences.push(self.programs.entry(id).or_insert(program).row.sequence);
+                }
+                Ok(Reply::Submitted { sequences })
+            }
+            Request::SubmitCopies { first, copies, spec } => {
+                let ids = (0..u64::from(copies)).map(|n| first.nth(n).unwrap()).collect();
+                let Some(Ok(Reply::Submitted { sequences })) =
+                    self.answer(Request::Submit { ids, first_index: 0, copies, spec })
+                else {
+                    panic!("a submit is answered")
+                };
+                Ok(Reply::Submitted { sequences: sequences[..1].to_vec() })
+            }
+            Request::SubmitEntries { first, first_index, copies, spec, entries } => {
+                let mut sequences = Vec::new();
+                for (entry, index) in entries.iter().zip(first_index..) {
+                    let (id, spec) = (first.nth(index.into()).unwrap(), spec.with_entry(entry));
+                    let sequence = self.programs.len() as u64 + 1;
+                    let row = row(id, sequence, index, copies, &spec);
+                    sequences.push(self.programs.entry(id).or_insert(Program { spec, row }).row.sequence);
                 }
                 Ok(Reply::Submitted { sequences })
             }

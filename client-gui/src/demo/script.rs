@@ -151,9 +151,9 @@ impl Script {
         self.put(program);
     }
 
-    pub(super) fn submit(&mut self, spec: &ProgramSpec, count: u32) -> Vec<ProgramId> {
+    pub(super) fn submit(&mut self, spec: &ProgramSpec, count: u32) -> ProgramId {
         let now = self.now();
-        (0..count.min(1_000))
+        let ids: Vec<ProgramId> = (0..count.clamp(1, 1_000))
             .map(|index| {
                 let sequence = self.total + 1;
                 let mut program = scene::old_program(now, sequence);
@@ -177,7 +177,8 @@ impl Script {
                 self.put(program);
                 id
             })
-            .collect()
+            .collect();
+        ids[0]
     }
 
     /// The answer to `request`; none while a reader who follows has nothing new to read.

@@ -28,13 +28,15 @@ pub(super) struct Current {
     pub(super) client: Option<Client>,
 }
 
-/// What was acknowledged, in the order of the copies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What was acknowledged. IDs and places of the copies follow those of the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Submitted {
-    /// The programs.
-    pub ids: Vec<ProgramId>,
-    /// Their places in the history.
-    pub sequences: Vec<u64>,
+    /// The first program.
+    pub first: ProgramId,
+    /// Its place in the history.
+    pub sequence: u64,
+    /// How many they are.
+    pub count: u32,
 }
 
 /// A busy master has put off a submit; it is sent again by itself, under the same IDs.
@@ -130,7 +132,8 @@ impl Job {
             };
             match sent {
                 Ok(()) => {
-                    return Ok(Submitted { ids: submission.ids().to_vec(), sequences: submission.sequences() });
+                    let (first, count) = (submission.first(), submission.count());
+                    return Ok(Submitted { first, sequence: submission.sequence().unwrap_or_default(), count });
                 }
                 // The master made room for others since it was asked.
                 Err(error) if error.is(ErrorCode::InputMissing) && !self.files.is_empty() && missing < MISSING_MAX => {
@@ -172,11 +175,9 @@ impl Job {
     async fn send(&self, submission: &mut Submission, client: &Client, signal: &Notify) -> Result<(), UserError> {
         let mut started = submission.begin(client);
         loop {
-            let sent = submission.finish(client, &mut started, |submission| {
-                let count = u32::try_from(submission.acknowledged()).unwrap_or(u32::MAX);
-                self.progress.acknowledged.store(count, Ordering::Relaxed);
-            });
-            match sent.await {
+            let sent = submission.finish(&mut started).await;
+            self.progress.acknowledged.store(submission.acknowledged(), Ordering::Relaxed);
+            match sent {
                 Err(reason) if reason.is(ErrorCode::Busy) => {
                     let wait = reason.retry_after.unwrap_or(BUSY_WAIT);
                     let retry_at = Timestamp(transport::clock::now().0.saturating_add(wait.0));

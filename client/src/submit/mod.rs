@@ -1,44 +1,32 @@
 //! From a specification to programs that the master has acknowledged.
 //!
-//! The IDs are made here, once, so that sending again after a lost connection is harmless.
+//! The IDs are made here, once, so that sending again after a lost connection is harmless. Those of programs that are
+//! submitted together follow one another ([`ProgramId::nth`]), so that nobody needs a list of them.
 
+mod entries;
+mod lines;
 mod source;
 
+pub use entries::Entries;
+pub use lines::{LineParts, open_lines};
 pub use source::{SourceFile, knows_language, language_of, read_source, read_stdin, source_from};
 
 use crate::{
     connection::{Client, Pending, Requests},
     reply,
 };
-use common::{
-    ErrorCode, ProgramId, ProgramSpec, UserError,
-    limits::{COPIES_MAX, COPIES_PER_REQUEST_MAX},
-    message::Request,
-    units::Duration,
-};
-use std::collections::VecDeque;
+use common::{ErrorCode, ProgramId, ProgramSpec, UserError, limits::COPIES_MAX, message::Request, units::Duration};
 
-/// Requests of one submit that wait for their answers at once: enough that the master's sync is never
-/// waited for with nothing to do.
-const IN_FLIGHT_MAX: usize = 4;
-/// Bytes of one submit on their way at once, below what a connection holds.
-const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
 /// Wait after `E-BUSY` when the master names none.
 pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(1);
 
-/// A submit: what runs, and the copies with what the master has said of each.
+/// A submit of one program, or of copies of it: what runs, and what the master has said.
 #[derive(Clone, Debug)]
 pub struct Submission {
     spec: ProgramSpec,
-    ids: Vec<ProgramId>,
-    batches: Vec<Batch>,
-}
-
-#[derive(Clone, Debug)]
-struct Batch {
-    first: usize,
-    count: usize,
-    sequences: Option<Vec<u64>>,
+    first: ProgramId,
+    count: u32,
+    sequence: Option<u64>,
 }
 
 impl Submission {
@@ -54,116 +42,94 @@ impl Submission {
             ));
         }
         spec.validate()?;
-        let ids: Vec<_> = (0..count).map(|_| new_id()).collect();
-        let batches = (0..ids.len())
-            .step_by(COPIES_PER_REQUEST_MAX)
-            .map(|first| Batch { first, count: COPIES_PER_REQUEST_MAX.min(ids.len() - first), sequences: None })
-            .collect();
-        Ok(Self { spec, ids, batches })
+        Ok(Self { spec, first: new_id().with_room(), count, sequence: None })
+    }
+
+    /// How many programs they are.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The ID of the first.
+    #[must_use]
+    pub const fn first(&self) -> ProgramId {
+        self.first
     }
 
     /// The programs, by index.
-    #[must_use]
-    pub fn ids(&self) -> &[ProgramId] {
-        &self.ids
+    pub fn ids(&self) -> impl Iterator<Item = ProgramId> + use<> {
+        ids_from(self.first, 0, self.count)
     }
 
-    /// Copies that the master has acknowledged.
+    /// Copies that the master has acknowledged: none or all.
     #[must_use]
-    pub fn acknowledged(&self) -> usize {
-        self.batches.iter().filter(|batch| batch.sequences.is_some()).map(|batch| batch.count).sum()
+    pub const fn acknowledged(&self) -> u32 {
+        if self.sequence.is_some() { self.count } else { 0 }
     }
 
-    /// The programs' places in the history, by index, once all are acknowledged.
+    /// The first one's place in the history, once all are acknowledged; the others follow.
     #[must_use]
-    pub fn sequences(&self) -> Vec<u64> {
-        self.batches.iter().flat_map(|batch| batch.sequences.iter().flatten().copied()).collect()
+    pub const fn sequence(&self) -> Option<u64> {
+        self.sequence
     }
 
-    /// Sends what is not acknowledged and waits until all is, calling `progress` after each answer. A busy
-    /// master is asked again after the time that it names. After `E-CONNECTION-LOST`, call it again with a
-    /// new connection: what the master already has is not accepted twice.
+    /// Sends it and waits until it is acknowledged. A busy master is asked again after the time that it names. After
+    /// `E-CONNECTION-LOST`, call it again with a new connection: nothing is accepted twice.
     ///
     /// # Errors
-    /// The first refusal.
-    pub async fn send(&mut self, client: &Client, mut progress: impl FnMut(&Self)) -> Result<(), UserError> {
-        let mut first = self.begin(client);
+    /// The refusal.
+    pub async fn send(&mut self, client: &Client) -> Result<(), UserError> {
         loop {
-            match self.finish(client, &mut first, &mut progress).await {
+            let mut started = self.begin(client);
+            match self.finish(&mut started).await {
                 Err(error) if error.is(ErrorCode::Busy) => {
                     tokio::time::sleep(error.retry_after.unwrap_or(BUSY_WAIT).to_std()).await;
-                    first = self.begin(client);
                 }
                 result => return result,
             }
         }
     }
 
-    /// Sends the first requests without waiting, so that others can leave in the same write.
+    /// Sends the request without waiting, so that others can leave in the same write.
     pub fn begin(&self, client: &Requests) -> Started {
-        let in_flight = (IN_FLIGHT_BYTES_MAX / self.request_bytes()).clamp(1, IN_FLIGHT_MAX);
-        let open: VecDeque<_> = self.unacknowledged(0).take(in_flight).collect();
-        Started(open.into_iter().map(|batch| (batch, client.request(self.request(batch)))).collect())
+        Started(self.sequence.is_none().then(|| client.request(self.request())))
     }
 
-    /// Waits for what [`Submission::begin`] sent, and sends and awaits the rest.
+    /// Waits for what [`Submission::begin`] sent.
     ///
     /// # Errors
-    /// The first refusal, `E-BUSY` included.
-    pub async fn finish(
-        &mut self,
-        client: &Client,
-        started: &mut Started,
-        mut progress: impl FnMut(&Self),
-    ) -> Result<(), UserError> {
-        while let Some((batch, answer)) = started.0.pop_front() {
-            let sequences = reply::submitted(answer.await?)?;
-            self.batches[batch].sequences = Some(sequences);
-            progress(self);
-            let last_sent = started.0.back().map_or(batch, |(last, _)| *last);
-            let next = self.unacknowledged(last_sent + 1).next();
-            if let Some(next) = next {
-                started.0.push_back((next, client.request(self.request(next))));
-            }
+    /// The refusal, `E-BUSY` included.
+    pub async fn finish(&mut self, started: &mut Started) -> Result<(), UserError> {
+        if let Some(answer) = started.0.take() {
+            self.sequence = reply::submitted(answer.await?)?.first().copied();
         }
         Ok(())
     }
 
-    fn unacknowledged(&self, from: usize) -> impl Iterator<Item = usize> {
-        (from..self.batches.len()).filter(|batch| self.batches[*batch].sequences.is_none())
-    }
-
-    fn request(&self, batch: usize) -> Request {
-        let Batch { first, count, .. } = self.batches[batch];
-        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        Request::Submit {
-            ids: self.ids[first..first + count].to_vec(),
-            first_index: small(first),
-            copies: small(self.ids.len()),
-            spec: Box::new(self.spec.clone()),
+    fn request(&self) -> Request {
+        let spec = Box::new(self.spec.clone());
+        match self.count {
+            1 => Request::Submit { ids: vec![self.first], first_index: 0, copies: 1, spec },
+            copies => Request::SubmitCopies { first: self.first, copies, spec },
         }
-    }
-
-    /// About what one request of this submit weighs.
-    fn request_bytes(&self) -> usize {
-        let work = match &self.spec.work {
-            common::Work::Source { text, .. } => text.0.len(),
-            common::Work::Command { command } => command.0.len(),
-        };
-        let arguments: usize = self.spec.arguments.iter().map(|argument| argument.0.len() + 9).sum();
-        let stdin = self.spec.stdin.as_ref().map_or(0, |stdin| stdin.0.len());
-        work + arguments + stdin + 32 * COPIES_PER_REQUEST_MAX.min(self.ids.len())
     }
 }
 
-/// Requests of a submit that are on their way.
+/// A submit that is on its way.
 #[derive(Debug)]
-pub struct Started(VecDeque<(usize, Pending)>);
+pub struct Started(Option<Pending>);
 
 /// A new program's ID.
 #[must_use]
 pub fn new_id() -> ProgramId {
     ProgramId(uuid::Uuid::now_v7())
+}
+
+/// The IDs of the programs from `index` on of a submit that begins with `first`. All have room, as ours do.
+fn ids_from(first: ProgramId, index: u32, count: u32) -> impl Iterator<Item = ProgramId> + use<> {
+    let from = u64::from(index);
+    (from..from + u64::from(count)).filter_map(move |place| first.nth(place))
 }
 
 #[cfg(test)]
@@ -176,16 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn e1_copies_are_cut_into_requests_that_the_master_takes() {
-        let submission = Submission::new(spec(), 10_000).unwrap();
-        let counts: Vec<_> = submission.batches.iter().map(|batch| (batch.first, batch.count)).collect();
-        assert_eq!(counts, [(0, 4_096), (4_096, 4_096), (8_192, 1_808)]);
-        let Request::Submit { ids, first_index, copies, .. } = submission.request(2) else { panic!("a submit") };
-        assert_eq!((ids.len(), first_index, copies), (1_808, 8_192, 10_000));
-        assert_eq!(ids, submission.ids()[8_192..]);
-        let unique: std::collections::BTreeSet<_> = submission.ids().iter().collect();
-        assert_eq!(unique.len(), 10_000);
-        assert!(submission.ids().is_sorted(), "IDs grow, so that the history is in the order of the copies");
+    fn e1_copies_are_one_request_however_many_they_are() {
+        let submission = Submission::new(spec(), COPIES_MAX).unwrap();
+        let Request::SubmitCopies { first, copies, .. } = submission.request() else { panic!("copies") };
+        assert_eq!((first, copies), (submission.first(), COPIES_MAX));
+        assert_eq!(submission.ids().count(), COPIES_MAX as usize, "there is room for all IDs");
+        assert!(submission.ids().is_sorted_by(|a, b| a < b), "the history is in the order of the copies");
+        assert_eq!(submission.ids().nth(999_999), first.nth(999_999));
+        let one = Submission::new(spec(), 1).unwrap();
+        let Request::Submit { ids, .. } = one.request() else { panic!("one") };
+        assert!(one.ids().eq(ids));
     }
 
     #[test]

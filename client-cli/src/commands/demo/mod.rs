@@ -76,8 +76,8 @@ async fn show(local: &Local) -> Outcome {
     let mut ids = Vec::new();
     for sample in &chosen {
         let mut submission = Submission::new(sample.spec(), 1)?;
-        submission.send(&client, |_| {}).await?;
-        ids.extend_from_slice(submission.ids());
+        submission.send(&client).await?;
+        ids.extend(submission.ids());
     }
     if let Some(rows) = under_way(&client, &ids).await? {
         print("\nThe history while some run (✓ done, ∑ running, ✗ failed), newest first:\n\n")?;
