@@ -86,6 +86,10 @@ impl Core {
             return;
         }
         progress.end = end;
+        if !running.begun {
+            // It has ended, and tells it next.
+            return;
+        }
         if running.streams.unsent_max() >= OUTPUT_CHUNK_BYTES_MAX as u64 && registered && now.takes_bulk {
             running.streams.take(key, 0, &mut self.actions);
             return;

@@ -82,7 +82,15 @@ pub enum Event {
     },
     /// An attempt ended.
     Ended(Box<AttemptEnd>),
-    /// These could not be started, for want of a disk that keeps their start; they are told nowhere yet.
+    /// An attempt that was handed over runs since then, and goes on for a while.
+    Started {
+        /// Which.
+        key: AttemptKey,
+        /// When it was started.
+        at: Timestamp,
+    },
+    /// These were not started, for want of a disk that keeps their start, or were handed over and came back; they are
+    /// told nowhere yet.
     NotStarted(Vec<Assignment>),
     /// Whether the slave can take anything new. What runs is not touched.
     Fit(bool),
@@ -107,6 +115,17 @@ pub enum Action {
     RememberEpoch(u32),
     /// Start this attempt.
     Start(Assignment),
+    /// Have this attempt started, in a free slot or in that of another, when everything before it there has ended. It
+    /// ends with an event; when it runs for longer than others, [`Event::Started`] tells that it does; and it may come
+    /// back by [`Event::NotStarted`].
+    HandOver {
+        /// The attempt.
+        assignment: Assignment,
+        /// The last attempt of its slot; none for a free one.
+        behind: Option<AttemptKey>,
+    },
+    /// Give back what was handed over with this attempt and has not started.
+    TakeBack(AttemptKey),
     /// Stop this attempt; it ends with an event.
     Stop(AttemptKey, Stop),
     /// Do this to an attempt that runs.
@@ -178,8 +197,10 @@ pub struct Holdings {
 pub struct Left {
     /// The epoch of the master's history that it belongs to.
     pub epoch: u32,
-    /// Attempts that run, since when, and the place after the last byte of each stream.
+    /// Attempts that run or were handed over, since when, and the place after the last byte of each stream.
     pub running: Vec<(AttemptKey, Timestamp, [u64; Stream::COUNT])>,
+    /// Of these, the ones that are not known to have started.
+    pub handed_over: BTreeSet<AttemptKey>,
     /// Of those that run, the ones that stand still.
     pub suspended: BTreeSet<AttemptKey>,
     /// How much live input those have taken that take any.

@@ -84,10 +84,9 @@ impl Fetching {
 }
 
 impl Core {
-    /// The first attempt that waits and has all its input files.
-    pub(super) fn next_ready(&mut self) -> Option<Assignment> {
-        let place = self.waiting.iter().position(|assignment| self.fetching.is_ready(assignment))?;
-        self.waiting.remove(place)
+    /// The place of the first attempt that waits and has all its input files.
+    pub(super) fn next_ready(&self) -> Option<usize> {
+        self.waiting.iter().position(|assignment| self.fetching.is_ready(assignment))
     }
 
     pub(super) fn fetch_deadline(&self) -> Option<BootTime> {

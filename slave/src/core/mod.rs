@@ -5,6 +5,7 @@ mod control;
 mod delivery;
 mod event;
 mod fetching;
+mod lanes;
 mod lease;
 mod policy;
 mod stopping;
@@ -29,11 +30,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Attempts that the master may have sent ahead. What is over it is given back.
 const WAITING_MAX: usize = 8_192;
 
-/// An attempt that runs.
+/// An attempt that runs, or that was handed over to be started.
 #[derive(Debug)]
 struct Running {
     started_at: Timestamp,
     started: BootTime,
+    /// It is known to run. What was handed over and is not known to run waits, for all that anybody is told.
+    begun: bool,
+    /// Its slot.
+    lane: usize,
     streams: Streams,
     /// Nobody wants its result.
     discarded: bool,
@@ -76,6 +81,9 @@ pub struct Core {
     waiting: VecDeque<Assignment>,
     fetching: fetching::Fetching,
     running: BTreeMap<AttemptKey, Running>,
+    lanes: lanes::Lanes,
+    /// What the master wants back and was handed over.
+    wanted_back: BTreeSet<AttemptKey>,
     ended: BTreeMap<AttemptKey, Ended>,
     session: Session,
     /// The epoch of the master's history that everything here belongs to.
@@ -104,6 +112,8 @@ impl Core {
             waiting: VecDeque::new(),
             fetching: fetching::Fetching::default(),
             running: BTreeMap::new(),
+            lanes: lanes::Lanes::new(),
+            wanted_back: BTreeSet::new(),
             ended: BTreeMap::new(),
             session: Session::Down,
             epoch: 0,
@@ -115,6 +125,14 @@ impl Core {
         }
     }
 
+    /// Hands commands that need nothing over to whoever starts programs ([`Action::HandOver`]): one for each slot,
+    /// and up to `depth` where programs end quickly, 8 at most. `depth` is at least 1.
+    #[must_use]
+    pub fn handing_over(mut self, depth: usize) -> Self {
+        self.lanes.ahead = Some(depth.min(lanes::AHEAD_MAX));
+        self
+    }
+
     /// Goes on with what an earlier start of the agent left. To be called before the first event.
     pub fn restore(&mut self, left: Left) {
         self.epoch = left.epoch;
@@ -122,8 +140,10 @@ impl Core {
             let streams = Streams::of_places(ends.map(|end| (0, end)));
             let suspended = left.suspended.contains(&key);
             let input = left.inputs.get(&key).copied();
-            let started = BootTime(0);
-            self.running.insert(key, Running { started_at, started, streams, discarded: false, suspended, input });
+            let (started, begun) = (BootTime(0), !left.handed_over.contains(&key));
+            let lane = self.lanes.restore(key);
+            let running = Running { started_at, started, begun, lane, streams, discarded: false, suspended, input };
+            self.running.insert(key, running);
         }
         for (end, places) in left.ended {
             let streams = Streams::of_places(places);
@@ -133,8 +153,24 @@ impl Core {
 
     /// Decides what follows from one event.
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
-        // First of all: after a long stop of this process the event may be of the time before.
+        self.handle_all([event], now)
+    }
+
+    /// Decides what follows from events that are heard of at once.
+    pub fn handle_all(&mut self, events: impl IntoIterator<Item = Event>, now: Now) -> Vec<Action> {
+        // First of all: after a long stop of this process the events may be of the time before.
         self.end_lease(now);
+        for event in events {
+            self.take(event, now);
+        }
+        self.tick(now);
+        self.fill(now);
+        self.sweep_inputs(now);
+        self.leave_when_done(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    fn take(&mut self, event: Event, now: Now) {
         match event {
             Event::Connected => self.connected(now),
             Event::Disconnected => self.disconnected(),
@@ -151,21 +187,12 @@ impl Core {
             Event::InputTaken { key, offset } => self.input_taken(key, offset),
             Event::InputHeld { digest, result } => self.input_held(digest, result, now),
             Event::Ended(end) => self.ended(*end, now),
-            Event::NotStarted(assignments) => {
-                for assignment in assignments.into_iter().rev() {
-                    self.running.remove(&assignment.key);
-                    self.waiting.push_front(assignment);
-                }
-            }
+            Event::Started { key, at } => self.started(key, at),
+            Event::NotStarted(assignments) => self.not_started(assignments),
             Event::Fit(fit) => self.set_fit(fit),
             Event::Stop => self.stop(now),
             Event::Tick => {}
         }
-        self.tick(now);
-        self.fill(now);
-        self.sweep_inputs(now);
-        self.leave_when_done(now);
-        std::mem::take(&mut self.actions)
     }
 
     /// When to call again with [`Event::Tick`], and why.
@@ -182,10 +209,12 @@ impl Core {
     #[must_use]
     pub fn holdings(&self) -> Holdings {
         let wanted = self.running.iter().filter(|(_, running)| !running.discarded);
+        let handed_over = wanted.clone().filter(|(_, running)| !running.begun).map(|(key, _)| *key);
+        let begun = wanted.filter(|(_, running)| running.begun);
         Holdings {
-            waiting: self.waiting.iter().map(|assignment| assignment.key).collect(),
-            running: wanted.clone().map(|(key, running)| (*key, running.started_at)).collect(),
-            suspended: wanted.filter(|(_, running)| running.suspended).map(|(key, _)| *key).collect(),
+            waiting: handed_over.chain(self.waiting.iter().map(|assignment| assignment.key)).collect(),
+            running: begun.clone().map(|(key, running)| (*key, running.started_at)).collect(),
+            suspended: begun.filter(|(_, running)| running.suspended).map(|(key, _)| *key).collect(),
             finished: self.ended.keys().copied().collect(),
             epoch: self.epoch,
         }
@@ -194,7 +223,8 @@ impl Core {
     /// Attempts that wait, run and are not acknowledged.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
-        (self.waiting.len(), self.running.len(), self.ended.len())
+        let begun = self.running.values().filter(|running| running.begun).count();
+        (self.waiting.len() + self.running.len() - begun, begun, self.ended.len())
     }
 
     fn registered(&self) -> bool {
@@ -303,7 +333,12 @@ impl Core {
         let mut started = Vec::new();
         for key in keys {
             if let Some(running) = self.running.get(key) {
-                started.push((*key, running.started_at));
+                if running.begun {
+                    started.push((*key, running.started_at));
+                } else if self.wanted_back.insert(*key) {
+                    // It is given back, or its start or its end is told.
+                    self.actions.push(Action::TakeBack(*key));
+                }
             } else if !self.ended.contains_key(key) {
                 withdrawn.push(*key);
             }
@@ -355,32 +390,79 @@ impl Core {
     /// Starts what waits, as far as there is room.
     fn fill(&mut self, now: Now) {
         let mut started = Vec::new();
-        while self.takes_work()
-            && !self.lease.is_over(now.boot)
-            && self.running.len() < self.slots as usize
-            && self.ended.len() < limits::OUTBOX_RESULTS_MAX
-        {
-            let Some(assignment) = self.next_ready() else { break };
+        while self.takes_work() && !self.lease.is_over(now.boot) && self.ended.len() < limits::OUTBOX_RESULTS_MAX {
+            let Some(next) = self.next_ready() else { break };
+            let quick = self.lanes.ahead.is_some() && lanes::is_quick(&self.waiting[next].spec);
+            let Some(place) = self.lanes.place(quick, self.slots as usize, self.waiting.len()) else { break };
+            let Some(assignment) = self.waiting.remove(next) else { break };
             let running = Running {
                 started_at: now.wall,
                 started: now.boot,
+                begun: !quick,
+                lane: place.lane,
                 streams: Streams::default(),
                 discarded: false,
                 suspended: false,
                 input: assignment.spec.live.map(|_| 0),
             };
-            started.push((assignment.key, now.wall));
+            self.lanes.add(place, assignment.key, quick);
             self.running.insert(assignment.key, running);
-            self.actions.push(Action::Start(assignment));
+            if quick {
+                self.actions.push(Action::HandOver { assignment, behind: place.behind });
+            } else {
+                started.push((assignment.key, now.wall));
+                self.actions.push(Action::Start(assignment));
+            }
         }
         if !started.is_empty() {
             self.report(Report::Started(started));
         }
     }
 
+    /// What was handed over is known to run, and goes on for a while.
+    fn started(&mut self, key: AttemptKey, at: Timestamp) {
+        let Some(running) = self.running.get_mut(&key).filter(|running| !running.begun) else { return };
+        running.begun = true;
+        running.started_at = at;
+        self.lanes.runs_on(running.lane);
+        self.wanted_back.remove(&key);
+        if !running.discarded {
+            self.report(Report::Started(vec![(key, at)]));
+        }
+    }
+
+    /// These surely have not started: they wait again, unless nobody wants them here any more.
+    fn not_started(&mut self, assignments: Vec<Assignment>) {
+        let mut withdrawn = Vec::new();
+        for assignment in assignments.into_iter().rev() {
+            let key = assignment.key;
+            let wanted_back = self.wanted_back.remove(&key);
+            let Some(running) = self.running.remove(&key) else { continue };
+            self.lanes.given_back(running.lane, key);
+            if running.discarded {
+                self.actions.push(Action::Forget(key));
+            } else if wanted_back {
+                withdrawn.push(key);
+            } else {
+                self.waiting.push_front(assignment);
+            }
+        }
+        if !withdrawn.is_empty() {
+            self.report(Report::Withdrawn(withdrawn));
+        }
+        if !self.takes_work() {
+            self.give_back();
+        }
+    }
+
     fn ended(&mut self, end: AttemptEnd, now: Now) {
         self.unsent.remove(&end.key);
-        match self.running.remove(&end.key) {
+        self.wanted_back.remove(&end.key);
+        let running = self.running.remove(&end.key);
+        if let Some(running) = &running {
+            self.lanes.ended(running.lane, end.key, !running.begun);
+        }
+        match running {
             Some(running) if !running.discarded => self.keep_end(end, running.streams, now),
             _ => self.actions.push(Action::Forget(end.key)),
         }
@@ -402,6 +484,8 @@ impl Core {
     fn disconnected(&mut self) {
         self.session = Session::Down;
         self.lease.session_ended();
+        // It is told as waiting by the next registration, and simply stays.
+        self.wanted_back.clear();
         for running in self.running.values_mut() {
             running.streams.rewind();
         }
@@ -418,7 +502,7 @@ impl Core {
         self.enter_epoch(epoch);
         self.lease_begins(sent, lease, now);
         self.tell_stopping();
-        let wanted = self.running.iter().filter(|(_, running)| !running.discarded);
+        let wanted = self.running.iter().filter(|(_, running)| !running.discarded && running.begun);
         let started: Vec<_> = wanted.map(|(key, running)| (*key, running.started_at)).collect();
         self.unsent.extend(started.iter().map(|(key, _)| *key));
         self.flush_at = Some(now.boot);

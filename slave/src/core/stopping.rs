@@ -32,7 +32,14 @@ impl Core {
             return;
         }
         self.stopping = Some(Stopping::Grace(now.boot.plus(self.grace)));
+        self.take_all_back();
         self.tell_stopping();
+    }
+
+    /// What was handed over and has not started shall not.
+    pub(super) fn take_all_back(&mut self) {
+        let handed_over = self.running.iter().filter(|(_, running)| !running.begun).map(|(key, _)| *key);
+        self.actions.extend(handed_over.map(Action::TakeBack));
     }
 
     /// Tells the master that nothing more starts here, and gives back what waits. While it cannot be told, it is
@@ -42,6 +49,14 @@ impl Core {
             return;
         }
         self.report(Report::Draining);
+        self.give_back();
+    }
+
+    /// Gives back what waits, as soon as it can be told.
+    pub(super) fn give_back(&mut self) {
+        if !self.registered() {
+            return;
+        }
         let given_back: Vec<_> = self.waiting.drain(..).map(|assignment| assignment.key).collect();
         if !given_back.is_empty() {
             self.report(Report::Withdrawn(given_back));

@@ -121,6 +121,8 @@ impl<A: Announce> Slave<A> {
             ceiling: ready.policy.ceiling,
             ..registration(slots)
         };
+        // Programs of one user may leave something for each other: it is looked after each.
+        let core = core.handing_over(if ready.users.is_some() { usize::MAX } else { 1 });
         Self { _users: ready.users, ..Self::over(core, ready.executor, template, identity, announce) }
     }
 }
@@ -285,6 +287,8 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 ExecutorEvent::Progress { key, progress } => Event::Progress { key, progress },
                 ExecutorEvent::Suspended { key, suspended } => Event::Suspended { key, suspended },
                 ExecutorEvent::InputTaken { key, offset } => Event::InputTaken { key, offset },
+                ExecutorEvent::Started { key, at } => Event::Started { key, at },
+                ExecutorEvent::NotStarted(assignments) => Event::NotStarted(assignments),
                 ExecutorEvent::Ended(end) => Event::Ended(end),
             };
             let events: Vec<Event> = turn.into_iter().map(event).collect();

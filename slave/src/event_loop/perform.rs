@@ -10,6 +10,7 @@ use crate::{
 use common::{
     id::AttemptKey,
     message::{Assignment, Data, Finished, Registration, Report, Status, Stream, Tail},
+    units::Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use transport::{Sender, clock};
@@ -17,19 +18,20 @@ use transport::{Sender, clock};
 impl<A: Announce, R: Run> Slave<A, R> {
     /// Gives events to the core and performs what follows, reports of one kind together.
     pub(super) fn handle(&mut self, events: impl IntoIterator<Item = Event>) {
-        let mut actions = Vec::new();
-        for event in events {
-            let now = Now { wall: clock::now(), boot: clock::boot_now(), takes_bulk: self.takes_bulk() };
-            actions.extend(self.core.handle(event, now));
+        let now = Now { wall: clock::now(), boot: clock::boot_now(), takes_bulk: self.takes_bulk() };
+        let mut actions = self.core.handle_all(events, now);
+        let not_started = self.note_starts(&mut actions, now.wall);
+        if self.journal.as_ref().is_none_or(|journal| journal.trouble().is_none()) {
+            self.executor.all_is_kept();
         }
-        if actions.is_empty() {
+        if actions.is_empty() && not_started.is_empty() {
             return;
         }
-        let not_started = self.note_starts(&mut actions);
         let mut outgoing = Outgoing::default();
         for action in actions {
             self.perform(action, &mut outgoing);
         }
+        self.executor.send_steps();
         let lost = std::mem::take(&mut outgoing.lost);
         let messages = outgoing.finish();
         if !messages.is_empty()
@@ -67,9 +69,14 @@ impl<A: Announce, R: Run> Slave<A, R> {
         }
     }
 
-    /// Keeps the ends among these events, before anybody hears of them.
+    /// Keeps the ends among these events, before anybody hears of them, and that some have not started after all.
+    /// Written with what is noted next.
     pub(super) fn keep_ends(&mut self, events: &[Event]) {
-        let mut kept = Vec::new();
+        for event in events {
+            if let (Event::NotStarted(assignments), Some(journal)) = (event, &mut self.journal) {
+                assignments.iter().for_each(|assignment| journal.never_started(assignment.key));
+            }
+        }
         for event in events {
             let Event::Ended(end) = event else { continue };
             if self.journal.as_ref().is_some_and(|journal| !journal.knows(end.key)) {
@@ -77,39 +84,42 @@ impl<A: Announce, R: Run> Slave<A, R> {
             }
             // Also without a journal: the next attempt of its slot writes where its output was.
             match (self.executor.seal(end.key), &mut self.journal) {
-                (Ok((output, files)), Some(_)) => kept.push((KeptEnd::new(end, output), files)),
+                (Ok((output, files)), Some(journal)) => journal.note_end(&KeptEnd::new(end, output), files),
                 (Ok(_), None) => {}
                 (Err(error), Some(journal)) => journal.cannot_keep(end.key, &error),
                 (Err(error), None) => tracing::error!(attempt = %end.key, %error, "its output cannot be kept"),
             }
         }
-        if let Some(journal) = &mut self.journal {
-            journal.end(kept);
-        }
     }
 
-    /// Notes what is about to be started. What cannot be noted is taken out of the actions, its report too.
-    fn note_starts(&mut self, actions: &mut Vec<Action>) -> Vec<Assignment> {
+    /// Notes what is about to be started, and writes all that was noted. What cannot be noted is taken out of the
+    /// actions, its report too.
+    fn note_starts(&mut self, actions: &mut Vec<Action>, now: Timestamp) -> Vec<Assignment> {
         let Some(journal) = &mut self.journal else { return Vec::new() };
-        let now = clock::now();
-        let started: Vec<_> = actions
-            .iter()
-            .filter_map(
-                |action| if let Action::Start(assignment) = action { Some((assignment.clone(), now)) } else { None },
-            )
-            .collect();
-        if started.is_empty() || journal.start(&started).is_ok() {
+        for action in actions.iter() {
+            if let Action::Start(assignment) | Action::HandOver { assignment, .. } = action {
+                journal.note_start(assignment, now);
+            }
+        }
+        if journal.write_noted().is_ok() {
             return Vec::new();
         }
-        let keys: BTreeSet<AttemptKey> = started.iter().map(|(assignment, _)| assignment.key).collect();
-        actions.retain_mut(|action| {
-            if let Action::Report(Report::Started(started)) = action {
-                started.retain(|(key, _)| !keys.contains(key));
-                return !started.is_empty();
+        let mut refused = Vec::new();
+        let mut left = Vec::new();
+        for action in actions.drain(..) {
+            match action {
+                Action::Start(assignment) | Action::HandOver { assignment, .. } => refused.push(assignment),
+                action => left.push(action),
             }
-            !matches!(action, Action::Start(_))
+        }
+        let keys: BTreeSet<AttemptKey> = refused.iter().map(|assignment| assignment.key).collect();
+        left.retain_mut(|action| {
+            let Action::Report(Report::Started(started)) = action else { return true };
+            started.retain(|(key, _)| !keys.contains(key));
+            !started.is_empty()
         });
-        started.into_iter().map(|(assignment, _)| assignment).collect()
+        *actions = left;
+        refused
     }
 
     /// What the core must be told when the journal took a turn for the worse or the better.
@@ -165,6 +175,8 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 self.rest();
             }
             Action::Start(assignment) => self.executor.start(assignment, clock::now()),
+            Action::HandOver { assignment, behind } => self.executor.hand_over(assignment, behind, clock::now()),
+            Action::TakeBack(key) => self.executor.take_back(key),
             Action::Stop(key, stop) => {
                 // A new start of the agent shall not take it for one that is wanted.
                 if stop == Stop::Discarded {

@@ -48,6 +48,9 @@ impl<A: Announce, R: Run> Slave<A, R> {
             if going.contains(&assignment.key) {
                 let ends = Stream::ALL.map(|stream| self.executor.end_of(assignment.key, stream));
                 left.running.push((assignment.key, at, ends));
+                if self.executor.is_handed_over(assignment.key) {
+                    left.handed_over.insert(assignment.key);
+                }
                 if self.executor.is_suspended(assignment.key) {
                     left.suspended.insert(assignment.key);
                 }

@@ -27,6 +27,26 @@ pub trait Run {
     /// Starts an attempt. What cannot be started ends at once, with an event that says why.
     fn start(&mut self, assignment: Assignment, now: Timestamp);
 
+    /// Has an attempt started, in a free slot or behind another one in its slot, as soon as [`Run::send_steps`] is
+    /// called; it ends with an event or comes back with one. Whoever cannot do that is never asked to.
+    fn hand_over(&mut self, assignment: Assignment, _behind: Option<AttemptKey>, now: Timestamp) {
+        self.start(assignment, now);
+    }
+
+    /// Everything that was handed over can go on its way.
+    fn send_steps(&mut self) {}
+
+    /// Gives back what was handed over with this attempt and has not started.
+    fn take_back(&mut self, _key: AttemptKey) {}
+
+    /// Everything that [`Run::turn`] has told is kept, and survives this process.
+    fn all_is_kept(&mut self) {}
+
+    /// Whether an attempt was handed over and is not known to have started.
+    fn is_handed_over(&self, _key: AttemptKey) -> bool {
+        false
+    }
+
     /// Stops an attempt; it ends with an event.
     fn stop(&mut self, key: AttemptKey, stop: Stop);
 
@@ -149,6 +169,26 @@ impl Run for Executor {
 
     fn start(&mut self, assignment: Assignment, now: Timestamp) {
         self.start(assignment, now);
+    }
+
+    fn hand_over(&mut self, assignment: Assignment, behind: Option<AttemptKey>, now: Timestamp) {
+        self.hand_over(assignment, behind, now);
+    }
+
+    fn send_steps(&mut self) {
+        self.send_steps();
+    }
+
+    fn take_back(&mut self, key: AttemptKey) {
+        self.take_back(key);
+    }
+
+    fn all_is_kept(&mut self) {
+        self.all_is_kept();
+    }
+
+    fn is_handed_over(&self, key: AttemptKey) -> bool {
+        self.is_handed_over(key)
     }
 
     fn stop(&mut self, key: AttemptKey, stop: Stop) {

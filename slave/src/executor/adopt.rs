@@ -2,6 +2,7 @@
 
 use super::{
     Executor, Keeper, Slot, Source,
+    adopt_quick::{QuickLeft, Started},
     attempt::{Attempt, Left},
     outcome::Stop,
     steps::{Phase, Tag},
@@ -42,14 +43,19 @@ impl Executor {
                 continue;
             };
             let runs = matches!(found.state, KeeperState::Running { .. });
-            let left = waiting(found.state, found.descriptors);
+            let (left, left_quick) = match found.state {
+                KeeperState::Quick(state) => (None, Some(QuickLeft::new(state, found.descriptors))),
+                state => (waiting(state, found.descriptors), None),
+            };
             let is_foreign = runs && left.is_none();
-            let folder = self.work.slot(number, left.as_ref().map(|left| left.tag.folder.as_str()))?;
+            let kept = left.as_ref().map(|left| left.tag.folder.clone());
+            let kept = kept.or_else(|| left_quick.as_ref().and_then(QuickLeft::folder_name));
+            let folder = self.work.slot(number, kept.as_deref())?;
             let data = EventData::new_u64(Source::Keeper.token(self.slots.len()));
             epoll::add(&self.epoll, found.socket.as_fd(), data, EventFlags::IN)?;
             let keeper = Keeper::Present(found.socket);
             let outdated = found.config.guards != self.guards_of(number);
-            self.slots.push(Slot { keeper, left, outdated, ..Slot::new(number, folder) });
+            self.slots.push(Slot { keeper, left, left_quick, outdated, ..Slot::new(number, folder) });
             if is_foreign {
                 self.end_unwanted(self.slots.len() - 1, true);
             }
@@ -65,7 +71,7 @@ impl Executor {
     /// No program starts behind the guards of an earlier configuration: keepers that have them end once nothing runs
     /// there.
     pub(super) fn retire_outdated(&mut self) {
-        let idle = |slot: &&mut Slot| slot.outdated && slot.attempt.is_none() && slot.left.is_none() && !slot.ending;
+        let idle = |slot: &&mut Slot| slot.outdated && slot.is_idle();
         for slot in self.slots.iter_mut().filter(idle) {
             if let Keeper::Present(keeper) = std::mem::replace(&mut slot.keeper, Keeper::Gone) {
                 // One that is gone already is told of by the launcher as well.
@@ -81,10 +87,16 @@ impl Executor {
     /// restored and languages set before.
     #[must_use = "what is not in the answer is lost"]
     pub fn adopt(&mut self, started: Vec<(Assignment, Timestamp)>, now: impl Fn() -> Timestamp) -> Vec<AttemptKey> {
-        let mut started: BTreeMap<AttemptKey, (Assignment, Timestamp)> =
+        let mut started: Started =
             started.into_iter().map(|(assignment, at)| (assignment.key, (assignment, at))).collect();
         let mut taken = Vec::new();
         for index in 0..self.slots.len() {
+            if let Some(left) = self.slots[index].left_quick.take() {
+                match self.take_over_quick(index, left, &mut started, &now) {
+                    Ok(keys) => taken.extend(keys),
+                    Err(error) => tracing::error!(slot = index, %error, "what a keeper holds cannot be taken over"),
+                }
+            }
             let Some(left) = self.slots[index].left.take() else { continue };
             match started.remove(&left.tag.key) {
                 Some((assignment, at)) => {
@@ -145,7 +157,7 @@ impl Executor {
         self.by_key.insert(key, index);
         self.progress_at.get_or_insert_with(|| Instant::now() + super::PROGRESS_INTERVAL);
         if let Some(report) = report {
-            self.handle_keeper(index, report, now())?;
+            self.handle_keeper(index, report, Vec::new(), now())?;
         }
         Ok(true)
     }

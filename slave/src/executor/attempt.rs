@@ -10,7 +10,7 @@ use super::{
     outcome::{self, Stop},
     outputs::Outputs,
     progress,
-    steps::{Phase, Steps, Tag, compile_limits, step},
+    steps::{Phase, Steps, Tag, command_step, compile_limits, step},
 };
 use crate::languages::Offered;
 use common::{
@@ -43,6 +43,8 @@ pub(super) struct Context {
     /// The lease that an agent before this one had.
     pub(super) lease_left: Option<BootTime>,
     pub(super) program_path: Vec<PathBuf>,
+    /// The same as programs have it in their environment.
+    pub(super) path: Vec<u8>,
     /// What no step exceeds.
     pub(super) ceiling: ResourceLimits,
     pub(super) cleaner: Cleaner,
@@ -83,6 +85,8 @@ pub(super) struct Attempt {
     pub(super) phase: Phase,
     pub(super) step: Step,
     pub(super) folder: WorkFolder,
+    /// Its keeper began it by itself, under this number.
+    pub(super) number: Option<u64>,
     /// Standard output and error; the compile step has one pipe for both.
     pub(super) pipes: [Option<OwnedFd>; 2],
     started_at: Timestamp,
@@ -128,6 +132,20 @@ pub(super) struct Left {
     pub(super) suspended: bool,
 }
 
+/// What a keeper began by itself and what is known of it.
+#[derive(Debug)]
+pub(super) struct Outliving {
+    pub(super) number: u64,
+    pub(super) slot: u32,
+    pub(super) folder: WorkFolder,
+    /// Reading ends.
+    pub(super) pipes: Vec<OwnedFd>,
+    pub(super) started: Timestamp,
+    pub(super) stop: Option<Stop>,
+    /// It shall stand still.
+    pub(super) suspend: bool,
+}
+
 impl Attempt {
     /// Makes the working folder and orders the first step.
     pub(super) fn start(
@@ -153,30 +171,7 @@ impl Attempt {
         let phase = if steps.compile.is_some() { Phase::Compile } else { Phase::Run };
         let command = steps.compile.as_ref().unwrap_or(&steps.run);
         let step = step(command, phase, &assignment, &steps, &folder, &context.program_path, &context.ceiling);
-        let mut attempt = Self {
-            assignment,
-            steps,
-            phase,
-            step,
-            folder,
-            pipes: [None, None],
-            started_at: now,
-            usage: Usage::default(),
-            kept: 0,
-            truncated: false,
-            compile_text: Vec::new(),
-            stop: None,
-            unsent: Unsent::default(),
-            suspend: false,
-            suspended: false,
-            live,
-            progress: None,
-            slot: number,
-            busy: None,
-            watched: false,
-            adopted: false,
-            compile_again: false,
-        };
+        let mut attempt = Self { live, ..Self::new(assignment, steps, (phase, step), folder, number, now) };
         let begun = match attempt.place_inputs(context) {
             Ok(false) => attempt.begin(keeper, index, context),
             waits => waits.map(drop),
@@ -221,29 +216,74 @@ impl Attempt {
         };
         let mut pipes = descriptors.into_iter();
         Ok(Some(Self {
+            pipes: [pipes.next(), pipes.next()],
+            usage,
+            kept,
+            truncated: stop == Some(Stop::Output),
+            stop,
+            suspend: suspended,
+            suspended,
+            live,
+            adopted: true,
+            compile_again: phase == Phase::Compile,
+            ..Self::new(assignment, steps, (phase, step), folder, slot, started_at)
+        }))
+    }
+
+    /// One that a keeper began by itself and that runs on. With it, why its output cannot be kept.
+    pub(super) fn outliving(
+        assignment: Assignment,
+        outliving: Outliving,
+        context: &mut Context,
+    ) -> (Self, Option<io::Error>) {
+        let Outliving { number, slot, folder, pipes, started, stop, suspend } = outliving;
+        let problem = context.outputs.begin(slot).err();
+        let steps = Steps::plan(&assignment, None).unwrap_or_else(Steps::unknown);
+        let step = command_step(&assignment, &folder, &context.path, &context.program_path);
+        let mut pipes = pipes.into_iter();
+        let attempt = Self {
+            pipes: [pipes.next(), pipes.next()],
+            stop,
+            suspend,
+            number: Some(number),
+            ..Self::new(assignment, steps, (Phase::Run, step), folder, slot, started)
+        };
+        (attempt, problem)
+    }
+
+    fn new(
+        assignment: Assignment,
+        steps: Steps,
+        (phase, step): (Phase, Step),
+        folder: WorkFolder,
+        slot: u32,
+        started_at: Timestamp,
+    ) -> Self {
+        Self {
             assignment,
             steps,
             phase,
             step,
             folder,
-            pipes: [pipes.next(), pipes.next()],
+            number: None,
+            pipes: [None, None],
             started_at,
-            usage,
-            kept,
-            truncated: stop == Some(Stop::Output),
+            usage: Usage::default(),
+            kept: 0,
+            truncated: false,
             compile_text: Vec::new(),
-            stop,
+            stop: None,
             unsent: Unsent::default(),
-            suspend: suspended,
-            suspended,
-            live,
+            suspend: false,
+            suspended: false,
+            live: None,
             progress: None,
             slot,
             busy: None,
             watched: false,
-            adopted: true,
-            compile_again: phase == Phase::Compile,
-        }))
+            adopted: false,
+            compile_again: false,
+        }
     }
 
     pub(super) fn begin(&mut self, keeper: &Socket, index: usize, context: &mut Context) -> io::Result<()> {
@@ -441,7 +481,7 @@ impl Attempt {
         self.drain(context);
         let outcome = match &self.stop {
             Some(Stop::Cancelled { by }) => Outcome::Cancelled { by: by.clone() },
-            _ => Outcome::Lost { detail: format!("The process that watches over it failed ({reason}); it was ended.") },
+            _ => outcome::keeper_lost(reason),
         };
         self.finish(outcome, context, now);
     }
@@ -479,6 +519,11 @@ impl Attempt {
         }
     }
 
+    /// The working folder, which nobody has touched.
+    pub(super) fn into_folder(self) -> WorkFolder {
+        self.folder
+    }
+
     /// Gives the working folder back; what is not removed at once is removed in the background.
     pub(super) fn clean_up(self, slot: &mut SlotFolder, context: &Context) {
         if let Some(source) = &self.steps.source {
@@ -487,12 +532,7 @@ impl Attempt {
         if let Some(program) = &self.steps.program {
             self.folder.remove_file(program);
         }
-        if let Some(remover) = slot.take_back(self.folder) {
-            context.cleaner.remove(remover);
-        }
-        for stray in slot.strays() {
-            context.cleaner.remove(stray);
-        }
+        slot.clean(self.folder, &context.cleaner);
     }
 }
 

@@ -10,7 +10,10 @@ use common::{
     program::{ProgramSignal, TerminalSize},
     units::Duration,
 };
-use launcher::{Socket, protocol::ToKeeper};
+use launcher::{
+    Socket,
+    protocol::{Order, ToKeeper},
+};
 use std::{sync::Arc, time::Instant};
 
 /// When a keeper that did not read is told again.
@@ -45,8 +48,10 @@ impl Executor {
     pub fn control(&mut self, key: AttemptKey, control: Control) {
         let Some(index) = self.by_key.get(&key).copied() else { return };
         let slot = &mut self.slots[index];
-        if let (Some(attempt), Keeper::Present(keeper)) = (&mut slot.attempt, &slot.keeper) {
-            attempt.control(control, keeper, index, &mut self.context);
+        match (slot.attempt.as_mut().filter(|attempt| attempt.key() == key), &slot.keeper) {
+            (Some(attempt), Keeper::Present(keeper)) => attempt.control(control, keeper, index, &mut self.context),
+            (Some(_), Keeper::None | Keeper::Gone) => {}
+            (None, _) => self.control_given(index, key, &control),
         }
         self.tell_again();
     }
@@ -55,9 +60,11 @@ impl Executor {
     pub(super) fn tell_again(&mut self) {
         let mut left = false;
         for slot in &mut self.slots {
-            if let (Some(attempt), Keeper::Present(keeper)) = (&mut slot.attempt, &slot.keeper) {
-                attempt.unsent.tell_again(keeper);
-                left |= !attempt.unsent.0.is_empty();
+            let Keeper::Present(keeper) = &slot.keeper else { continue };
+            let attempt = slot.attempt.as_mut().map(|attempt| &mut attempt.unsent);
+            for unsent in attempt.into_iter().chain([&mut slot.quick.unsent]) {
+                unsent.tell_again(keeper);
+                left |= !unsent.0.is_empty();
             }
         }
         self.tell_again_at = left.then(|| Instant::now() + TELL_AGAIN_AFTER);
@@ -76,7 +83,8 @@ impl Executor {
     }
 
     fn attempt(&self, key: AttemptKey) -> Option<&Attempt> {
-        self.by_key.get(&key).and_then(|index| self.slots[*index].attempt.as_ref())
+        let index = self.by_key.get(&key)?;
+        self.slots[*index].attempt.as_ref().filter(|attempt| attempt.key() == key)
     }
 }
 
@@ -121,6 +129,15 @@ impl Attempt {
     }
 
     pub(super) fn tell(&mut self, keeper: &Socket, order: ToKeeper) {
+        let order = match (self.number, order) {
+            (Some(number), ToKeeper::Cancel { grace, note }) => quick(number, Order::Cancel { grace, note }),
+            (Some(number), ToKeeper::Kill { note }) => quick(number, Order::Kill { note }),
+            (Some(number), ToKeeper::Suspend) => quick(number, Order::Suspend),
+            (Some(number), ToKeeper::Resume) => quick(number, Order::Resume),
+            (Some(number), ToKeeper::SetWallTime(wall_time)) => quick(number, Order::SetWallTime(wall_time)),
+            (Some(number), ToKeeper::Signal(signal)) => quick(number, Order::Signal(signal)),
+            (_, order) => order,
+        };
         self.unsent.tell(keeper, order);
     }
 
@@ -153,7 +170,7 @@ impl Attempt {
 pub(super) struct Unsent(Vec<ToKeeper>);
 
 impl Unsent {
-    fn tell(&mut self, keeper: &Socket, order: ToKeeper) {
+    pub(super) fn tell(&mut self, keeper: &Socket, order: ToKeeper) {
         self.0.retain(|earlier| !replaces(&order, earlier));
         self.0.push(order);
         self.tell_again(keeper);
@@ -163,7 +180,11 @@ impl Unsent {
         while let Some(order) = self.0.first() {
             match keeper.try_send(order, &[]) {
                 // A signal is for now; and there may be any number of them.
-                Ok(false) => return self.0.retain(|order| !matches!(order, ToKeeper::Signal(_))),
+                Ok(false) => {
+                    return self.0.retain(|order| {
+                        !matches!(order, ToKeeper::Signal(_) | ToKeeper::Quick { order: Order::Signal(_), .. })
+                    });
+                }
                 Ok(true) => {}
                 // A keeper that is gone has ended its program, or the launcher does.
                 Err(error) => tracing::debug!(%error, "a keeper cannot be told what to do with its program"),
@@ -180,17 +201,30 @@ impl Unsent {
 
 /// Whether an order makes an earlier one that was not heard yet pointless.
 const fn replaces(order: &ToKeeper, earlier: &ToKeeper) -> bool {
-    use ToKeeper::{Cancel, Kill, Resume, SetWallTime, Suspend};
-    matches!(
-        (order, earlier),
-        (Suspend | Resume, Suspend | Resume)
-            | (SetWallTime(_), SetWallTime(_))
-            | (Kill { .. }, Kill { .. } | Cancel { .. })
-            | (Cancel { .. }, Cancel { .. })
-    )
+    use ToKeeper::{Cancel, Kill, Quick, Resume, SetWallTime, Suspend};
+    match (order, earlier) {
+        (Quick { number, order }, Quick { number: other, order: earlier }) if *number == *other => matches!(
+            (order, earlier),
+            (Order::Suspend | Order::Resume, Order::Suspend | Order::Resume)
+                | (Order::SetWallTime(_), Order::SetWallTime(_))
+                | (Order::Kill { .. }, Order::Kill { .. } | Order::Cancel { .. })
+                | (Order::Cancel { .. }, Order::Cancel { .. })
+        ),
+        _ => matches!(
+            (order, earlier),
+            (Suspend | Resume, Suspend | Resume)
+                | (SetWallTime(_), SetWallTime(_))
+                | (Kill { .. }, Kill { .. } | Cancel { .. })
+                | (Cancel { .. }, Cancel { .. })
+        ),
+    }
 }
 
-const fn number(signal: ProgramSignal) -> i32 {
+const fn quick(number: u64, order: Order) -> ToKeeper {
+    ToKeeper::Quick { number, order }
+}
+
+pub(super) const fn number(signal: ProgramSignal) -> i32 {
     match signal {
         ProgramSignal::Interrupt => libc::SIGINT,
         ProgramSignal::Quit => libc::SIGQUIT,

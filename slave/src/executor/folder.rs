@@ -1,6 +1,9 @@
 //! Working folders: where they are, made for the program's user, reached through descriptors that are held.
 
-use super::removal::{Remover, Trash, names, open_folder, remove};
+use super::{
+    cleaner::Cleaner,
+    removal::{Remover, Trash, names, open_folder, remove},
+};
 use launcher::protocol::ProgramUser;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -136,8 +139,9 @@ impl WorkRoot {
             user: self.user(slot),
             made: 0,
             spare: None,
+            lent: None,
         };
-        folder.bury_all(kept)?;
+        folder.bury_all(kept.as_slice())?;
         Ok(folder)
     }
 }
@@ -182,6 +186,8 @@ pub(super) struct SlotFolder {
     made: u64,
     /// An empty one for the next attempt.
     spare: Option<WorkFolder>,
+    /// The one that the slot's keeper has for what it starts by itself.
+    pub(super) lent: Option<WorkFolder>,
 }
 
 /// The working folder of one attempt.
@@ -292,10 +298,10 @@ impl SlotFolder {
     }
 
     /// Moves everything out of the way but `kept`; few are there.
-    fn bury_all(&mut self, kept: Option<&str>) -> io::Result<()> {
+    fn bury_all(&mut self, kept: &[impl AsRef<str>]) -> io::Result<()> {
         loop {
             let mut left = names(self.fd.as_fd())?;
-            left.retain(|name| kept.is_none_or(|kept| name.as_bytes() != kept.as_bytes()));
+            left.retain(|name| !kept.iter().any(|kept| name.as_bytes() == kept.as_ref().as_bytes()));
             if left.is_empty() {
                 return Ok(());
             }
@@ -305,11 +311,26 @@ impl SlotFolder {
         }
     }
 
-    /// Removes the spare folder.
+    /// Removes the folders that are kept for attempts to come.
     pub(super) fn remove_spare(&mut self) {
-        if let Some(spare) = self.spare.take() {
-            self.remove_all(&spare);
+        for folder in [self.spare.take(), self.lent.take()].into_iter().flatten() {
+            self.remove_all(&folder);
         }
+    }
+
+    /// Removes a folder that a program may have changed, at once or in the background, with what lies beside it.
+    pub(super) fn clean(&mut self, folder: WorkFolder, cleaner: &Cleaner) {
+        if let Some(remover) = self.take_back(folder) {
+            cleaner.remove(remover);
+        }
+        for stray in self.strays() {
+            cleaner.remove(stray);
+        }
+    }
+
+    /// Whether programs may put something beside their working folders.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.user.is_none()
     }
 
     fn remove_all(&mut self, folder: &WorkFolder) {
@@ -331,8 +352,8 @@ impl SlotFolder {
     /// working folder. Called while the slot runs nothing.
     pub(super) fn strays(&mut self) -> Vec<Remover> {
         if self.user.is_none() {
-            let spare = self.spare.as_ref().map(|spare| spare.name.clone());
-            if let Err(error) = self.bury_all(spare.as_deref()) {
+            let kept = self.spare.iter().chain(&self.lent).map(|folder| folder.name.clone()).collect::<Vec<_>>();
+            if let Err(error) = self.bury_all(&kept) {
                 tracing::warn!(%error, "what a program left beside its folder stays until the next start");
             }
         }

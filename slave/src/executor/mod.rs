@@ -2,6 +2,7 @@
 //! events. One thread, one epoll descriptor for everything; no task and no thread for a pipe.
 
 mod adopt;
+mod adopt_quick;
 mod attempt;
 mod cleaner;
 mod collect;
@@ -13,6 +14,7 @@ mod live;
 mod outcome;
 mod outputs;
 mod progress;
+mod quick;
 mod reading;
 mod removal;
 mod steps;
@@ -125,6 +127,15 @@ pub enum ExecutorEvent {
         /// Every byte before this one; `u64::MAX` when the input has ended for it.
         offset: u64,
     },
+    /// It was handed over, and runs on for longer than others.
+    Started {
+        /// The attempt.
+        key: AttemptKey,
+        /// When it was started.
+        at: Timestamp,
+    },
+    /// These were handed over and have not started; they are forgotten here.
+    NotStarted(Vec<Assignment>),
     /// It ended; all that it started is gone and all that it wrote is in the outputs.
     Ended(Box<AttemptEnd>),
 }
@@ -155,10 +166,15 @@ struct Slot {
     folder: SlotFolder,
     keeper: Keeper,
     attempt: Option<Attempt>,
+    /// What its keeper starts by itself.
+    quick: quick::Quick,
+    /// It is among those that something is sent to.
+    to_send: bool,
     /// When the pipes begin to be watched; none when they are.
     watch_at: Option<Instant>,
     /// What an agent before this one left here and nobody has taken over yet.
     left: Option<adopt::Waiting>,
+    left_quick: Option<adopt_quick::QuickLeft>,
     /// Its keeper ends something that nobody wants.
     ending: bool,
     /// Its keeper was made with other guards than are wanted now: what runs there goes on, and nothing new starts.
@@ -166,14 +182,23 @@ struct Slot {
 }
 
 impl Slot {
-    const fn new(number: u32, folder: SlotFolder) -> Self {
+    /// Nothing runs here, and nothing waits to.
+    fn is_idle(&self) -> bool {
+        let taken = self.left.is_none() && self.left_quick.is_none();
+        taken && self.attempt.is_none() && !self.ending && self.quick.is_empty() && self.quick.ending.is_none()
+    }
+
+    fn new(number: u32, folder: SlotFolder) -> Self {
         Self {
             number,
             folder,
             keeper: Keeper::None,
             attempt: None,
+            quick: quick::Quick::default(),
+            to_send: false,
             watch_at: None,
             left: None,
+            left_quick: None,
             ending: false,
             outdated: false,
         }
@@ -203,6 +228,11 @@ pub struct Executor {
     progress_at: Option<Instant>,
     /// When keepers that did not read are told again.
     tell_again_at: Option<Instant>,
+    /// Slots with steps that their keepers were not sent, and when that is tried again.
+    to_send: Vec<usize>,
+    send_at: Option<Instant>,
+    /// Slots with ends that are not known to be kept.
+    heard: Vec<usize>,
     idle: bool,
 }
 
@@ -247,6 +277,7 @@ impl Executor {
             outputs: setup.outputs,
             lease_until: None,
             lease_left: lease_until,
+            path: steps::path(&setup.program_path),
             program_path: setup.program_path,
             ceiling: setup.ceiling,
             cleaner: Cleaner::start(setup.work.trash()?)?,
@@ -268,6 +299,9 @@ impl Executor {
             kernel_events: Vec::with_capacity(KERNEL_EVENTS_PER_TURN),
             progress_at: None,
             tell_again_at: None,
+            to_send: Vec::new(),
+            send_at: None,
+            heard: Vec::new(),
             idle: true,
         };
         executor.take_keepers(keepers)?;
@@ -322,7 +356,8 @@ impl Executor {
     /// When [`Executor::turn`] must be called even if nothing is readable.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.slots.iter().filter_map(|slot| slot.watch_at).chain(self.progress_at).chain(self.tell_again_at).min()
+        let watch = self.slots.iter().filter_map(|slot| slot.watch_at);
+        watch.chain(self.progress_at).chain(self.tell_again_at).chain(self.send_at).min()
     }
 
     /// Starts an attempt in a free slot. What cannot be started ends at once, with an event that says why.
@@ -353,9 +388,12 @@ impl Executor {
 
     /// Stops an attempt; it ends with an event. A cancelled one gets time to end by itself.
     pub fn stop(&mut self, key: AttemptKey, stop: Stop) {
-        let Some(slot) = self.by_key.get(&key).map(|index| &mut self.slots[*index]) else { return };
-        if let (Some(attempt), Keeper::Present(keeper)) = (&mut slot.attempt, &slot.keeper) {
-            attempt.stop(stop, keeper);
+        let Some(index) = self.by_key.get(&key).copied() else { return };
+        if !self.stop_given(index, key, &stop) {
+            let slot = &mut self.slots[index];
+            if let (Some(attempt), Keeper::Present(keeper)) = (&mut slot.attempt, &slot.keeper) {
+                attempt.stop(stop, keeper);
+            }
         }
         self.tell_again();
     }
@@ -397,15 +435,16 @@ impl Executor {
         }
         self.watch_due_pipes();
         self.tell_again();
+        if self.send_at.is_some_and(|at| Instant::now() >= at) {
+            self.send_steps();
+        }
         self.read_progress();
         Ok(std::mem::take(&mut self.context.events))
     }
 
     fn free_slot(&mut self) -> io::Result<usize> {
         self.retire_outdated();
-        let free = |slot: &Slot| {
-            slot.attempt.is_none() && slot.left.is_none() && !slot.ending && !matches!(slot.keeper, Keeper::Gone)
-        };
+        let free = |slot: &Slot| slot.is_idle() && !matches!(slot.keeper, Keeper::Gone);
         let index = match self.slots.iter().position(free) {
             Some(index) => index,
             None => {
@@ -465,14 +504,20 @@ impl Executor {
         let Keeper::Present(socket) = &mut slot.keeper else { return Ok(()) };
         match socket.receive::<FromKeeper>(Wait::No) {
             Ok(None) => {}
-            Ok(Some(received)) => self.handle_keeper(index, received.message, now())?,
+            Ok(Some(received)) => self.handle_keeper(index, received.message, received.descriptors, now())?,
             // Closing the socket takes it out of the epoll set.
             Err(_) => slot.keeper = Keeper::Gone,
         }
         Ok(())
     }
 
-    fn handle_keeper(&mut self, index: usize, message: FromKeeper, now: Timestamp) -> io::Result<()> {
+    fn handle_keeper(
+        &mut self,
+        index: usize,
+        message: FromKeeper,
+        descriptors: Vec<OwnedFd>,
+        now: Timestamp,
+    ) -> io::Result<()> {
         let slot = &mut self.slots[index];
         if let FromKeeper::Ready { problem } = &message {
             if !problem.is_empty() {
@@ -483,6 +528,12 @@ impl Executor {
         if matches!(message, FromKeeper::State { .. }) {
             return Ok(());
         }
+        if let Some(left) = &mut slot.left_quick {
+            left.hear(message, descriptors);
+            return Ok(());
+        }
+        let Some(message) = self.hear_of_given(index, message, descriptors, now)? else { return Ok(()) };
+        let slot = &mut self.slots[index];
         if let FromKeeper::Suspended(suspended) = message {
             match (&mut slot.left, &mut slot.attempt) {
                 (Some(left), _) => left.suspended = suspended,
@@ -516,7 +567,8 @@ impl Executor {
         while let Some(message) = self.launcher.receive(Wait::No)? {
             let FromLauncher::KeeperEnded { slot, reason } = message else { continue };
             let number = slot;
-            let Some(slot) = self.slots.get_mut(slot as usize) else { continue };
+            let index = slot as usize;
+            let Some(slot) = self.slots.get_mut(index) else { continue };
             if std::mem::take(&mut slot.outdated) {
                 tracing::info!(slot = number, "a keeper with other guards than now has ended");
             } else {
@@ -526,6 +578,9 @@ impl Executor {
             slot.watch_at = None;
             slot.ending = false;
             slot.left = None;
+            slot.left_quick = None;
+            self.keeper_of_given_lost(index, &reason, now());
+            let slot = &mut self.slots[index];
             // One that has ended already loses nothing.
             if let Some(mut attempt) = slot.attempt.take_if(|attempt| !attempt.is_collecting()) {
                 self.by_key.remove(&attempt.key());
@@ -541,7 +596,8 @@ impl Executor {
         if self.progress_at.is_none_or(|at| now < at) {
             return;
         }
-        self.progress_at = (!self.by_key.is_empty()).then_some(now + PROGRESS_INTERVAL);
+        let any = self.slots.iter().any(|slot| slot.attempt.is_some());
+        self.progress_at = any.then_some(now + PROGRESS_INTERVAL);
         for attempt in self.slots.iter_mut().filter_map(|slot| slot.attempt.as_mut()) {
             attempt.read_progress(&mut self.context);
         }

@@ -141,6 +141,11 @@ fn of_cause(cause: Cause, phase: Phase, limits: &ResourceLimits, ended: &Ended) 
     }
 }
 
+/// The keeper of an attempt died, for this reason.
+pub(super) fn keeper_lost(reason: &str) -> Outcome {
+    Outcome::Lost { detail: format!("The process that watches over it failed ({reason}); it was ended.") }
+}
+
 fn lease_ended() -> Outcome {
     let detail = "The slave was cut off from the master for longer than its lease; it was ended.";
     Outcome::Lost { detail: detail.to_owned() }

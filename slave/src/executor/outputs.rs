@@ -244,6 +244,13 @@ impl Outputs {
         Ok(held.end)
     }
 
+    /// Keeps all that a program wrote to one stream, which nobody has kept yet.
+    pub(super) fn put(&mut self, key: AttemptKey, stream: Stream, bytes: Vec<u8>) {
+        self.memory_bytes += bytes.len();
+        let held = Held { begin: 0, end: bytes.len() as u64, place: Place::Memory(bytes) };
+        self.streams.insert((key, stream), held);
+    }
+
     /// Where this slave keeps input files.
     pub(super) fn inputs(&self) -> PathBuf {
         self.inputs.clone()
@@ -354,6 +361,14 @@ impl Outputs {
                     held.place = Place::File(name);
                 }
             }
+            if let Place::Memory(bytes) = &held.place
+                && (bytes.len() > limits::INLINE_OUTPUT_BYTES_MAX || self.memory_bytes > MEMORY_BYTES_MAX)
+            {
+                let name = file_name(key, stream);
+                files.push(write_file(&self.outbox.join(&name), held.begin, bytes)?);
+                self.memory_bytes -= bytes.len();
+                held.place = Place::File(name);
+            }
             seal.begin = held.begin;
             seal.end = held.end;
             match &held.place {
@@ -439,6 +454,14 @@ impl Outputs {
 
 fn file_name(key: AttemptKey, stream: Stream) -> String {
     format!("{}-{}-{}", key.program, key.attempt, stream as u32)
+}
+
+/// A file with these bytes at their place in the stream.
+fn write_file(path: &Path, begin: u64, bytes: &[u8]) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all_at(bytes, begin)?;
+    Ok(file)
 }
 
 fn remove_file(path: &Path) {

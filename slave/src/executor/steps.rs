@@ -144,6 +144,45 @@ pub(super) enum Phase {
     Run,
 }
 
+/// The whole command of an attempt that is one.
+fn command_of(assignment: &Assignment) -> impl Iterator<Item = &[u8]> {
+    let command = match &assignment.spec.work {
+        Work::Command { command } => Some(command.0.as_slice()),
+        Work::Source { .. } => None,
+    };
+    command.into_iter().chain(assignment.spec.arguments.iter().map(|argument| argument.0.as_slice()))
+}
+
+/// The keeper's order for a command that it starts by itself; `path` is what the program has as PATH.
+pub(super) fn command_step(
+    assignment: &Assignment,
+    folder: &WorkFolder,
+    path: &[u8],
+    program_path: &[PathBuf],
+) -> Step {
+    Step { environment: environment(assignment, &[], folder, path), ..bare_step(assignment, program_path) }
+}
+
+/// The same without its environment.
+pub(super) fn bare_step(assignment: &Assignment, program_path: &[PathBuf]) -> Step {
+    Step {
+        tag: Vec::new(),
+        lease_until: None,
+        candidates: candidates(command_of(assignment).next().unwrap_or_default(), program_path),
+        arguments: command_of(assignment).collect(),
+        environment: Strings::default(),
+        limits: step_limits(&assignment.spec.limits),
+        stdin: false,
+        terminal: false,
+        network: false,
+    }
+}
+
+/// PATH of programs.
+pub(super) fn path(program_path: &[PathBuf]) -> Vec<u8> {
+    program_path.iter().map(|folder| folder.as_os_str().as_bytes()).collect::<Vec<_>>().join(&b':')
+}
+
 /// The keeper's order for one step.
 pub(super) fn step(
     command: &[Vec<u8>],
@@ -159,7 +198,7 @@ pub(super) fn step(
         lease_until: None,
         candidates: candidates(command.first().map_or(&[], Vec::as_slice), program_path),
         arguments: command.iter().collect(),
-        environment: environment(assignment, steps, folder, program_path),
+        environment: environment(assignment, &steps.variables, folder, &path(program_path)),
         limits: step_limits(&match phase {
             Phase::Compile => compile_limits(ceiling),
             Phase::Run => assignment.spec.limits,
@@ -209,16 +248,15 @@ fn candidates(command: &[u8], program_path: &[PathBuf]) -> Strings {
 }
 
 /// Exactly what the interface documents: nothing of the slave's own environment.
-fn environment(assignment: &Assignment, steps: &Steps, folder: &WorkFolder, program_path: &[PathBuf]) -> Strings {
+fn environment(assignment: &Assignment, variables: &[(Vec<u8>, Vec<u8>)], folder: &WorkFolder, path: &[u8]) -> Strings {
     let home = folder.path.as_os_str().as_bytes();
-    let path = program_path.iter().map(|folder| folder.as_os_str().as_bytes()).collect::<Vec<_>>().join(&b':');
     let attempt = assignment.key.attempt.to_string();
     let fence = assignment.fence.to_string();
     let progress = [home, b"/", PROGRESS_FILE.as_bytes()].concat();
     let program = assignment.key.program.to_string();
     let index = assignment.index.to_string();
     let ours: [(&[u8], &[u8]); 9] = [
-        (b"PATH", &path),
+        (b"PATH", path),
         (b"LANG", b"C.UTF-8"),
         (b"HOME", home),
         (b"TMPDIR", home),
@@ -228,10 +266,17 @@ fn environment(assignment: &Assignment, steps: &Steps, folder: &WorkFolder, prog
         (b"RUCHE_INDEX", index.as_bytes()),
         (b"RUCHE_PROGRESS", &progress),
     ];
-    let languages = steps.variables.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+    let languages = variables.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
     let given = assignment.spec.environment.iter().map(|(name, value)| (name.0.as_slice(), value.0.as_slice()));
-    let all: Vec<(&[u8], &[u8])> = ours.into_iter().chain(languages).chain(given).collect();
     let mut strings = Strings::default();
+    if variables.is_empty() && assignment.spec.environment.is_empty() {
+        // Each of ours is there once.
+        for (name, value) in ours {
+            strings.push_variable(name, value);
+        }
+        return strings;
+    }
+    let all: Vec<(&[u8], &[u8])> = ours.into_iter().chain(languages).chain(given).collect();
     let mut seen = std::collections::BTreeSet::new();
     // A later one of the same name counts.
     let mut last: Vec<_> = all.into_iter().rev().filter(|(name, _)| seen.insert(*name)).collect();

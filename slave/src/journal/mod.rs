@@ -24,7 +24,7 @@ use common::{
     units::{ByteSize, Timestamp},
 };
 use medium::{Media, Medium};
-use record::{Head, Record, append};
+use record::{Entry, Head, Record, append};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
@@ -65,6 +65,16 @@ struct Trouble {
     delay: Duration,
 }
 
+/// A record in the buffer.
+#[derive(Debug)]
+struct Noted {
+    key: AttemptKey,
+    offset: u64,
+    bytes: u64,
+    /// Of an end, and whether its output is in files.
+    ended: Option<bool>,
+}
+
 /// The journal of one agent. Nothing in here waits for the disk but what says so.
 #[derive(Debug)]
 pub struct Journal {
@@ -77,8 +87,12 @@ pub struct Journal {
     live: BTreeMap<AttemptKey, Place>,
     live_bytes: u64,
     buffer: Vec<u8>,
+    /// What is in the buffer and not written.
+    noted: Vec<Noted>,
     /// Forgotten, and not yet written.
     forgotten: Vec<AttemptKey>,
+    /// That is to be written with the next write at the latest.
+    forget_now: bool,
     /// Ends that were not ordered to be synced yet, with the files of their outputs.
     unsynced: BTreeMap<AttemptKey, Vec<File>>,
     /// Records of ends that could not be written.
@@ -111,25 +125,20 @@ impl Journal {
         self.full.then(|| format!("the master has not taken {} of results", ByteSize(self.live_bytes)))
     }
 
-    /// Notes that these are about to be started.
+    /// Notes that these are about to be started, and writes it.
     ///
     /// # Errors
     /// When it cannot be written: then they must not be started.
     pub fn start(&mut self, started: &[(Assignment, Timestamp)]) -> io::Result<()> {
-        if let Some(trouble) = &self.trouble {
-            return Err(io::Error::other(trouble.reason.clone()));
-        }
-        self.begin_batch();
-        let mut places = Vec::with_capacity(started.len());
         for (assignment, at) in started {
-            let record = Record::Started { assignment: assignment.clone(), at: *at };
-            places.push((assignment.key, self.buffer.len() as u64, append(&record, &mut self.buffer)));
+            self.note_start(assignment, *at);
         }
-        let base = self.write()?;
-        for (key, offset, bytes) in places {
-            self.place(key, Place { offset: base + offset, bytes, in_files: false });
-        }
-        Ok(())
+        self.write_noted()
+    }
+
+    /// Notes that this is about to be started; [`Journal::write_noted`] writes it.
+    pub fn note_start(&mut self, assignment: &Assignment, at: Timestamp) {
+        self.note(assignment.key, None, &Entry::Started { assignment, at });
     }
 
     /// Whether the journal knows of this attempt, so that its end must be kept.
@@ -144,29 +153,66 @@ impl Journal {
         if ends.is_empty() {
             return;
         }
-        self.begin_batch();
-        let mut places = Vec::with_capacity(ends.len());
         for (end, files) in ends {
-            let key = end.key();
-            let offset = self.buffer.len() as u64;
-            let bytes = append(&Record::Ended(Box::new(end)), &mut self.buffer);
-            places.push((key, offset, bytes, !files.is_empty()));
-            self.unsynced.insert(key, files);
+            self.note_end(&end, files);
         }
-        match self.write() {
-            Ok(base) => {
-                for (key, offset, bytes, in_files) in places {
-                    self.place(key, Place { offset: base + offset, bytes, in_files });
+        // What could not be written is in memory, and the journal in trouble.
+        self.write_noted().unwrap_or_default();
+    }
+
+    /// Keeps an end as [`Journal::end`] does; [`Journal::write_noted`] writes it.
+    pub fn note_end(&mut self, end: &KeptEnd, files: Vec<File>) {
+        self.note(end.key(), Some(!files.is_empty()), &Entry::Ended(end));
+        self.unsynced.insert(end.key(), files);
+    }
+
+    /// Writes what was noted since the last time, in its order, together with what was forgotten.
+    ///
+    /// # Errors
+    /// When it cannot be written: nothing of what was noted as a start may be started. Ends are kept in memory.
+    pub fn write_noted(&mut self) -> io::Result<()> {
+        let noted = std::mem::take(&mut self.noted);
+        if noted.is_empty() && !std::mem::take(&mut self.forget_now) {
+            return Ok(());
+        }
+        self.forget_now = false;
+        if noted.is_empty() {
+            self.begin_batch();
+            return if self.buffer.is_empty() { Ok(()) } else { self.write().map(drop) };
+        }
+        let written = self.write();
+        for Noted { key, offset, bytes, ended } in noted {
+            match (&written, ended) {
+                (Ok(base), ended) => {
+                    self.place(key, Place { offset: base + offset, bytes, in_files: ended.unwrap_or_default() });
+                    if ended.is_some() {
+                        self.sync_at.get_or_insert_with(|| Instant::now() + SYNC_AFTER);
+                    }
                 }
-                self.sync_at.get_or_insert_with(|| Instant::now() + SYNC_AFTER);
-            }
-            Err(_) => {
-                for (key, offset, bytes, _) in places {
+                (Err(_), Some(_)) => {
                     let range = usize::try_from(offset).unwrap_or(0)..usize::try_from(offset + bytes).unwrap_or(0);
                     self.unwritten.insert(key, self.buffer.get(range).unwrap_or_default().to_vec());
                 }
+                (Err(_), None) => {}
             }
         }
+        written.map(drop)
+    }
+
+    fn note(&mut self, key: AttemptKey, ended: Option<bool>, entry: &Entry<'_>) {
+        if self.noted.is_empty() {
+            self.begin_batch();
+        }
+        let offset = self.buffer.len() as u64;
+        let bytes = append(entry, &mut self.buffer);
+        self.noted.push(Noted { key, offset, bytes, ended });
+    }
+
+    /// An attempt was noted as started, and surely was not: with the next [`Journal::write_noted`] it is as if it had
+    /// never been.
+    pub fn never_started(&mut self, key: AttemptKey) {
+        self.forget(key);
+        self.forget_now = true;
     }
 
     /// An end could not be kept at all, for this reason: nothing new is taken until it is acknowledged.
@@ -195,6 +241,7 @@ impl Journal {
     /// The master serves this epoch of its history.
     pub fn set_epoch(&mut self, epoch: u32) {
         self.head.epoch = epoch;
+        self.write_noted().unwrap_or_default();
         self.begin_batch();
         append(&Record::Epoch(epoch), &mut self.buffer);
         if self.write().is_ok() {
@@ -294,6 +341,7 @@ impl Journal {
     }
 
     fn flush(&mut self) {
+        self.write_noted().unwrap_or_default();
         self.begin_batch();
         // What cannot be written is not needed either: the file is written anew without it.
         let written = self.buffer.is_empty() || self.write().is_ok();

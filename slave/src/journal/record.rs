@@ -35,6 +35,18 @@ pub(super) enum Record {
     Epoch(u32),
 }
 
+/// Two of the records as they are written, without owning what they are of.
+#[derive(Debug, Serialize)]
+pub(super) enum Entry<'a> {
+    /// There only so that the others have their numbers.
+    #[expect(dead_code, reason = "the numbers of the others count from it")]
+    Begin,
+    /// [`Record::Started`].
+    Started { assignment: &'a Assignment, at: Timestamp },
+    /// [`Record::Ended`].
+    Ended(&'a KeptEnd),
+}
+
 /// What a journal is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Head {
@@ -82,7 +94,7 @@ impl KeptEnd {
 }
 
 /// Appends the record to `out` and returns how many bytes it takes.
-pub(super) fn append(record: &Record, out: &mut Vec<u8>) -> u64 {
+pub(super) fn append(record: &impl Serialize, out: &mut Vec<u8>) -> u64 {
     append_body(&encode_record(record), out)
 }
 

@@ -18,7 +18,7 @@ use common::{
 use launcher::{Launcher, cgroup::Base};
 use slave::executor::{Control, Executor, ExecutorEvent, Outputs, Setup, Stop, WorkRoot};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -75,7 +75,7 @@ impl House {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let open = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
         fs::set_permissions(folder.path(), open(0o711)).unwrap();
-        for name in ["journal", "journal/started", "journal/ended"] {
+        for name in ["journal", "journal/waiting", "journal/started", "journal/ended"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         // What programs and the test tell each other.
@@ -245,6 +245,20 @@ impl Agent {
         self.wait_for(&format!("started {name}"));
     }
 
+    /// Has programs started one behind another in one slot, by its keeper.
+    #[track_caller]
+    pub(crate) fn queue(&mut self, house: &House, programs: impl IntoIterator<Item = (String, ProgramSpec)>) {
+        for (name, mut spec) in programs {
+            spec.name.clone_from(&name);
+            let key = AttemptKey { program: ProgramId(uuid::Uuid::now_v7()), attempt: 1 };
+            let assignment = Assignment { key, spec: Arc::new(spec), index: 0, fence: key.fence(1) };
+            fs::write(house.data().join("order"), encode_record(&(assignment, now()))).unwrap();
+            fs::rename(house.data().join("order"), house.data().join("journal/waiting").join(name)).unwrap();
+        }
+        self.order("queue");
+        self.wait_for("queued");
+    }
+
     /// Programs may run for this long from now on.
     #[track_caller]
     pub(crate) fn lease(&mut self, length: Span) {
@@ -336,6 +350,12 @@ struct Player {
     executor: Executor,
     data: PathBuf,
     names: BTreeMap<AttemptKey, String>,
+    /// To be handed over, in order.
+    waiting: VecDeque<Assignment>,
+    /// Handed over and not known to run.
+    handed_over: VecDeque<AttemptKey>,
+    /// One that was handed over runs on.
+    runs_on: Option<AttemptKey>,
 }
 
 impl Player {
@@ -372,8 +392,10 @@ impl Player {
         };
         let mut executor = Executor::new(launcher, setup, keepers, lease_until).unwrap();
         executor.set_languages(language::built_in().iter().filter_map(offered));
-        let mut player = Self { executor, data, names: BTreeMap::new() };
+        let (names, waiting, handed_over) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
+        let mut player = Self { executor, data, names, waiting, handed_over, runs_on: None };
         player.adopt();
+        player.look_at_waiting();
         player
     }
 
@@ -392,6 +414,9 @@ impl Player {
         for key in self.executor.adopt(started, now) {
             let ends = Stream::ALL.map(|stream| self.executor.outputs().end(key, stream).to_string());
             println!("adopted {} {}", self.names[&key], ends.join(" "));
+            if self.executor.is_handed_over(key) {
+                self.handed_over.push_back(key);
+            }
             if let Some(offset) = self.executor.input_of(key) {
                 println!("input {} {offset} {}", self.names[&key], self.executor.is_suspended(key));
             }
@@ -419,7 +444,8 @@ impl Player {
                 // The test is over, one way or another.
                 Err(TryRecvError::Disconnected) => break,
             }
-            for event in self.executor.turn(Duration::from_millis(5), now).unwrap() {
+            let events = self.executor.turn(Duration::from_millis(5), now).unwrap();
+            for event in events {
                 match event {
                     ExecutorEvent::Output { key, stream, end } => {
                         println!("output {} {} {end}", self.names[&key], stream as u32);
@@ -429,12 +455,59 @@ impl Player {
                         println!("suspended {} {suspended}", self.names[&key]);
                     }
                     ExecutorEvent::InputTaken { key, offset } => println!("taken {} {offset}", self.names[&key]),
-                    ExecutorEvent::Ended(end) => self.ended(&end),
+                    ExecutorEvent::Started { key, .. } => {
+                        println!("runs {}", self.names[&key]);
+                        self.handed_over.retain(|other| *other != key);
+                        self.runs_on = Some(key);
+                    }
+                    ExecutorEvent::NotStarted(back) => self.not_started(back),
+                    ExecutorEvent::Ended(end) => {
+                        self.ended(&end);
+                        self.handed_over.retain(|key| *key != end.key);
+                        self.runs_on.take_if(|key| *key == end.key);
+                    }
                 }
             }
+            self.executor.all_is_kept();
+            self.hand_over();
         }
         self.executor.shut_down().unwrap();
         println!("stopped");
+    }
+
+    fn look_at_waiting(&mut self) {
+        for entry in fs::read_dir(self.data.join("journal/waiting")).unwrap() {
+            let (assignment, _): (Assignment, Timestamp) =
+                decode_record(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
+            if self.names.insert(assignment.key, assignment.spec.name.clone()).is_none() {
+                self.waiting.push_back(assignment);
+            }
+        }
+        self.waiting.make_contiguous().sort_by_key(|assignment| assignment.key);
+    }
+
+    /// What came back waits again, on the disk too.
+    fn not_started(&mut self, back: Vec<Assignment>) {
+        for assignment in back.into_iter().rev() {
+            let name = self.names[&assignment.key].clone();
+            println!("back {name}");
+            fs::rename(self.started(&name), self.data.join("journal/waiting").join(name)).unwrap();
+            self.handed_over.retain(|key| *key != assignment.key);
+            self.waiting.push_front(assignment);
+        }
+    }
+
+    /// As many as a keeper is handed over, each written down before.
+    fn hand_over(&mut self) {
+        while self.runs_on.is_none() && self.handed_over.len() < 8 {
+            let Some(assignment) = self.waiting.pop_front() else { break };
+            let name = self.names[&assignment.key].clone();
+            fs::rename(self.data.join("journal/waiting").join(&name), self.started(&name)).unwrap();
+            let behind = self.handed_over.back().copied();
+            self.handed_over.push_back(assignment.key);
+            self.executor.hand_over(assignment, behind, now());
+        }
+        self.executor.send_steps();
     }
 
     fn obey(&mut self, order: &str) {
@@ -449,6 +522,11 @@ impl Player {
                 self.executor.start(assignment, at);
                 println!("started {name}");
             }
+            ["queue"] => {
+                self.look_at_waiting();
+                println!("queued");
+            }
+            ["back", name] => self.executor.take_back(self.key_of(name)),
             ["lease", until] => {
                 self.executor.set_lease(BootTime(until.parse().unwrap()));
                 println!("leased");

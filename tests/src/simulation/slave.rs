@@ -366,6 +366,8 @@ impl SlaveNode {
             Action::SetLease(until) => self.machine.set_lease(until, self.clock.boot(ctx.now), ctx),
             Action::Reconnect => self.rest(ctx),
             Action::Start(assignment) => self.machine.start(&assignment, self.clock.wall(ctx.now), ctx),
+            // Nothing is handed over ahead in the simulation.
+            Action::HandOver { .. } | Action::TakeBack(_) => {}
             Action::Stop(key, stop) => {
                 if stop == Stop::Discarded {
                     self.machine.forget_in_journal(key, ctx);
