@@ -39,6 +39,8 @@ struct Running {
     begun: bool,
     /// Its slot.
     lane: usize,
+    /// Its place among all that were started here.
+    order: u64,
     streams: Streams,
     /// Nobody wants its result.
     discarded: bool,
@@ -84,6 +86,9 @@ pub struct Core {
     lanes: lanes::Lanes,
     /// What the master wants back and was handed over.
     wanted_back: BTreeSet<AttemptKey>,
+    /// Places of those that came back and wait again.
+    orders: BTreeMap<AttemptKey, u64>,
+    next_order: u64,
     ended: BTreeMap<AttemptKey, Ended>,
     session: Session,
     /// The epoch of the master's history that everything here belongs to.
@@ -114,6 +119,8 @@ impl Core {
             running: BTreeMap::new(),
             lanes: lanes::Lanes::new(),
             wanted_back: BTreeSet::new(),
+            orders: BTreeMap::new(),
+            next_order: 0,
             ended: BTreeMap::new(),
             session: Session::Down,
             epoch: 0,
@@ -142,7 +149,9 @@ impl Core {
             let input = left.inputs.get(&key).copied();
             let (started, begun) = (BootTime(0), !left.handed_over.contains(&key));
             let lane = self.lanes.restore(key);
-            let running = Running { started_at, started, begun, lane, streams, discarded: false, suspended, input };
+            let order = self.next_order();
+            let running =
+                Running { started_at, started, begun, lane, order, streams, discarded: false, suspended, input };
             self.running.insert(key, running);
         }
         for (end, places) in left.ended {
@@ -395,11 +404,13 @@ impl Core {
             let quick = self.lanes.ahead.is_some() && lanes::is_quick(&self.waiting[next].spec);
             let Some(place) = self.lanes.place(quick, self.slots as usize, self.waiting.len()) else { break };
             let Some(assignment) = self.waiting.remove(next) else { break };
+            let order = self.orders.remove(&assignment.key).unwrap_or_else(|| self.next_order());
             let running = Running {
                 started_at: now.wall,
                 started: now.boot,
                 begun: !quick,
                 lane: place.lane,
+                order,
                 streams: Streams::default(),
                 discarded: false,
                 suspended: false,
@@ -419,6 +430,11 @@ impl Core {
         }
     }
 
+    const fn next_order(&mut self) -> u64 {
+        self.next_order += 1;
+        self.next_order
+    }
+
     /// What was handed over is known to run, and goes on for a while.
     fn started(&mut self, key: AttemptKey, at: Timestamp) {
         let Some(running) = self.running.get_mut(&key).filter(|running| !running.begun) else { return };
@@ -434,7 +450,7 @@ impl Core {
     /// These surely have not started: they wait again, unless nobody wants them here any more.
     fn not_started(&mut self, assignments: Vec<Assignment>) {
         let mut withdrawn = Vec::new();
-        for assignment in assignments.into_iter().rev() {
+        for assignment in assignments {
             let key = assignment.key;
             let wanted_back = self.wanted_back.remove(&key);
             let Some(running) = self.running.remove(&key) else { continue };
@@ -444,7 +460,7 @@ impl Core {
             } else if wanted_back {
                 withdrawn.push(key);
             } else {
-                self.waiting.push_front(assignment);
+                self.wait_again(assignment, running.order);
             }
         }
         if !withdrawn.is_empty() {
@@ -453,6 +469,18 @@ impl Core {
         if !self.takes_work() {
             self.give_back();
         }
+    }
+
+    /// Before all that never were started, and behind what came back and was started before it.
+    fn wait_again(&mut self, assignment: Assignment, order: u64) {
+        let before = |other: &&Assignment| self.orders.get(&other.key).is_some_and(|other| *other < order);
+        let place = self.waiting.iter().take_while(before).count();
+        if self.orders.len() >= WAITING_MAX {
+            // What was asked back or cancelled meanwhile left its place here.
+            self.orders.clear();
+        }
+        self.orders.insert(assignment.key, order);
+        self.waiting.insert(place, assignment);
     }
 
     fn ended(&mut self, end: AttemptEnd, now: Now) {

@@ -168,7 +168,9 @@ impl Executor {
             }
         }
         if !waiting.is_empty() {
-            self.slots[index].folder.lent = folder.take();
+            let slot = &mut self.slots[index];
+            slot.folder.lent = folder.take();
+            self.context.outputs.begin(slot.number)?;
         }
         for (number, tag) in waiting {
             match read_tag(&tag).and_then(|tag| started.remove(&tag.key)) {

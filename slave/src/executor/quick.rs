@@ -134,6 +134,8 @@ impl Executor {
             return Err(Failure(Outcome::NotSupported { detail }));
         }
         let slot = &mut self.slots[index];
+        // What the program before it wrote is kept elsewhere by now: whoever takes this one over finds only its own.
+        self.context.outputs.begin(slot.number).map_err(Failure::preparing)?;
         if slot.folder.lent.is_none() {
             let folder = slot.folder.make().map_err(Failure::preparing)?;
             slot.folder.lent = Some(folder);

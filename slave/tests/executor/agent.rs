@@ -259,6 +259,11 @@ impl Agent {
         self.wait_for("queued");
     }
 
+    /// What was handed over with this one and has not started comes back.
+    pub(crate) fn take_back(&mut self, name: &str) {
+        self.order(&format!("back {name}"));
+    }
+
     /// Programs may run for this long from now on.
     #[track_caller]
     pub(crate) fn lease(&mut self, length: Span) {
@@ -495,6 +500,7 @@ impl Player {
             self.handed_over.retain(|key| *key != assignment.key);
             self.waiting.push_front(assignment);
         }
+        self.waiting.make_contiguous().sort_by_key(|assignment| assignment.key);
     }
 
     /// As many as a keeper is handed over, each written down before.
@@ -506,6 +512,7 @@ impl Player {
             let behind = self.handed_over.back().copied();
             self.handed_over.push_back(assignment.key);
             self.executor.hand_over(assignment, behind, now());
+            println!("handed {name}");
         }
         self.executor.send_steps();
     }

@@ -16,4 +16,5 @@ mod limits;
 mod limits_disk;
 mod link;
 mod live;
+mod quick;
 mod surroundings;
