@@ -3,8 +3,9 @@
 use crate::{
     failure::{CANCELLED, Failure},
     interrupts::Interrupts,
-    output::Sink,
+    reading::Reading,
     session::Session,
+    sink::Sink,
     typing::Typing,
 };
 use client::{
@@ -13,7 +14,6 @@ use client::{
 };
 use common::{
     ErrorCode, Outcome, ProgramId, UserError,
-    limits::OUTPUT_CHUNK_BYTES_MAX,
     message::{Reply, Request, Stream},
 };
 
@@ -26,46 +26,10 @@ pub(crate) struct Follow {
     outcome: Option<Outcome>,
 }
 
-/// One stream that is read to its end.
-struct Reading {
-    stream: Stream,
-    offset: u64,
-    end: bool,
-    asked: Option<Pending>,
-}
-
 /// Where the output of programs goes.
 pub(crate) struct Sinks {
     pub(crate) stdout: Sink,
     pub(crate) stderr: Sink,
-}
-
-impl Reading {
-    fn new(stream: Stream) -> Self {
-        Self { stream, offset: 0, end: false, asked: None }
-    }
-
-    fn ask(&mut self, client: &Requests, id: ProgramId) {
-        if !self.end && self.asked.is_none() {
-            self.asked = Some(client.request(read_request(id, self.stream, self.offset, true)));
-        }
-    }
-
-    /// The bytes of an answer, which may repeat what is known.
-    fn take(&mut self, answer: Result<Reply, UserError>) -> Result<Vec<u8>, UserError> {
-        let mut output = reply::output(answer?)?;
-        let known = usize::try_from(self.offset.saturating_sub(output.offset)).unwrap_or(usize::MAX);
-        output.bytes.drain(..known.min(output.bytes.len()));
-        self.offset += output.bytes.len() as u64;
-        self.end = output.end;
-        Ok(output.bytes)
-    }
-}
-
-/// The request for the next piece of a stream.
-pub(crate) fn read_request(id: ProgramId, stream: Stream, offset: u64, follow: bool) -> Request {
-    let bytes_max = u32::try_from(OUTPUT_CHUNK_BYTES_MAX).unwrap_or(u32::MAX);
-    Request::ReadOutput { id, stream, offset, bytes_max, follow }
 }
 
 /// The answer, once there is a question; never without one. The question is gone afterwards.
@@ -84,22 +48,21 @@ impl Follow {
     /// Begins to follow without waiting: the first requests leave with whatever else is sent now. Without
     /// `output` only the end is awaited.
     pub(crate) fn begin(client: &Requests, id: ProgramId, output: bool) -> Self {
+        let reading = |id, stream| if output { Reading::new(id, stream, true) } else { Reading::nothing(id, stream) };
         let mut follow = Self {
             id,
-            stdout: Reading::new(Stream::Stdout),
-            stderr: Reading::new(Stream::Stderr),
+            stdout: reading(id, Stream::Stdout),
+            stderr: reading(id, Stream::Stderr),
             waiting: None,
             outcome: None,
         };
-        follow.stdout.end = !output;
-        follow.stderr.end = !output;
         follow.ask(client);
         follow
     }
 
     fn ask(&mut self, client: &Requests) {
-        self.stdout.ask(client, self.id);
-        self.stderr.ask(client, self.id);
+        self.stdout.ask(client);
+        self.stderr.ask(client);
         if self.outcome.is_none() && self.waiting.is_none() {
             self.waiting = Some(client.request(Request::Wait { ids: vec![self.id] }));
         }
@@ -132,8 +95,8 @@ impl Follow {
                         // The connection stands, and what else was asked over it will be answered.
                         continue;
                     }
-                    self.stdout.asked = None;
-                    self.stderr.asked = None;
+                    self.stdout.forget();
+                    self.stderr.forget();
                     self.waiting = None;
                     typing.again();
                     interrupts.act_again(session.client());
@@ -152,24 +115,27 @@ impl Follow {
     ) -> Result<Outcome, Failure> {
         loop {
             self.ask(client);
-            if let Some(outcome) = self.outcome.take_if(|_| self.stdout.end && self.stderr.end) {
+            if let Some(outcome) = self.outcome.take_if(|_| self.stdout.ended() && self.stderr.ended()) {
                 sinks.stdout.end().await?;
                 sinks.stderr.end().await?;
                 return Ok(outcome);
             }
             tokio::select! {
-                piece = answer(&mut self.stdout.asked) => {
+                piece = self.stdout.answer() => {
                     let bytes = self.stdout.take(piece)?;
-                    if let Err(error) = sinks.stdout.write(&bytes).await {
+                    // What follows comes while this is written.
+                    self.stdout.ask(client);
+                    if let Err(error) = sinks.stdout.write(bytes).await {
                         // As a pipe would end it here: nobody reads it any more, or it has no place.
                         interrupts.cancel_and_leave(client).await;
                         return Err(error.into());
                     }
                 }
-                piece = answer(&mut self.stderr.asked) => {
+                piece = self.stderr.answer() => {
                     let bytes = self.stderr.take(piece)?;
+                    self.stderr.ask(client);
                     // A closed standard error is the caller's choice.
-                    drop(sinks.stderr.write(&bytes).await);
+                    drop(sinks.stderr.write(bytes).await);
                 }
                 ended = answer(&mut self.waiting) => {
                     let (programs, _) = reply::ended(ended?)?;

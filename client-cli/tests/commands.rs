@@ -1,7 +1,7 @@
 //! The binary `ruche` against a fake master: what scripts rely on.
 #![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails where it panics")]
 
-#[expect(unreachable_pub, reason = "a module of this test alone")]
+#[expect(unreachable_pub, dead_code, reason = "a module of several tests")]
 mod fake;
 
 use common::{ByteSize, Duration, ProgramId, Work};

@@ -1,8 +1,8 @@
 //! One module for each command, or for a few that belong together.
 
 mod control;
-mod each_line;
 mod demo;
+mod each_line;
 mod files;
 mod history;
 mod login;

@@ -7,10 +7,11 @@ use super::{
 use crate::{
     arguments::{Submit, is_command},
     failure::{CANCELLED, Failure, Outcome, RUN_FAILED, report, say},
-    follow::{Follow, Sinks, read_request},
+    follow::{Follow, Sinks},
     interrupts::{Interrupts, LEAVE_TIME},
-    output::Sink,
+    reading::read_request,
     session::{Opening, Session},
+    sink::Sink,
     terminal,
     typing::Typing,
 };
@@ -52,8 +53,8 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
     let prepared = prepare(&mut options, arguments)?;
     let opening = Opening::new()?;
     let (mut session, begun) = match prepared {
-        Prepared::Whole(spec) if picked.is_empty() => {
-            // Everything that a short program needs leaves with the login.
+        Prepared::Whole(spec) if picked.is_empty() && options.count.is_none_or(|count| count == 1) => {
+            // Everything that a short program needs leaves with the login, and every master knows it.
             let mut begun = Begun::new(finished(*spec, live, &picked, &options), &options, opening.requests())?;
             (connected(opening, &mut begun.interrupts).await?, begun)
         }

@@ -8,10 +8,11 @@ use common::{
     view::{ClientKind, ClientView, Explanation, LanguageOffer, ProgramView, SlaveReason, SlaveState, SlaveView},
 };
 use std::{
-    collections::BTreeMap,
+    borrow::Cow,
+    collections::{BTreeMap, VecDeque},
     path::Path,
     process::{Output, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 use transport::{Connection, Listener, testing};
 
@@ -32,6 +33,16 @@ struct Known {
     aside: Option<String>,
     /// Waits and reads that are refused as busy.
     busy: u32,
+    /// Messages of the next connection that are read before anything is answered.
+    unheard: usize,
+    /// What was read of the connection so far, when `unheard` was wanted.
+    heard: usize,
+    /// With `unheard`: nothing is answered before this is set.
+    silent: bool,
+    /// See `cut_before_login`.
+    cut_login: bool,
+    /// Reads that were answered.
+    reads: usize,
 }
 
 /// The master, and a folder with a login to it.
@@ -78,6 +89,36 @@ impl Fake {
     /// Is too busy for so many of the next waits and reads.
     pub fn busy_for(&self, requests: u32) {
         self.state.lock().unwrap().busy = requests;
+    }
+
+    /// Reads so many messages of the next connection before it answers the first of them, and then waits for `speak`.
+    pub fn silent_for(&self, messages: usize) {
+        let mut state = self.state.lock().unwrap();
+        (state.unheard, state.heard, state.silent) = (messages, 0, true);
+    }
+
+    /// Cuts the next connection in place of an answer to its login.
+    pub fn cut_before_login(&self) {
+        self.state.lock().unwrap().cut_login = true;
+    }
+
+    /// Waits until it has read what `silent_for` names.
+    pub fn wait_until_heard(&self, command: &mut std::process::Child) {
+        let silent = |state: &Known| state.heard < state.unheard;
+        while silent(&self.state.lock().unwrap()) {
+            assert!(command.try_wait().unwrap().is_none(), "it ended before it had asked everything");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Answers from now on.
+    pub fn speak(&self) {
+        self.state.lock().unwrap().silent = false;
+    }
+
+    /// Pieces of output that were given out.
+    pub fn reads(&self) -> usize {
+        self.state.lock().unwrap().reads
     }
 
     pub fn programs(&self) -> usize {
@@ -138,9 +179,38 @@ async fn serve(listener: Listener, state: Arc<Mutex<Known>>) {
     }
 }
 
+/// The messages of `silent_for`, none without it.
+async fn listen(
+    connection: &mut Connection,
+    state: &Mutex<Known>,
+) -> Result<VecDeque<Message>, transport::ReceiveError> {
+    let count = state.lock().unwrap().unheard;
+    let mut heard = VecDeque::new();
+    while heard.len() < count {
+        heard.push_back(connection.receiver.next().await?);
+        state.lock().unwrap().heard = heard.len();
+    }
+    while state.lock().unwrap().silent {
+        tokio::task::yield_now().await;
+    }
+    state.lock().unwrap().unheard = 0;
+    Ok(heard)
+}
+
+async fn next(heard: &mut VecDeque<Message>, connection: &mut Connection) -> Result<Message, transport::ReceiveError> {
+    match heard.pop_front() {
+        Some(message) => Ok(message),
+        None => connection.receiver.next().await,
+    }
+}
+
 async fn talk(mut connection: Connection, state: &Mutex<Known>) -> Result<(), transport::ReceiveError> {
-    connection.receiver.next().await?;
-    let Message::Command(login) = connection.receiver.next().await? else { return Ok(()) };
+    let mut heard = listen(&mut connection, state).await?;
+    next(&mut heard, &mut connection).await?;
+    let Message::Command(login) = next(&mut heard, &mut connection).await? else { return Ok(()) };
+    if std::mem::take(&mut state.lock().unwrap().cut_login) {
+        return Ok(());
+    }
     let refusal = match login {
         Command::Login { password, .. } if password.0 != "correct horse" => Some(ErrorCode::LoginWrong),
         Command::Resume { token } if token.0 != "token" => Some(ErrorCode::LoginNeeded),
@@ -166,7 +236,7 @@ async fn talk(mut connection: Connection, state: &Mutex<Known>) -> Result<(), tr
     connection.receiver.accept_large_frames();
     let mut open = Vec::new();
     loop {
-        let Message::Command(Command::Request { id, request }) = connection.receiver.next().await? else {
+        let Message::Command(Command::Request { id, request }) = next(&mut heard, &mut connection).await? else {
             return Ok(());
         };
         let cancels = matches!(request, Request::Cancel { .. });
@@ -203,6 +273,16 @@ async fn talk(mut connection: Connection, state: &Mutex<Known>) -> Result<(), tr
             return Ok(());
         }
     }
+}
+
+/// Where pieces of a flood are cut short.
+const FLOOD_CUT: usize = 1_000_003;
+
+/// What the program `flood` writes.
+pub fn flood_bytes() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES
+        .get_or_init(|| (0..48_u32 << 18).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect())
 }
 
 /// How the fake program of this command ends.
@@ -280,7 +360,9 @@ impl Known {
             Request::Cancel { ids } => {
                 Ok(Reply::Cancelled { results: ids.iter().map(|id| self.cancel(*id)).collect() })
             }
-            Request::ReadOutput { id, stream, offset, follow, .. } => return self.read(id, stream, offset, follow),
+            Request::ReadOutput { id, stream, offset, follow, bytes_max } => {
+                return self.read(id, stream, offset, follow, bytes_max);
+            }
             Request::Show { id } => self.known(id).map(|program| Reply::Program(Box::new(program.row.clone()))),
             Request::Why { id } => self.known(id).map(|_| {
                 let reason =
@@ -348,25 +430,37 @@ impl Known {
         self.programs.insert(id, Program { spec, row });
     }
 
-    fn read(&self, id: ProgramId, stream: Stream, offset: u64, follow: bool) -> Option<Result<Reply, UserError>> {
+    fn read(
+        &mut self,
+        id: ProgramId,
+        stream: Stream,
+        offset: u64,
+        follow: bool,
+        bytes_max: u32,
+    ) -> Option<Result<Reply, UserError>> {
         let program = match self.known(id) {
             Ok(program) => program,
             Err(error) => return Some(Err(error)),
         };
-        let all = match stream {
-            Stream::Stdout => format!("out {}\n\u{1b}[1mraw", program.row.index).into_bytes(),
-            Stream::Stderr => b"err\xff\n".to_vec(),
-            Stream::Compile if program.spec.name == "broken" => b"line 1: error: odd\nline 2\n".to_vec(),
-            Stream::Compile | Stream::Files => Vec::new(),
+        let flood = program.spec.name == "flood";
+        let all: Cow<'static, [u8]> = match stream {
+            Stream::Stdout if flood => flood_bytes().into(),
+            Stream::Stdout => format!("out {}\n\u{1b}[1mraw", program.row.index).into_bytes().into(),
+            Stream::Stderr => b"err\xff\n"[..].into(),
+            Stream::Compile if program.spec.name == "broken" => b"line 1: error: odd\nline 2\n"[..].into(),
+            Stream::Compile | Stream::Files => Cow::default(),
         };
         let start = usize::try_from(offset).unwrap().min(all.len());
-        // In pieces, so that a reader has to ask again.
-        let end = (start + 4).min(all.len());
+        // In pieces, so that a reader has to ask again; of a flood whole ones, but for one at each million.
+        let piece = if flood { (bytes_max as usize).min(FLOOD_CUT - start % FLOOD_CUT) } else { 4 };
+        let end = (start + piece).min(all.len());
         let ended = program.row.state.is_final();
         if start == all.len() && !ended && follow {
             return None;
         }
-        Some(Ok(Reply::Output { offset, bytes: all[start..end].to_vec(), end: ended && end == all.len() }))
+        let reply = Reply::Output { offset, bytes: all[start..end].to_vec(), end: ended && end == all.len() };
+        self.reads += 1;
+        Some(Ok(reply))
     }
 
     fn list(&self, query: &HistoryQuery) -> Reply {

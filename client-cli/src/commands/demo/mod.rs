@@ -5,8 +5,8 @@ mod samples;
 use super::{block_on, history::programs_table, submit::rows};
 use crate::{
     failure::{FAILED, Failure, Outcome, say},
-    follow::read_request,
     output::print,
+    reading::read_request,
     terminal,
 };
 use client::{
