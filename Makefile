@@ -22,9 +22,9 @@ check: ## Only the fast checks: format, tidy, lints
 	@scripts/setup build
 	@$(CARGO) xtask check --quick
 
-bench: ## Measure throughput and latency with optimised binaries
+bench: ## Measure the figures of docs/performance.md beside their goals; BENCH="--only single --quick" for a part
 	@scripts/setup build
-	@$(CARGO) xtask bench
+	@$(CARGO) xtask bench $(BENCH)
 
 soak: ## Repeat the whole-system tests for MINUTES (30) to find what fails seldom
 	@scripts/setup test

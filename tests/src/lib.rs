@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its cluster has failed")]
 
+pub mod bench;
 pub mod binaries;
+pub mod budget;
 pub mod checker;
 pub mod cli;
 pub mod cluster;

@@ -1,22 +1,33 @@
-//! Throughput and latency of a real master and slave, beside what the machine does by itself.
+//! The figures that Ruche must reach, through real binaries, beside what the machine does by itself; then the small
+//! pieces they are made of.
 
-use crate::workspace::{command, run as run_command};
+use crate::workspace::{binaries, command, run as run_command};
 
-/// Builds everything optimised and runs `ruche-bench` of the package `tests`, which prints a table; then what the start
-/// of a program costs behind its guards, from a process that holds little and from one that holds 512 MiB.
+/// Packages that have micro-benchmarks.
+const MICRO: [&str; 4] = ["common", "scheduler", "master", "client-gui"];
+
+/// Builds everything optimised and runs `ruche-bench` of the package `tests` with these words, which prints a table
+/// and compares it to the last one. Without words it goes on: the micro-benchmarks, and what the start of a program
+/// costs behind its guards, from a process that holds little and from one that holds 512 MiB.
 ///
 /// # Errors
 /// When something does not build or a measurement cannot be made.
-pub fn run() -> anyhow::Result<()> {
-    let optimised = ["cargo", "run", "--locked", "--profile", "ci-release"];
-    run_command(command(&optimised).args(["--package", "tests", "--bin", "ruche-bench"]))?;
+pub fn run(words: &[String]) -> anyhow::Result<()> {
+    let optimised = ["--locked", "--profile", "ci-release"];
+    let packages = ["master", "slave", "client-cli", "tests"].map(|package| ["--package", package]).concat();
+    run_command(command(&["cargo", "build"]).args(optimised).args(packages).arg("--bins"))?;
+    let bench = binaries("ci-release").join("ruche-bench");
+    run_command(command(&[&bench.to_string_lossy()]).args(words))?;
+    if !words.is_empty() {
+        return Ok(());
+    }
+    for package in MICRO {
+        run_command(command(&["cargo", "bench"]).args(optimised).args(["--package", package, "--bench", "micro"]))?;
+    }
     for held in ["0", "512"] {
         println!("\nstart of a program from a process that holds {held} MiB");
-        run_command(command(&optimised).args(["--package", "launcher", "--example", "start_cost"]).args([
-            "--",
-            "--hold-mib",
-            held,
-        ]))?;
+        let example = ["--package", "launcher", "--example", "start_cost", "--", "--hold-mib", held];
+        run_command(command(&["cargo", "run"]).args(optimised).args(example))?;
     }
     Ok(())
 }

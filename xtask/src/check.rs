@@ -1,7 +1,7 @@
 //! The whole check: what `make test` and CI run once the machine is set up, the fast steps first.
 
 use crate::{
-    tidy,
+    budget, tidy,
     workspace::{command, run as run_command},
 };
 use anyhow::bail;
@@ -29,11 +29,12 @@ const QUICK: [Step; 3] = [
     },
 ];
 
-const SLOW: [Step; 3] = [
+const SLOW: [Step; 4] = [
     Step { name: "documentation", action: documentation },
     // One set of features for binaries and tests, so that each dependency is built once.
     Step { name: "build", action: || cargo(&["build", "--locked", "--workspace", "--all-targets"]) },
     Step { name: "tests", action: || cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]) },
+    Step { name: "budget", action: || budget::run(false) },
 ];
 
 /// Runs the steps, all of them even after a failure, and prints a summary.

@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod budget;
 pub mod check;
 pub mod errors;
 pub mod fuzz;

@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{audit, bench, check, errors, fuzz, guest, man, mutants, requirements, screenshots, soak, tidy};
+use xtask::{audit, bench, budget, check, errors, fuzz, guest, man, mutants, requirements, screenshots, soak, tidy};
 
 /// The project's own commands. `make help` lists the ones of every day.
 #[derive(Parser)]
@@ -32,8 +32,18 @@ enum Command {
     Man,
     /// Write docs/images/*.png with the real window on an invisible display
     Screenshots,
-    /// Measure throughput and latency
-    Bench,
+    /// Measure the figures that Ruche must reach beside their goals
+    Bench {
+        /// What `ruche-bench` takes, such as `--only single,idle` or `--quick`; with it no more than that is measured
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Count the instructions that a program costs master and slave, and hold them against the recorded budget
+    Budget {
+        /// Record what is counted now
+        #[arg(long)]
+        bless: bool,
+    },
     /// The tests of faults with full counts, to find what fails seldom, and the mutation gate
     Soak {
         /// For how long
@@ -80,7 +90,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Errors => errors::run(),
         Command::Man => man::run(),
         Command::Screenshots => screenshots::run(),
-        Command::Bench => bench::run(),
+        Command::Bench { words } => bench::run(&words),
+        Command::Budget { bless } => budget::run(bless),
         Command::Soak { minutes } => soak::run(minutes),
         Command::Fuzz { minutes, targets } => fuzz::run(std::time::Duration::from_secs(minutes * 60), &targets),
         Command::Guest { only } => guest::run(&only).map(drop),

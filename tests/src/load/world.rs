@@ -99,8 +99,11 @@ impl World {
         while begun < count {
             let uses = most.min(count - begun);
             let args = ["join-string", "--uses", &uses.to_string(), "--host", &host];
+            // Named on from those that are there already.
+            let first = self.slaves.len() + begun;
+            let numbers = first..first + uses;
             let join: JoinString = self.cluster.administer(&args, "").expect(0).out().trim().parse().unwrap();
-            identities.extend(self.runtime.block_on(enrol_all(&join, begun..begun + uses)));
+            identities.extend(self.runtime.block_on(enrol_all(&join, numbers)));
             begun += uses;
         }
         identities
@@ -180,8 +183,14 @@ async fn enrol_all(join: &JoinString, numbers: std::ops::Range<usize>) -> Vec<Sl
     all.join_all().await
 }
 
-/// As many descriptors as this process may have; the master inherits it.
+/// What ten thousand slaves of one process and the relay between take, with room; only root may go above the hard limit.
+const DESCRIPTORS: u64 = 65_536;
+
+/// As many descriptors as are needed or this process may have; the master inherits it.
 fn raise_descriptors() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let wanted = hard.max(DESCRIPTORS);
+    if setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_err() {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    }
 }
