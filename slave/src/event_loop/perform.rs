@@ -29,7 +29,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
         }
         let mut outgoing = Outgoing::default();
         for action in actions {
-            self.perform(action, &mut outgoing);
+            self.perform(action, &mut outgoing, now.wall);
         }
         self.executor.send_steps();
         let lost = std::mem::take(&mut outgoing.lost);
@@ -157,7 +157,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
         self.sender().is_some_and(|sender| sender.queued_bytes() < BULK_QUEUED_BYTES_MAX)
     }
 
-    fn perform(&mut self, action: Action, outgoing: &mut Outgoing) {
+    fn perform(&mut self, action: Action, outgoing: &mut Outgoing, now: Timestamp) {
         match action {
             Action::Register(holdings) => {
                 let registration = Box::new(self.registration(holdings));
@@ -174,8 +174,8 @@ impl<A: Announce, R: Run> Slave<A, R> {
                 tracing::info!("the connection to the master is made anew");
                 self.rest();
             }
-            Action::Start(assignment) => self.executor.start(assignment, clock::now()),
-            Action::HandOver { assignment, behind } => self.executor.hand_over(assignment, behind, clock::now()),
+            Action::Start(assignment) => self.executor.start(assignment, now),
+            Action::HandOver { assignment, behind } => self.executor.hand_over(assignment, behind, now),
             Action::TakeBack(key) => self.executor.take_back(key),
             Action::Stop(key, stop) => {
                 // A new start of the agent shall not take it for one that is wanted.

@@ -128,7 +128,7 @@ impl Executor {
         self.note_heard(index);
         let mut taken = Vec::new();
         for (place, HeldEnd { tag, note, end }) in ends.into_iter().enumerate() {
-            let Some((assignment, _)) = read_tag(&tag).and_then(|tag| started.remove(&tag.key)) else { continue };
+            let Some(assignment) = take(started, &tag) else { continue };
             let key = assignment.key;
             let stop = common::frame::decode_record(&note).ok();
             self.by_key.insert(key, index);
@@ -149,9 +149,8 @@ impl Executor {
             self.quick_ended(index, end, now())?;
         }
         if let Some(QuickRunning { number, tag, note, suspended, started: at }) = running {
-            let tag = read_tag(&tag);
-            match (tag.as_ref().and_then(|tag| started.remove(&tag.key)), folder.take()) {
-                (Some((assignment, _)), Some(folder)) => {
+            match (take(started, &tag), folder.take()) {
+                (Some(assignment), Some(folder)) => {
                     let stop = common::frame::decode_record(&note).ok();
                     let usage = Default::default();
                     let left = Left { phase: Phase::Run, folder, descriptors: pipes, stop, usage, suspended };
@@ -173,8 +172,8 @@ impl Executor {
             self.context.outputs.begin(slot.number)?;
         }
         for (number, tag) in waiting {
-            match read_tag(&tag).and_then(|tag| started.remove(&tag.key)) {
-                Some((assignment, _)) => {
+            match take(started, &tag) {
+                Some(assignment) => {
                     taken.push(assignment.key);
                     self.by_key.insert(assignment.key, index);
                     self.slots[index].quick.given.push_back(Given::new(number, assignment, None));
@@ -212,6 +211,14 @@ impl Executor {
             slot.quick.unsent.tell(keeper, ToKeeper::Quick { number, order: Order::Kill { note: Vec::new() } });
         }
     }
+}
+
+/// Whose step this is, when it is the one that the journal knows: what was given back may have been handed over to
+/// another keeper since then.
+fn take(started: &mut Started, tag: &[u8]) -> Option<Assignment> {
+    let Tag { key, at, .. } = read_tag(tag)?;
+    started.get(&key).filter(|(_, noted)| *noted == at)?;
+    started.remove(&key).map(|(assignment, _)| assignment)
 }
 
 /// A tag of ours; one that cannot be read belongs to nobody and is ended.

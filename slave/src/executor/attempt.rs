@@ -297,7 +297,7 @@ impl Attempt {
     fn order(&mut self, keeper: &Socket, index: usize, context: &mut Context) -> io::Result<()> {
         self.step.lease_until = self.lease(context).map(|until| until.0);
         let folder = self.folder.name().to_owned();
-        let tag = Tag { key: self.key(), phase: self.phase, folder, usage: self.usage };
+        let tag = Tag { key: self.key(), at: self.started_at, phase: self.phase, folder, usage: self.usage };
         self.step.tag = common::frame::encode_record(&tag);
         self.watched = false;
         self.unsent.clear();

@@ -107,7 +107,8 @@ impl Quick {
 impl Executor {
     /// Has a command started, in a free slot or behind another attempt in its slot; [`Executor::send_steps`] sends it
     /// off. It must be one that needs neither input, files, network nor terminal. It ends with an event, tells with
-    /// one when it runs for longer than others, or comes back with one.
+    /// one when it runs for longer than others, or comes back with one. `now` is when it was noted as started, by
+    /// which the next agent knows it again.
     pub fn hand_over(&mut self, assignment: Assignment, behind: Option<AttemptKey>, now: Timestamp) {
         let key = assignment.key;
         let place = match behind {
@@ -121,13 +122,13 @@ impl Executor {
                 }
             }
         };
-        match place.and_then(|index| self.add_step(index, assignment)) {
+        match place.and_then(|index| self.add_step(index, assignment, now)) {
             Ok(index) => drop(self.by_key.insert(key, index)),
             Err(Failure(outcome)) => self.context.refuse(key, outcome, now),
         }
     }
 
-    fn add_step(&mut self, index: usize, assignment: Assignment) -> Result<usize, Failure> {
+    fn add_step(&mut self, index: usize, assignment: Assignment, at: Timestamp) -> Result<usize, Failure> {
         // The master has done this; the slave does not rely on it.
         if let Err(error) = assignment.spec.validate() {
             let detail = format!("This slave refuses it: {}.", error.sentence);
@@ -145,7 +146,7 @@ impl Executor {
         let mut step = command_step(&assignment, folder, &self.context.path, &self.context.program_path);
         step.lease_until = self.context.lease_until.map(|until| until.0);
         let name = folder.name().to_owned();
-        let tag = Tag { key: assignment.key, phase: Phase::Run, folder: name, usage: Usage::default() };
+        let tag = Tag { key: assignment.key, at, phase: Phase::Run, folder: name, usage: Usage::default() };
         step.tag = common::frame::encode_record(&tag);
         slot.quick.last += 1;
         let number = slot.quick.last;

@@ -7,7 +7,7 @@ use common::{
     limits,
     message::Assignment,
     program::{ResourceLimits, SourceText, Work},
-    units::ByteSize,
+    units::{ByteSize, Timestamp},
     view::Usage,
 };
 use launcher::protocol::{Step, StepLimits, Strings};
@@ -128,6 +128,8 @@ fn split_variable(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Tag {
     pub(super) key: AttemptKey,
+    /// When it was noted as started.
+    pub(super) at: Timestamp,
     pub(super) phase: Phase,
     /// The name of its working folder.
     pub(super) folder: String,
