@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
+use tokio::sync::Notify;
 use transport::clock;
 
 /// Different refusals that are held apart until they are written; the rest is only counted.
@@ -19,6 +20,8 @@ const ENTRY_EVERY_US: u64 = 5_000_000;
 pub(crate) struct Audit {
     writer: Writer,
     gathered: Mutex<Gathered>,
+    /// Something waits to be written.
+    waits: Notify,
 }
 
 /// Refusals that are not written yet.
@@ -34,7 +37,7 @@ impl Audit {
     pub(crate) fn new(writer: Writer) -> Self {
         let gathered =
             Gathered { kinds: BTreeMap::new(), more: None, room: ENTRIES_MAX, room_since: clock::boot_now() };
-        Self { writer, gathered: Mutex::new(gathered) }
+        Self { writer, gathered: Mutex::new(gathered), waits: Notify::new() }
     }
 
     /// Records a privileged act; it may be done when this has returned.
@@ -50,11 +53,24 @@ impl Audit {
     pub(crate) fn denied(&self, who: String, what: String) {
         tracing::warn!(who, what, "denied");
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner).add(who, what, clock::now());
+        self.waits.notify_one();
     }
 
-    /// Writes what was gathered. To be called once a second, and at the end.
+    /// Resolves when something waits to be written.
+    pub(crate) async fn gathers(&self) {
+        self.waits.notified().await;
+    }
+
+    /// Writes what was gathered. To be called once a second while something was, and at the end.
     pub(crate) async fn flush(&self) {
-        let acts = self.gathered.lock().unwrap_or_else(PoisonError::into_inner).take(clock::boot_now());
+        let (acts, rest) = {
+            let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+            (gathered.take(clock::boot_now()), !gathered.is_empty())
+        };
+        if rest {
+            // For want of room: looked at again.
+            self.waits.notify_one();
+        }
         if acts.is_empty() {
             return;
         }
@@ -65,6 +81,10 @@ impl Audit {
 }
 
 impl Gathered {
+    fn is_empty(&self) -> bool {
+        self.kinds.is_empty() && self.more.is_none()
+    }
+
     fn add(&mut self, who: String, what: String, at: Timestamp) {
         let full = self.kinds.len() >= KINDS_MAX;
         match self.kinds.get_mut(&(who.clone(), what.clone())) {

@@ -6,12 +6,13 @@ use crate::{
 };
 use rusqlite::Connection;
 use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 /// How often the age of the master's own certificate is looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(3_600);
-/// How often refusals are written into the audit.
+/// How long refusals are gathered before they are written into the audit.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(1);
-/// How often outputs that ended are sealed.
+/// How long outputs that ended are gathered before they are sealed.
 const SEAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Renews the certificate that the master shows, in time and without a restart.
@@ -31,13 +32,16 @@ pub(crate) async fn renew_server(shared: Arc<Shared>) {
 /// Writes refusals into the audit.
 pub(crate) async fn flush_audit(shared: Arc<Shared>) {
     loop {
+        // A master that nobody knocks at is not woken for this.
+        shared.audit.gathers().await;
         tokio::time::sleep(AUDIT_INTERVAL).await;
         shared.audit.flush().await;
     }
 }
 
-/// Computes checksums of outputs of programs that ended.
-pub(crate) async fn seal(writer: Writer, connection: Connection, outputs: PathBuf) {
+/// Computes checksums of outputs of programs that ended: those that an earlier master left, and some whenever
+/// `ended` tells that one with a file has.
+pub(crate) async fn seal(writer: Writer, connection: Connection, outputs: PathBuf, ended: Arc<Notify>) {
     let mut reader = Some(connection);
     while let Some(connection) = reader.take() {
         tokio::time::sleep(SEAL_INTERVAL).await;
@@ -46,7 +50,7 @@ pub(crate) async fn seal(writer: Writer, connection: Connection, outputs: PathBu
         let Ok((result, connection)) = computed else { return tracing::error!("sealing outputs failed") };
         reader = Some(connection);
         match result {
-            Ok(sealed) if sealed.is_empty() => {}
+            Ok(sealed) if sealed.is_empty() => ended.notified().await,
             Ok(sealed) => {
                 if let Err(error) = writer.operate(move |store| store.accounts().seal(&sealed)).await {
                     tracing::warn!(%error, "checksums of outputs are not kept; trying again");

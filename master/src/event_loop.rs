@@ -4,14 +4,15 @@
 //! its own commit is done.
 
 use crate::{
+    between::Between,
     core::{
         Core,
         action::{Action, Then},
         event::{Event, Guard, Joined, LinkId, Now},
-        weight,
     },
     inputs::Inputs,
     outputs::{Chunk, Outputs},
+    pacing::{Batch, Pacing, bytes_of, left_a_file},
     store::{
         Record, StoreError,
         history::Reader,
@@ -22,7 +23,7 @@ use crate::{
 use common::{
     ClientId, ErrorCode, SlaveId, UserError,
     id::Digest,
-    message::{Command, Message, Registration, Reply, Report, Request, Status},
+    message::{Command, Message, Registration, Report, Request, Status},
     units::Duration,
 };
 use std::{
@@ -31,7 +32,7 @@ use std::{
     sync::Arc,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::Instant,
 };
 use transport::{Sender, clock};
@@ -44,14 +45,6 @@ const EVENTS_AT_ONCE_MAX: usize = 512;
 const RESERVE_BYTES: u64 = 24 << 20;
 /// How often the room on the disk is looked at while submits come.
 const ROOM_INTERVAL: Duration = Duration::from_millis(250);
-/// Least time between two commits while programs queue up: a commit costs as much as several small programs
-/// (it writes the same dozen pages for one step as for fifty, and syncs), so that fewer and larger ones let
-/// more programs through. Slaves have what they need meanwhile: the scheduler sends ahead twice what ended
-/// between two commits.
-const BUSY_COMMIT_INTERVAL: Duration = Duration::from_millis(20);
-/// Actions with which a batch waits no longer: some two hundred programs that ended and as many that are sent. By
-/// then a commit costs next to nothing for each, and what is sent ahead to one slave has a bound.
-const BUSY_COMMIT_ACTIONS: usize = 1_024;
 /// Actions that wait for their batch while another one is being committed: with more, nothing is taken in, so that
 /// memory stays bounded and submits that wait are refused early. About a tenth of a second of writing.
 const PENDING_MAX: usize = 8_192;
@@ -103,6 +96,10 @@ pub(crate) struct Parts {
     pub(crate) inbox: mpsc::Receiver<Input>,
     /// For answers of threads to come back.
     pub(crate) inputs: mpsc::Sender<Input>,
+    /// Told when a program ended that left output in a file.
+    pub(crate) to_seal: Arc<Notify>,
+    /// Does small commits on the thread that drives everything, where one thread does.
+    pub(crate) between: Option<Between>,
 }
 
 type Committed = (Result<(), StoreError>, Vec<Record>);
@@ -127,7 +124,7 @@ struct EventLoop {
     done_to: mpsc::Sender<Committed>,
     /// A batch that did not fit on the disk, and when to try again.
     retry: Option<(Instant, Vec<Record>)>,
-    last_commit: Instant,
+    pacing: Pacing,
     /// When the gathered batch may be committed.
     commit_at: Option<Instant>,
     room_checked: Option<Instant>,
@@ -154,7 +151,7 @@ pub(crate) async fn run(parts: Parts) -> Result<(), UserError> {
         done,
         done_to,
         retry: None,
-        last_commit: Instant::now(),
+        pacing: Pacing::default(),
         commit_at: None,
         room_checked: None,
         room: true,
@@ -369,7 +366,7 @@ impl EventLoop {
             if *at <= Instant::now()
                 && let Some((_, records)) = self.retry.take()
             {
-                self.commit(records);
+                self.commit(records, false);
             }
             return;
         }
@@ -377,13 +374,12 @@ impl EventLoop {
         if self.in_flight.is_some() || self.pending.is_empty() {
             return;
         }
-        let earliest = self.last_commit + BUSY_COMMIT_INTERVAL.to_std();
-        let small = self.pending.len() < BUSY_COMMIT_ACTIONS;
-        if self.parts.core.is_busy() && small && !self.stopping && earliest > Instant::now() {
-            self.commit_at = Some(earliest);
+        let batch = Batch { actions: self.pending.len(), busy: self.parts.core.is_busy(), last: self.stopping };
+        if let Some(until) = self.pacing.wait(batch, Instant::now().into_std()) {
+            self.commit_at = Some(until.into());
             return;
         }
-        self.pending_bytes = 0;
+        let bytes = std::mem::take(&mut self.pending_bytes);
         let mut records = Vec::new();
         let mut actions = Vec::with_capacity(self.pending.len());
         for action in self.pending.drain(..) {
@@ -397,28 +393,37 @@ impl EventLoop {
             // Everything before is synced: nothing to wait for.
             return self.perform(actions);
         }
-        self.last_commit = Instant::now();
+        self.pacing.began(Instant::now().into_std());
+        let connections = self.clients.len() + self.slaves.len();
+        let small = self.pacing.is_small(batch, records.len(), bytes, connections);
         let mark = self.parts.core.mark();
         self.in_flight = Some(InFlight { actions, mark });
-        self.commit(records);
+        self.commit(records, small);
     }
 
-    fn commit(&self, records: Vec<Record>) {
+    /// On the writing thread, or when the batch is `small` on the thread that drives everything.
+    fn commit(&self, records: Vec<Record>, small: bool) {
         let done = self.done_to.clone();
-        self.parts.writer.commit(
-            records,
-            Box::new(move |result, records| {
-                // One batch is out at a time, so that there is always room; the loop may have ended.
-                drop(done.try_send((result, records)));
-            }),
-        );
+        let done = Box::new(move |result, records| {
+            // One batch is out at a time, so that there is always room; the loop may have ended.
+            drop(done.try_send((result, records)));
+        });
+        let writer = self.parts.writer.clone();
+        match self.parts.between.as_ref().filter(|_| small) {
+            Some(between) => between.give(Box::new(move || writer.commit_here(records, done))),
+            None => writer.commit(records, done),
+        }
     }
 
     fn committed(&mut self, result: Result<(), StoreError>, records: Vec<Record>) -> Result<(), UserError> {
+        self.pacing.ended(Instant::now().into_std());
         match result {
             Ok(()) => {
                 if !self.room {
                     self.room_checked = None;
+                }
+                if records.iter().any(left_a_file) {
+                    self.parts.to_seal.notify_one();
                 }
                 if let Some(InFlight { actions, mark }) = self.in_flight.take() {
                     self.perform(actions);
@@ -568,32 +573,6 @@ impl EventLoop {
         for sender in senders {
             sender.closed().await;
         }
-    }
-}
-
-/// About how much memory an action takes until it is done. Parts of outputs are counted by their guards.
-fn bytes_of(action: &Action) -> usize {
-    const LEAST: usize = 256;
-    match action {
-        Action::Record(Record::Spec { spec, .. }) => LEAST + weight(spec),
-        Action::Record(Record::Ended(ended)) => {
-            2 * LEAST + ended.tails.iter().map(|tail| tail.bytes.len()).sum::<usize>()
-        }
-        Action::ToClient(_, Status::Reply { result: Ok(Reply::Output { bytes, .. }), .. }) => LEAST + bytes.len(),
-        Action::ToClient(_, Status::Reply { result: Ok(Reply::Page { rows, .. }), .. }) => LEAST * (1 + rows.len()),
-        Action::ToClient(_, Status::Changes(changes)) => LEAST * (1 + changes.len()),
-        Action::Record(_)
-        | Action::ToClient(..)
-        | Action::AlertClient(..)
-        | Action::AlertSlave(..)
-        | Action::ToSlave(..)
-        | Action::CutClient(..)
-        | Action::CutSlave(..)
-        | Action::Ask { .. }
-        | Action::Append { .. }
-        | Action::RemoveOutput(_)
-        | Action::SendInput { .. }
-        | Action::RemoveInput(_) => LEAST,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod admin;
 mod audit;
 pub mod backup;
+mod between;
 mod chores;
 mod cli;
 mod config;
@@ -17,6 +18,7 @@ pub mod fuzzing;
 mod inputs;
 mod login;
 mod outputs;
+mod pacing;
 mod secrets;
 mod server;
 #[cfg(test)]

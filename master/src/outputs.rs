@@ -14,7 +14,11 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::PathBuf,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
     time::Duration,
 };
@@ -48,7 +52,13 @@ enum Job {
 pub(crate) type Stored = dyn Fn(AttemptKey, Stream, u64) + Send + Sync;
 
 /// Gives chunks to the threads.
-pub(crate) struct Outputs(Vec<SyncSender<Job>>);
+pub(crate) struct Outputs(Vec<Inbox>);
+
+/// A channel that takes memory only for what is in it; its bound is counted beside it.
+struct Inbox {
+    jobs: Sender<Job>,
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Outputs {
     /// Starts the threads; they end when this is dropped, or with the first failure that is not a full disk, which
@@ -56,10 +66,16 @@ impl Outputs {
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(crate) fn start(folder: &std::path::Path, stored: std::sync::Arc<Stored>, failed: &Failed) -> io::Result<Self> {
+    pub(crate) fn start(folder: &std::path::Path, stored: Arc<Stored>, failed: &Failed) -> io::Result<Self> {
         let start = |number: usize| {
-            let (jobs, inbox) = sync_channel(CHUNKS_MAX);
-            let mut writer = Writer { folder: folder.to_owned(), files: HashMap::new(), stored: stored.clone() };
+            let (jobs, inbox) = channel();
+            let waiting = Arc::new(AtomicUsize::new(0));
+            let mut writer = Writer {
+                folder: folder.to_owned(),
+                files: HashMap::new(),
+                stored: stored.clone(),
+                waiting: waiting.clone(),
+            };
             let failed = failed.clone();
             thread::Builder::new().name(format!("outputs-{number}")).spawn(move || {
                 let tell = TellPanic(failed);
@@ -68,14 +84,17 @@ impl Outputs {
                     (tell.0)(UserError::new(ErrorCode::StorageFailed, sentence));
                 }
             })?;
-            Ok(jobs)
+            Ok(Inbox { jobs, waiting })
         };
         (0..THREADS).map(start).collect::<io::Result<_>>().map(Self)
     }
 
     fn give(&self, key: AttemptKey, job: Job) {
         let place = usize::from(key.program.0.as_bytes()[15]) % self.0.len();
-        if self.0[place].try_send(job).is_err() {
+        let Inbox { jobs, waiting } = &self.0[place];
+        let taken = waiting.fetch_add(1, Ordering::Relaxed) < CHUNKS_MAX && jobs.send(job).is_ok();
+        if !taken {
+            waiting.fetch_sub(1, Ordering::Relaxed);
             tracing::error!(attempt = %key, "the store of outputs takes nothing more; the slave sends it again");
         }
     }
@@ -94,7 +113,9 @@ impl Outputs {
 struct Writer {
     folder: PathBuf,
     files: HashMap<(AttemptKey, Stream), (File, u64)>,
-    stored: std::sync::Arc<Stored>,
+    stored: Arc<Stored>,
+    /// Jobs that were given and not begun.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Writer {
@@ -102,6 +123,7 @@ impl Writer {
         while let Ok(first) = inbox.recv() {
             let mut touched: BTreeMap<(AttemptKey, Stream), Vec<Guard>> = BTreeMap::new();
             for job in std::iter::once(first).chain(inbox.try_iter()).take(ROUND_MAX) {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
                 match job {
                     Job::Append(chunk) => {
                         let place = (chunk.key, chunk.stream);
@@ -182,7 +204,7 @@ fn is_descriptors(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use common::ProgramId;
-    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
 
     #[test]
     fn f04_output_that_cannot_be_stored_is_never_told_as_stored_and_ends_the_service() {

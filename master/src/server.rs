@@ -2,6 +2,7 @@
 
 use crate::{
     admin::{control, perform::About},
+    between::Between,
     chores,
     config::Config,
     core::{
@@ -24,7 +25,7 @@ use crate::{
 use common::{AttemptKey, ErrorCode, UserError, message::Stream, program::State};
 use std::{collections::BTreeMap, io, net::SocketAddr, path::Path, sync::Arc, thread, time::Duration};
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::{JoinHandle, JoinSet},
 };
 use transport::{Authority, Listener, clock};
@@ -61,13 +62,19 @@ impl Server {
     /// # Errors
     /// When the folder is used by another master or not usable, or the address is taken.
     pub async fn start(config: Config) -> Result<Self, UserError> {
-        Self::start_with(config, |store| Box::new(store)).await
+        Self::start_with(config, |store| Box::new(store), None).await
+    }
+
+    /// As [`Self::start`], on a runtime of one thread that `between` drives.
+    pub(crate) async fn start_between(config: Config, between: Between) -> Result<Self, UserError> {
+        Self::start_with(config, |store| Box::new(store), Some(between)).await
     }
 
     /// As [`Self::start`], with a store that tests replace.
     pub(crate) async fn start_with(
         config: Config,
         wrap: impl FnOnce(SqliteStore) -> Box<dyn Storage>,
+        between: Option<Between>,
     ) -> Result<Self, UserError> {
         let mut folder = DataFolder::lock(&config.data)?;
         let data = folder.path().to_owned();
@@ -126,7 +133,8 @@ impl Server {
         let control =
             control::listen(&control_socket(&data)).map_err(|error| unusable("the control socket", &error))?;
         let lookup = reader()?;
-        let sealing = chores::seal(writer.clone(), open_reader(&data)?, outputs_folder.clone());
+        let to_seal = Arc::new(Notify::new());
+        let sealing = chores::seal(writer.clone(), open_reader(&data)?, outputs_folder.clone(), to_seal.clone());
         let parts = Parts {
             core,
             writer: writer.clone(),
@@ -137,6 +145,8 @@ impl Server {
             data: data.clone(),
             inbox,
             inputs: inputs.clone(),
+            to_seal,
+            between,
         };
         let loop_task = tokio::spawn(event_loop::run(parts));
         let accepting = shared.clone();

@@ -52,7 +52,7 @@ async fn start(mode: &Arc<AtomicU8>) -> (tempfile::TempDir, Server, Connection) 
     config.listen = "127.0.0.1:0".to_owned();
     let data = config.data.clone();
     let mode = mode.clone();
-    let server = Server::start_with(config, |store| Box::new(Failing { store, mode })).await.unwrap();
+    let server = Server::start_with(config, |store| Box::new(Failing { store, mode }), None).await.unwrap();
     let hash = admin::password_hash("correct horse").unwrap();
     let add = AdminRequest::UserAdd { name: "ann".into(), role: "admin".into(), hash };
     tokio::task::spawn_blocking(move || admin::ask(&data, add)).await.unwrap().unwrap();

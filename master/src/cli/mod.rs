@@ -6,6 +6,7 @@ mod people;
 
 use crate::{
     admin::{AdminAnswer, AdminRequest, ask},
+    between::Between,
     config::Config,
     server::Server,
     signals::Signals,
@@ -286,16 +287,16 @@ fn unexpected(answer: &AdminAnswer) -> UserError {
     UserError::new(ErrorCode::ProtocolMismatch, format!("the running master gave another answer: {answer:?}"))
 }
 
-/// The master's own work is short: the store, the outputs and passwords have threads of their own. Workers
-/// beyond that only wake each other up, which costs more than what they share.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+/// The master's own work is short: large commits, the outputs and passwords have threads of their own. Workers beyond
+/// that only wake each other up, which costs more than what they share.
+fn runtime() -> std::io::Result<(tokio::runtime::Runtime, Option<Between>)> {
     let workers = std::thread::available_parallelism().map_or(1, |cpus| (cpus.get() / 2).clamp(1, WORKERS_MAX));
-    let mut builder = if workers == 1 {
-        tokio::runtime::Builder::new_current_thread()
-    } else {
-        tokio::runtime::Builder::new_multi_thread()
-    };
-    builder.worker_threads(workers).enable_all().build()
+    if workers == 1 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return Ok((runtime, Some(Between::default())));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    Ok((runtime, None))
 }
 
 /// As many descriptors as this process may have: each connection takes one.
@@ -309,17 +310,25 @@ fn raise_descriptors() {
 }
 
 fn serve(config: Config, until_stdin_closes: bool) -> Result<(), UserError> {
-    let runtime = runtime().map_err(|error| UserError::new(ErrorCode::Internal, format!("no runtime: {error}")))?;
+    let no_runtime = |error| UserError::new(ErrorCode::Internal, format!("no runtime: {error}"));
+    let (runtime, between) = runtime().map_err(no_runtime)?;
     raise_descriptors();
-    let result = runtime.block_on(async {
+    let service = async {
         let signals = Signals::listen()?;
-        let server = Server::start(config).await?;
+        let server = match &between {
+            Some(between) => Server::start_between(config, between.clone()).await?,
+            None => Server::start(config).await?,
+        };
         print(&format!("listening on {}", server.address()))?;
         let signals = tokio::spawn(signals.serve(server.handle(), until_stdin_closes));
         let result = server.wait().await;
         signals.abort();
         result
-    });
+    };
+    let result = match &between {
+        Some(between) => between.drive(&runtime, service),
+        None => runtime.block_on(service),
+    };
     // A thread that reads standard input cannot be interrupted.
     runtime.shutdown_background();
     result

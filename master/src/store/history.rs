@@ -9,7 +9,7 @@ use super::{
 };
 use crate::core::identity;
 use common::{
-    ClientId, Duration, ProgramId, SlaveId, Timestamp,
+    AttemptKey, ClientId, Duration, ProgramId, SlaveId, Timestamp,
     escape::RawText,
     frame::decode_record,
     limits::{OUTPUT_CHUNK_BYTES_MAX, PAGE_ROWS_MAX},
@@ -41,13 +41,26 @@ impl Reader {
 
     /// Answers a question; an error is an answer too.
     pub(crate) fn answer(&mut self, query: &Query) -> Answer {
-        match self.try_answer(query) {
+        let answered = match query {
+            // A file that only grows: the database does not know of it yet.
+            Query::LiveOutput { key, stream, offset, bytes_max } => {
+                self.live_output(*key, *stream, *offset, *bytes_max).map_err(unreadable)
+            }
+            query => self.try_answer(query),
+        };
+        match answered {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::error!(error = %error, "the history cannot be read");
                 Answer::Failed(error.into())
             }
         }
+    }
+
+    fn live_output(&self, key: AttemptKey, stream: Stream, offset: u64, bytes_max: u32) -> std::io::Result<Answer> {
+        let length = (bytes_max as usize).min(OUTPUT_CHUNK_BYTES_MAX);
+        let bytes = files::read(&self.outputs, key, stream, offset, length)?;
+        Ok(Answer::Output(Some(StoredOutput { owner: None, offset, bytes, end: false })))
     }
 
     fn try_answer(&mut self, query: &Query) -> Result<Answer, StoreError> {
@@ -77,10 +90,9 @@ impl Reader {
             Query::Output { id, stream, offset, bytes_max } => {
                 Answer::Output(output(&transaction, &self.outputs, *id, *stream, *offset, *bytes_max)?)
             }
+            // Needs no snapshot.
             Query::LiveOutput { key, stream, offset, bytes_max } => {
-                let length = (*bytes_max as usize).min(OUTPUT_CHUNK_BYTES_MAX);
-                let bytes = files::read(&self.outputs, *key, *stream, *offset, length).map_err(unreadable)?;
-                Answer::Output(Some(StoredOutput { owner: None, offset: *offset, bytes, end: false }))
+                self.live_output(*key, *stream, *offset, *bytes_max).map_err(unreadable)?
             }
         };
         Ok(answer)

@@ -8,7 +8,7 @@ use super::{
 use common::{ErrorCode, UserError};
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -51,7 +51,18 @@ fn gone() -> UserError {
 
 /// Gives work to the writing thread.
 #[derive(Clone)]
-pub(crate) struct Writer(SyncSender<Job>);
+pub(crate) struct Writer {
+    jobs: SyncSender<Job>,
+    store: Arc<Shelf>,
+}
+
+/// Where the store is kept between two uses; none when it has failed, or is closed.
+type Shelf = Mutex<Option<Box<dyn Storage>>>;
+
+fn take_down(shelf: &Shelf) -> MutexGuard<'_, Option<Box<dyn Storage>>> {
+    // Whoever panicked with it has ended the master.
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Writer {
     /// Starts the thread. It ends after all that was given, when it is told to or the last `Writer` is dropped; or
@@ -61,18 +72,23 @@ impl Writer {
     /// When the system has no thread left.
     pub(crate) fn start(store: Box<dyn Storage>, failed: Failed) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, inbox) = sync_channel(JOBS_MAX);
+        let store = Arc::new(Mutex::new(Some(store)));
+        let shelf = store.clone();
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || {
             let tell = TellPanic(failed);
-            if let Err(error) = write(store, &inbox) {
+            let result = write(&shelf, &inbox);
+            // Closed here, whoever still holds a `Writer`.
+            drop(take_down(&shelf).take());
+            if let Err(error) = result {
                 (tell.0)(error);
             }
         })?;
-        Ok((Self(jobs), thread))
+        Ok((Self { jobs, store }, thread))
     }
 
     /// Ends the thread after all that was given before; what comes later is refused. May wait for room.
     pub(crate) fn end(&self) {
-        if self.0.send(Job::End).is_err() {
+        if self.jobs.send(Job::End).is_err() {
             tracing::debug!("the store's thread has ended already");
         }
     }
@@ -80,9 +96,22 @@ impl Writer {
     /// Commits a batch; `done` is called on the writing thread and gets the records back.
     pub(crate) fn commit(&self, records: Vec<Record>, done: Done) {
         // Waits only while logins fill the inbox; a thread that ended is a bug that the loop notices.
-        if self.0.send(Job::Commit(records, done)).is_err() {
+        if self.jobs.send(Job::Commit(records, done)).is_err() {
             tracing::error!("the store's thread has ended");
         }
+    }
+
+    /// Commits a batch on the calling thread when the writing thread has nothing to do, and as [`Self::commit`]
+    /// otherwise. Waits for the disk.
+    pub(crate) fn commit_here(&self, records: Vec<Record>, done: Done) {
+        let Ok(mut shelf) = self.store.try_lock() else { return self.commit(records, done) };
+        let Some(store) = shelf.as_mut() else { return self.commit(records, done) };
+        let result = store.commit(&records);
+        if ends(&result) {
+            drop(shelf.take());
+        }
+        drop(shelf);
+        done(result, records);
     }
 
     /// Does something with the accounts and waits for its result.
@@ -102,7 +131,7 @@ impl Writer {
             fatal
         }));
         loop {
-            match self.0.try_send(job) {
+            match self.jobs.try_send(job) {
                 Ok(()) => break,
                 Err(TrySendError::Full(back)) => job = back,
                 Err(TrySendError::Disconnected(_)) => return Err(gone()),
@@ -115,20 +144,21 @@ impl Writer {
 
 /// After a failed write or sync nobody knows what is on the disk, and trying again would not tell: nothing more is
 /// written, so nothing more is acknowledged.
-fn write(mut store: Box<dyn Storage>, inbox: &Receiver<Job>) -> Result<(), UserError> {
+fn write(shelf: &Shelf, inbox: &Receiver<Job>) -> Result<(), UserError> {
     while let Ok(job) = inbox.recv() {
+        let mut store = take_down(shelf);
+        let Some(store) = store.as_mut() else { return Ok(()) };
         match job {
             Job::Commit(records, done) => {
                 let result = store.commit(&records);
-                // A full disk undid the transaction; the loop tries again. After any other error it ends.
-                let ends = !matches!(&result, Ok(()) | Err(StoreError::Full(_)));
+                let ends = ends(&result);
                 done(result, records);
                 if ends {
                     return Ok(());
                 }
             }
             Job::Operate(operation) => {
-                if let Some(error) = operation(&mut *store) {
+                if let Some(error) = operation(&mut **store) {
                     return Err(error);
                 }
             }
@@ -136,6 +166,11 @@ fn write(mut store: Box<dyn Storage>, inbox: &Receiver<Job>) -> Result<(), UserE
         }
     }
     Ok(())
+}
+
+/// A full disk undid the transaction; the loop tries again. After any other error it ends.
+fn ends(result: &Result<(), StoreError>) -> bool {
+    !matches!(result, Ok(()) | Err(StoreError::Full(_)))
 }
 
 type Answered = Box<dyn FnOnce(Answer) + Send>;
