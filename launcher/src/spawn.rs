@@ -2,14 +2,20 @@
 //! system calls on data that was prepared before, so it costs the same whatever the keeper's size.
 
 mod clone3;
+mod victim;
+
+pub(crate) use victim::FirstVictim;
 
 use crate::{
-    isolation::{Entry, Isolation, secret::Secret},
+    best_effort,
+    isolation::{Entry, FolderToken, Isolation, secret::Secret},
     protocol::{NotStarted, ProgramUser, StartStep, Step},
 };
 use common::units::Duration;
 use libc::{c_char, c_int, c_long, c_void};
+use nix::errno::Errno;
 use std::{
+    collections::BTreeMap,
     io,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     time::Instant,
@@ -35,12 +41,23 @@ const LOCKED_MEMORY: u64 = 8 << 20;
 /// Bytes in named queues of messages.
 const QUEUED_MESSAGES: u64 = 819_200;
 
+/// What all programs have, and the process that starts them as well.
+const LIMITS_OF_ALL: [(libc::__rlimit_resource_t, u64); 3] = [
+    // Not zero: only this number keeps the memory of a crashed program from a handler outside as well.
+    (libc::RLIMIT_CORE, 1),
+    (libc::RLIMIT_MEMLOCK, LOCKED_MEMORY),
+    (libc::RLIMIT_MSGQUEUE, QUEUED_MESSAGES),
+];
+
 /// The descriptors of a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StepDescriptors<'a> {
     pub(crate) folder: BorrowedFd<'a>,
-    /// Standard input, output and error.
-    pub(crate) standard: [BorrowedFd<'a>; 3],
+    /// Programs have this folder one after another.
+    pub(crate) token: Option<FolderToken>,
+    /// Standard input, if it is another than this process has, output and error.
+    pub(crate) input: Option<BorrowedFd<'a>>,
+    pub(crate) outputs: [BorrowedFd<'a>; 2],
     /// Writing `0` to each enters a control group.
     pub(crate) groups: &'a [RawFd],
     /// The folder of a control group to be born in.
@@ -54,12 +71,16 @@ pub(crate) struct Starter {
     isolation: Isolation,
     /// The kernel can make a process in a control group.
     births: bool,
-    /// Whether the program is to be the first that the kernel ends when memory runs out.
-    first_victim: bool,
+    /// Makes programs the first that the kernel ends when memory runs out.
+    first_victim: FirstVictim,
     /// No control group limits processes.
     bounds_user: bool,
     /// Processes and threads that the user had, and when that was counted.
     user_count: Option<(Instant, u64)>,
+    /// This process.
+    own: libc::pid_t,
+    /// Limits of this process, above which it can set none.
+    most: BTreeMap<libc::__rlimit_resource_t, u64>,
 }
 
 /// All that the child needs, as plain numbers and pointers.
@@ -68,13 +89,13 @@ struct Plan {
     arguments: *const *const c_char,
     environment: *const *const c_char,
     folder: c_int,
+    /// What a descriptor is not changed for is -1.
     standard: [c_int; 3],
     groups: *const c_int,
     group_count: usize,
     limits: *const (c_int, libc::rlimit64),
     limit_count: usize,
     user: Option<ProgramUser>,
-    first_victim: bool,
     terminal: bool,
     entry: Entry,
     /// Of the keeper, whose secret it is.
@@ -101,9 +122,36 @@ const STEPS: [StartStep; 12] = [
 ];
 
 impl Starter {
-    pub(crate) fn new(user: Option<ProgramUser>, isolation: Isolation, first_victim: bool, bounds_user: bool) -> Self {
-        let stack = vec![0; STACK_BYTES];
-        Self { stack, user, isolation, births: true, first_victim, bounds_user, user_count: None }
+    /// From now on this process has the limits and the mask that all programs have.
+    pub(crate) fn new(
+        user: Option<ProgramUser>,
+        isolation: Isolation,
+        first_victim: FirstVictim,
+        bounds_user: bool,
+    ) -> Self {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+        for (resource, bound) in LIMITS_OF_ALL {
+            let bound = bound.min(hard_limit(resource));
+            let limit = libc::rlimit64 { rlim_cur: bound, rlim_max: bound };
+            // SAFETY: the call reads the structure that it is given. To have less than before is never refused.
+            best_effort(Errno::result(unsafe { libc::setrlimit64(resource, &raw const limit) }));
+        }
+        Self {
+            stack: vec![0; STACK_BYTES],
+            user,
+            isolation,
+            births: true,
+            first_victim,
+            bounds_user,
+            user_count: None,
+            own: std::process::id().cast_signed(),
+            most: BTreeMap::new(),
+        }
+    }
+
+    /// What the private `/tmp` takes, after a program and all that it started are gone; none where there is none.
+    pub(crate) fn tmp_bytes(&mut self) -> Option<u64> {
+        self.isolation.tmp_bytes()
     }
 
     /// The most processes that the kernel lets the program's user have, where no control group counts those of
@@ -146,32 +194,38 @@ impl Starter {
 
     /// Starts `step` and returns its process. All signals must be blocked.
     pub(crate) fn start(&mut self, step: &Step, descriptors: StepDescriptors<'_>) -> Result<i32, NotStarted> {
-        let entry = self.isolation.entry(step, descriptors.folder, descriptors.identity)?;
+        let entry = self.isolation.entry(step, descriptors.folder, descriptors.token, descriptors.identity)?;
         let arguments = pointers(&step.arguments);
         let environment = pointers(&step.environment);
         let candidates = pointers(&step.candidates);
-        let limits = resource_limits(step, self.user_bound(step));
+        let user_bound = self.user_bound(step);
+        let limits = resource_limits(step, user_bound, &mut self.most);
         let mut plan = Plan {
             candidates: candidates.as_ptr(),
             arguments: arguments.as_ptr(),
             environment: environment.as_ptr(),
-            folder: entry.folder.as_ref().map_or(descriptors.folder.as_raw_fd(), AsRawFd::as_raw_fd),
-            standard: descriptors.standard.map(|fd| fd.as_raw_fd()),
+            folder: entry.folder.as_ref().map_or(descriptors.folder.as_raw_fd(), |folder| folder.as_raw_fd()),
+            standard: [
+                descriptors.input.map_or(-1, |fd| fd.as_raw_fd()),
+                descriptors.outputs[0].as_raw_fd(),
+                descriptors.outputs[1].as_raw_fd(),
+            ],
             groups: descriptors.groups.as_ptr(),
             group_count: descriptors.groups.len(),
             limits: limits.as_ptr(),
             limit_count: limits.len(),
             user: self.user,
-            first_victim: self.first_victim,
             terminal: step.terminal,
             entry,
             secret: self.isolation.secret(),
-            keeper: std::process::id().cast_signed(),
+            keeper: self.own,
             failed_step: -1,
             failed_errno: 0,
             failed_candidate: 0,
         };
+        self.first_victim.set(true);
         let child = self.make_child(&mut plan, descriptors.identity);
+        self.first_victim.set(false);
         // SAFETY: `plan` is ours; the child that wrote to it has executed or ended. Volatile, because the
         // compiler cannot know that another process wrote.
         let (failed_step, errno, candidate) = unsafe {
@@ -265,20 +319,20 @@ fn pointers(strings: &crate::protocol::Strings) -> Vec<*const c_char> {
 }
 
 /// The limits that the kernel keeps for each process, within what this process may set.
-fn resource_limits(step: &Step, user_bound: Option<u64>) -> Vec<(c_int, libc::rlimit64)> {
+fn resource_limits(
+    step: &Step,
+    user_bound: Option<u64>,
+    known: &mut BTreeMap<libc::__rlimit_resource_t, u64>,
+) -> Vec<(c_int, libc::rlimit64)> {
     let mut limits = Vec::with_capacity(8);
     let mut bound = |resource: libc::__rlimit_resource_t, soft: u64, hard: u64| {
-        let most = hard_limit(resource);
+        let most = *known.entry(resource).or_insert_with(|| hard_limit(resource));
         let limit = libc::rlimit64 { rlim_cur: soft.min(most), rlim_max: hard.min(most) };
         limits.push((resource.cast_signed(), limit));
     };
-    // Not zero: only this number keeps the memory of a crashed program from a handler outside as well.
-    bound(libc::RLIMIT_CORE, 1, 1);
     bound(libc::RLIMIT_FSIZE, step.limits.file_size.0, step.limits.file_size.0);
     let open_files = u64::from(step.limits.open_files);
     bound(libc::RLIMIT_NOFILE, open_files, open_files);
-    bound(libc::RLIMIT_MEMLOCK, LOCKED_MEMORY, LOCKED_MEMORY);
-    bound(libc::RLIMIT_MSGQUEUE, QUEUED_MESSAGES, QUEUED_MESSAGES);
     if let Some(bound_of_user) = user_bound {
         bound(libc::RLIMIT_NPROC, bound_of_user, bound_of_user);
     }
@@ -348,14 +402,6 @@ unsafe fn prepare(plan: &Plan) -> i32 {
         if libc::syscall(own, 0, 0) < 0 {
             return 1;
         }
-        if plan.first_victim {
-            // Better the program than its keeper. Without the file there is nothing to lose.
-            let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-            if file >= 0 {
-                libc::write(file, c"1000".as_ptr().cast(), 4);
-                libc::close(file);
-            }
-        }
         for index in 0..plan.group_count {
             if libc::write(*plan.groups.add(index), c"0".as_ptr().cast(), 1) < 0 {
                 return 2;
@@ -369,7 +415,7 @@ unsafe fn prepare(plan: &Plan) -> i32 {
             }
         }
         for (number, file) in plan.standard.iter().enumerate() {
-            if libc::dup2(*file, number as c_int) < 0 {
+            if *file >= 0 && libc::dup2(*file, number as c_int) < 0 {
                 return 4;
             }
         }
@@ -393,7 +439,6 @@ unsafe fn prepare(plan: &Plan) -> i32 {
         if libc::fchdir(plan.folder) < 0 {
             return 5;
         }
-        libc::umask(0o022);
         // After the change of user, which forgets it. The keeper may have died meanwhile.
         if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) < 0 || libc::getppid() != plan.keeper {
             return 7;

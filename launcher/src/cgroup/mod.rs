@@ -1,6 +1,7 @@
 //! Control groups: which of them this machine lets us use, and a base group for one data folder.
 
 mod backend;
+mod counter;
 mod folder;
 mod identity;
 mod mounts;

@@ -1,6 +1,6 @@
 //! The controller of processes, which is the same in both versions.
 
-use super::folder::{Folder, value_of};
+use super::{counter::Counter, folder::Folder};
 use nix::poll::{PollFd, PollFlags};
 use std::{
     fs::File,
@@ -10,20 +10,19 @@ use std::{
 
 pub(super) struct Processes {
     limit: File,
-    events: Option<File>,
+    refusals: Counter,
     current_limit: u64,
-    refusals_before: u64,
 }
 
 impl Processes {
     pub(super) fn open(folder: &Folder) -> io::Result<Self> {
-        let events = folder.readable("pids.events").ok();
-        Ok(Self { limit: folder.writable("pids.max")?, events, current_limit: u64::MAX, refusals_before: 0 })
+        let refusals = Counter::new(folder.readable("pids.events").ok(), "max");
+        Ok(Self { limit: folder.writable("pids.max")?, refusals, current_limit: u64::MAX })
     }
 
     pub(super) fn begin(&mut self, limit: u64) -> io::Result<()> {
         self.allow(limit)?;
-        self.refusals_before = self.refusals();
+        self.refusals.begin();
         Ok(())
     }
 
@@ -36,14 +35,15 @@ impl Processes {
     }
 
     pub(super) fn ran_out(&self) -> bool {
-        self.refusals() > self.refusals_before
+        self.refusals.has_moved()
     }
 
     pub(super) fn alarm(&self) -> Option<PollFd<'_>> {
-        self.events.as_ref().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI))
+        self.refusals.file().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI))
     }
 
-    fn refusals(&self) -> u64 {
-        self.events.as_ref().and_then(|file| value_of(file, "max")).unwrap_or(0)
+    /// The program is about to be killed.
+    pub(super) fn disturb(&self) {
+        self.refusals.disturb();
     }
 }

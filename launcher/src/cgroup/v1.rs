@@ -3,7 +3,8 @@
 
 use super::{
     backend::Backend,
-    folder::{Folder, number_of, text_of, value_of},
+    counter::Counter,
+    folder::{Folder, number_of, text_of},
     identity::Identity,
     processes::Processes,
 };
@@ -13,6 +14,7 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 use std::{
+    cell::Cell,
     fs::File,
     io::{self, Read, Write},
     os::{
@@ -99,11 +101,11 @@ impl Backend for V1 {
     }
 
     fn memory_peak(&self) -> Option<u64> {
-        number_of(self.memory.as_ref()?.peak.as_ref()?)
+        self.memory.as_ref()?.peak()
     }
 
     fn memory_ran_out(&self) -> bool {
-        self.memory.as_ref().is_some_and(|files| files.kills() > files.kills_before)
+        self.memory.as_ref().is_some_and(|files| files.kills.has_moved())
     }
 
     fn processes_ran_out(&self) -> bool {
@@ -130,6 +132,12 @@ impl Backend for V1 {
     }
 
     fn kill(&mut self) {
+        if let Some(memory) = &self.memory {
+            memory.kills.disturb();
+        }
+        if let Some((processes, _)) = &self.processes {
+            processes.disturb();
+        }
         self.allow_processes(0);
         if self.identity.as_mut().is_some_and(Identity::kill) {
             return;
@@ -167,12 +175,13 @@ struct Memory {
     limit: File,
     with_swap: Option<File>,
     peak: Option<File>,
-    kills: Option<File>,
+    kills: Counter,
     usage: Option<File>,
     /// Becomes ready when the kernel is about to end a process for want of memory.
     alarm: Option<File>,
     current_limit: u64,
-    kills_before: u64,
+    /// The peak of the last program, when it was read.
+    last_peak: Cell<Option<u64>>,
 }
 
 impl Memory {
@@ -181,17 +190,19 @@ impl Memory {
             limit: folder.writable("memory.limit_in_bytes")?,
             with_swap: folder.writable("memory.memsw.limit_in_bytes").ok(),
             peak: folder.resettable("memory.max_usage_in_bytes").ok().map(|(file, _)| file),
-            kills: folder.readable("memory.oom_control").ok(),
+            kills: Counter::new(folder.readable("memory.oom_control").ok(), "oom_kill"),
             usage: folder.readable("memory.usage_in_bytes").ok(),
             alarm: alarm(&folder),
             folder,
             current_limit: u64::MAX,
-            kills_before: 0,
+            last_peak: Cell::new(None),
         })
     }
 
     fn begin(&mut self, limit: u64) -> io::Result<()> {
-        if self.usage.as_ref().and_then(number_of).is_some_and(|used| used > LEFT_BEHIND_BYTES) {
+        // One that never took so much has not left it either.
+        let is_small = self.last_peak.take().is_some_and(|peak| peak <= LEFT_BEHIND_BYTES);
+        if !is_small && self.usage.as_ref().and_then(number_of).is_some_and(|used| used > LEFT_BEHIND_BYTES) {
             // Best effort: what stays is what the kernel cannot give back now.
             best_effort(self.folder.write("memory.force_empty", "0"));
         }
@@ -202,7 +213,7 @@ impl Memory {
             // It starts anew from what is in use.
             best_effort(peak.write_at(b"0", 0));
         }
-        self.kills_before = self.kills();
+        self.kills.begin();
         Ok(())
     }
 
@@ -224,8 +235,9 @@ impl Memory {
         Ok(())
     }
 
-    fn kills(&self) -> u64 {
-        self.kills.as_ref().and_then(|file| value_of(file, "oom_kill")).unwrap_or(0)
+    fn peak(&self) -> Option<u64> {
+        self.last_peak.set(number_of(self.peak.as_ref()?));
+        self.last_peak.get()
     }
 }
 

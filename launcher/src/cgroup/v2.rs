@@ -2,7 +2,8 @@
 
 use super::{
     backend::Backend,
-    folder::{Folder, number_of, text_of, value_of},
+    counter::Counter,
+    folder::{Folder, number_of},
     identity::Identity,
     processes::Processes,
 };
@@ -24,10 +25,9 @@ struct Files {
     peak: Option<File>,
     /// Whether the peak starts anew when it is written to, for this open file: Linux 6.12.
     peak_resets: bool,
-    events: Option<File>,
+    kills: Counter,
     processes: Processes,
     current_limit: u64,
-    kills_before: u64,
     /// No program has been in the group.
     fresh: bool,
 }
@@ -56,10 +56,9 @@ impl Files {
             limit: folder.writable("memory.max")?,
             peak,
             peak_resets,
-            events: folder.readable("memory.events").ok(),
+            kills: Counter::new(folder.readable("memory.events").ok(), "oom_kill"),
             processes: Processes::open(folder)?,
             current_limit: u64::MAX,
-            kills_before: 0,
             fresh: true,
         })
     }
@@ -72,13 +71,9 @@ impl Files {
         if let Some(peak) = self.peak.as_ref().filter(|_| self.peak_resets) {
             best_effort(peak.write_at(b"0", 0));
         }
-        self.kills_before = self.kills();
+        self.kills.begin();
         self.fresh = false;
         self.processes.begin(u64::from(processes))
-    }
-
-    fn kills(&self) -> u64 {
-        self.events.as_ref().and_then(|file| value_of(file, "oom_kill")).unwrap_or(0)
     }
 }
 
@@ -113,7 +108,7 @@ impl Backend for V2 {
     }
 
     fn memory_ran_out(&self) -> bool {
-        self.files.kills() > self.files.kills_before
+        self.files.kills.has_moved()
     }
 
     fn processes_ran_out(&self) -> bool {
@@ -121,13 +116,12 @@ impl Backend for V2 {
     }
 
     fn alarms(&self) -> Vec<PollFd<'_>> {
-        let memory = self.files.events.as_ref().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI));
+        let memory = self.files.kills.file().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI));
         self.files.processes.alarm().into_iter().chain(memory).collect()
     }
 
     fn hear_alarm(&self) {
-        // So that it becomes ready for the next event only.
-        drop(self.files.events.as_ref().and_then(text_of));
+        self.files.kills.hear();
     }
 
     fn allow_processes(&mut self, count: u64) {
@@ -135,6 +129,8 @@ impl Backend for V2 {
     }
 
     fn kill(&mut self) {
+        self.files.kills.disturb();
+        self.files.processes.disturb();
         self.allow_processes(0);
         if !self.identity.kill() {
             self.identity.folder().kill_members();

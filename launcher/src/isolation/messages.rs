@@ -10,14 +10,15 @@ use std::{
 /// The messages of a slot.
 #[derive(Debug)]
 pub(super) struct Messages {
-    /// The folder of queues that have names. None where the kernel has none.
-    queues: Option<OwnedFd>,
+    /// The folder of queues that have names, and its size without any. None where the kernel has none.
+    queues: Option<(OwnedFd, i64)>,
 }
 
 impl Messages {
     /// The process must have a namespace of messages of its own.
     pub(super) fn new(secret: &Secret) -> Self {
-        Self { queues: mounts::make(c"mqueue", &[], secret).and_then(|mount| open_list(&mount)).ok() }
+        let folder = mounts::make(c"mqueue", &[], secret).and_then(|mount| open_list(&mount)).ok();
+        Self { queues: folder.and_then(|folder| size_of_folder(&folder).map(|size| (folder, size))) }
     }
 
     /// A namespace in which nothing is left of the program before.
@@ -56,16 +57,14 @@ impl Messages {
     }
 
     fn has_named_queue(&self) -> bool {
-        let Some(folder) = &self.queues else { return false };
-        let mut entries = [0_u8; 512];
-        // SAFETY: the call writes within the array; the position is set back for the next look.
-        let bytes = unsafe {
-            libc::lseek(folder.as_raw_fd(), 0, libc::SEEK_SET);
-            libc::syscall(libc::SYS_getdents64, folder.as_raw_fd(), entries.as_mut_ptr(), entries.len())
-        };
-        // The two entries of an empty folder take 24 bytes each; what cannot be read may hold anything.
-        bytes != 48
+        let Some((folder, size)) = &self.queues else { return false };
+        // It grows with each queue. What cannot be asked may hold anything.
+        size_of_folder(folder).is_none_or(|now| now != *size)
     }
+}
+
+fn size_of_folder(folder: &OwnedFd) -> Option<i64> {
+    nix::sys::stat::fstat(folder).ok().map(|found| found.st_size)
 }
 
 /// The mount's folder, to be read.

@@ -28,7 +28,9 @@ use std::{
     fmt, io,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
+    rc::Rc,
 };
+pub(crate) use view::FolderToken;
 use view::View;
 
 /// The most that `/tmp` is made for; the disk limit is watched, this is what the kernel keeps.
@@ -115,7 +117,7 @@ impl Filter {
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// The working folder as the program sees it; none when it sees it as the keeper got it.
-    pub(crate) folder: Option<OwnedFd>,
+    pub(crate) folder: Option<Rc<OwnedFd>>,
     /// A network namespace to enter, or -1.
     pub(crate) network: RawFd,
     /// Rules of Landlock, or -1.
@@ -215,6 +217,11 @@ impl Isolation {
         &self.secret
     }
 
+    /// What the private `/tmp` takes, after a program and all that it started are gone; none where there is none.
+    pub(crate) fn tmp_bytes(&mut self) -> Option<u64> {
+        self.view.as_mut()?.look_at_tmp()
+    }
+
     /// Why no program can be run; empty when all is well.
     pub(crate) fn problem(&self) -> String {
         self.problem.as_ref().map(|(_, problem)| problem.to_string()).unwrap_or_default()
@@ -225,6 +232,7 @@ impl Isolation {
         &mut self,
         step: &Step,
         folder: BorrowedFd<'_>,
+        token: Option<FolderToken>,
         identity: Option<BorrowedFd<'_>>,
     ) -> Result<Entry, NotStarted> {
         let failed = |step| {
@@ -241,7 +249,11 @@ impl Isolation {
         if let Some(view) = &mut self.view {
             let size = step.limits.disk.0.min(step.limits.memory.0).max(TMP_SIZE_MIN);
             let is_new = view.renew_tmp(size, &self.secret).map_err(failed(StartStep::Private))?;
-            within = Some(view.folder_within(folder).map_err(failed(StartStep::Folder))?);
+            let reached = match token {
+                Some(token) => view.kept_folder_within(folder, token),
+                None => view.folder_within(folder).map(Rc::new),
+            };
+            within = Some(reached.map_err(failed(StartStep::Folder))?);
             if is_new && self.rules.is_some() {
                 // Rules are about the folders that they were made for, not about their names.
                 let rules = self.rules().map_err(|problem| failed(StartStep::Landlock)(problem.error))?;

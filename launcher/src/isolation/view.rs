@@ -9,15 +9,17 @@ use super::{
 };
 use crate::{best_effort, protocol::Guards};
 use nix::{
+    fcntl::OFlag,
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{FileStat, Mode, fstat, umask},
-    sys::statvfs::statvfs,
+    sys::statvfs::fstatvfs,
     unistd::{chdir, fchdir, pivot_root, symlinkat},
 };
 use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 /// Devices that hold and tell nothing. The terminal is each program's own, or none.
@@ -53,23 +55,33 @@ pub(super) struct View {
     /// What may be read and executed.
     pub(super) readable: Vec<PathBuf>,
     tmp_size: u64,
-    /// `/tmp` as it was before any program.
+    /// The private `/tmp`, as it was before any program, and as it was seen since the last one ended.
+    tmp: OwnedFd,
     fresh: Trace,
+    seen: Option<Trace>,
+    /// The working folder that programs have one after another, reached from within.
+    within: Option<(FolderToken, Rc<OwnedFd>)>,
 }
+
+/// Names a working folder for as long as its keeper lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FolderToken(pub(crate) u64);
 
 /// What changes when somebody changes what is in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Trace {
     files: u64,
+    bytes: u64,
     changed: (i64, i64),
     mode: u32,
 }
 
 impl Trace {
-    fn of(path: &str) -> io::Result<Self> {
-        let (system, folder) = (statvfs(path)?, nix::sys::stat::stat(path)?);
+    fn of(tmp: &OwnedFd) -> io::Result<Self> {
+        let (system, folder) = (fstatvfs(tmp)?, fstat(tmp)?);
         Ok(Self {
             files: system.files().saturating_sub(system.files_free()),
+            bytes: system.blocks().saturating_sub(system.blocks_free()).saturating_mul(system.fragment_size()),
             changed: (folder.st_ctime, folder.st_ctime_nsec),
             mode: folder.st_mode,
         })
@@ -119,13 +131,24 @@ impl View {
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | flags | MsFlags::MS_NOEXEC;
         mount(none, "/", none, flags, none).map_err(Problem::of("making the root read only"))?;
         let work = open_work(&work_path)?;
-        let fresh = Trace::of(TMP).map_err(Problem::of("the private /tmp"))?;
-        Ok(Self { outside, work, work_path, in_tmp, readable, tmp_size: TMP_SIZE_FIRST, fresh })
+        let (tmp, fresh) = open_tmp().map_err(Problem::of("the private /tmp"))?;
+        let (seen, within) = (Some(fresh), None);
+        Ok(Self { outside, work, work_path, in_tmp, readable, tmp_size: TMP_SIZE_FIRST, tmp, fresh, seen, within })
+    }
+
+    /// What the private `/tmp` takes. Nothing of a program runs by now.
+    pub(super) fn look_at_tmp(&mut self) -> Option<u64> {
+        self.seen = Trace::of(&self.tmp).ok();
+        self.seen.map(|seen| seen.bytes)
     }
 
     /// A `/tmp` in which nothing is, of this size. Whether it is another one than before.
     pub(super) fn renew_tmp(&mut self, size: u64, secret: &Secret) -> io::Result<bool> {
-        let is_used = Trace::of(TMP)? != self.fresh;
+        let now = match self.seen.take() {
+            Some(seen) => seen,
+            None => Trace::of(&self.tmp)?,
+        };
+        let is_used = now != self.fresh;
         if is_used {
             self.replace_tmp(size, secret)?;
         } else if size != self.tmp_size {
@@ -148,9 +171,20 @@ impl View {
         }
         if !kept.is_empty() {
             self.work = open_work(&self.work_path)?;
+            self.within = None;
         }
-        self.fresh = Trace::of(TMP)?;
+        (self.tmp, self.fresh) = open_tmp()?;
         Ok(())
+    }
+
+    /// As [`View::folder_within`], the same as before for the same token.
+    pub(super) fn kept_folder_within(&mut self, folder: BorrowedFd<'_>, token: FolderToken) -> io::Result<Rc<OwnedFd>> {
+        if let Some((_, within)) = self.within.as_ref().filter(|(kept, _)| *kept == token) {
+            return Ok(within.clone());
+        }
+        let within = Rc::new(self.folder_within(folder)?);
+        self.within = Some((token, within.clone()));
+        Ok(within)
     }
 
     /// The working folder that `folder` is, reached from within: a descriptor from outside would lead a program
@@ -169,8 +203,15 @@ impl View {
 }
 
 fn open_root() -> Result<OwnedFd, Problem> {
-    use nix::fcntl::{OFlag, open};
-    open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map_err(Problem::of("the root"))
+    nix::fcntl::open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(Problem::of("the root"))
+}
+
+/// The private `/tmp` by a descriptor, and what there is in it.
+fn open_tmp() -> io::Result<(OwnedFd, Trace)> {
+    let tmp = nix::fcntl::open(TMP, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let trace = Trace::of(&tmp)?;
+    Ok((tmp, trace))
 }
 
 fn open_work(path: &Path) -> Result<OwnedFd, Problem> {

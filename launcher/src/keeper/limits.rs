@@ -180,10 +180,12 @@ impl Runner<'_> {
 
     /// What the control groups say about why a program ended.
     pub(super) fn cause_of_groups(&self, step: &Step) -> Option<Cause> {
-        if self.files.memory_ran_out() {
+        // Both, so that what is known of both is of the same moment.
+        let (memory, processes) = (self.files.memory_ran_out(), self.files.processes_ran_out());
+        if memory {
             let used = self.files.memory_peak().unwrap_or(step.limits.memory.0);
             Some(Cause::Memory(ByteSize(used)))
-        } else if self.files.processes_ran_out() {
+        } else if processes {
             Some(Cause::Processes(step.limits.processes))
         } else {
             None
@@ -191,10 +193,10 @@ impl Runner<'_> {
     }
 
     /// What is only known when the whole tree is gone.
-    pub(super) fn last_look(&self, step: &Step, run: &mut Run) -> Option<Cause> {
+    pub(super) fn last_look(&mut self, step: &Step, run: &mut Run) -> Option<Cause> {
         let untouched = run.left_folder_alone;
         let (disk, folder) = run.disk();
-        let finding = if untouched { disk.measure_tmp() } else { disk.measure(folder) };
+        let finding = if untouched { disk.measure_tmp(self.starter.tmp_bytes()) } else { disk.measure(folder) };
         if let Finding::Over(used) = finding {
             return Some(Cause::Disk(ByteSize(used)));
         }

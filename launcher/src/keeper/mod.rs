@@ -18,7 +18,7 @@ use crate::{
     isolation::{Given, Isolation},
     protocol::{FromKeeper, KeeperConfig, ToKeeper},
     socket::Wait,
-    spawn::Starter,
+    spawn::{FirstVictim, Starter},
 };
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -59,6 +59,7 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, given: Given
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let files = SlotFiles::open(&config.groups);
+    let first_victim = if files.limits_memory() { FirstVictim::open() } else { FirstVictim::NONE };
     // After the files of the groups, which are not seen from within.
     let isolation = Isolation::build(&config.guards, given);
     // A program may have this user, and nothing of it shall look into the keeper.
@@ -66,9 +67,10 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, given: Given
     let problems = [files.problem.clone(), isolation.problem()].into_iter().filter(|problem| !problem.is_empty());
     let problem = problems.collect::<Vec<_>>().join("; ");
     socket.send(&FromKeeper::Ready { problem }, &[])?;
-    let starter = Starter::new(config.user, isolation, files.limits_memory(), !files.limits_processes());
-    let null = std::fs::File::open("/dev/null")?;
-    let mut runner = Runner::new(socket, launcher, files, starter, config, OwnedFd::from(null));
+    let starter = Starter::new(config.user, isolation, first_victim, !files.limits_processes());
+    // The standard input of programs that have none.
+    nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    let mut runner = Runner::new(socket, launcher, files, starter, config);
     loop {
         runner.run_queue()?;
         let Some(received) = runner.receive(Wait::Yes)? else { continue };

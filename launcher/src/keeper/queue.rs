@@ -1,7 +1,10 @@
 //! Steps that run one after another without the agent being asked in between, and their ends until an agent has kept
 //! them.
 
-use crate::protocol::{HeldEnd, Order, QUEUE_MAX, QuickEnd, QuickResult, QuickRunning, QuickState, QuickStep, Step};
+use crate::{
+    isolation::FolderToken,
+    protocol::{HeldEnd, Order, QUEUE_MAX, QuickEnd, QuickResult, QuickRunning, QuickState, QuickStep, Step},
+};
 use common::units::Timestamp;
 use nix::sys::stat::fstat;
 use std::{
@@ -28,6 +31,7 @@ pub(super) struct Waiting {
 /// least.
 pub(super) struct Place {
     pub(super) fd: Rc<OwnedFd>,
+    pub(super) token: FolderToken,
     stamp: Stamp,
 }
 
@@ -55,9 +59,9 @@ impl Stamp {
 }
 
 impl Place {
-    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
+    fn new(fd: OwnedFd, token: FolderToken) -> io::Result<Self> {
         let stamp = Stamp::of(fd.as_fd())?;
-        Ok(Self { fd: Rc::new(fd), stamp })
+        Ok(Self { fd: Rc::new(fd), token, stamp })
     }
 
     /// Whether a change from now on would get another time. The kernel's clock for files goes in steps of some
@@ -96,6 +100,8 @@ pub(super) struct Queue {
     gathered_since: Option<Instant>,
     gathered_bytes: usize,
     place: Option<Place>,
+    /// Folders that there were.
+    places: u64,
     outlived: Option<Outlived>,
     last: u64,
 }
@@ -111,8 +117,10 @@ impl Queue {
     }
 
     /// The folder that comes is used from now on.
-    pub(super) fn set_place(&mut self, place: Place) {
-        self.place = Some(place);
+    pub(super) fn set_place(&mut self, folder: OwnedFd) -> io::Result<()> {
+        self.places += 1;
+        self.place = Some(Place::new(folder, FolderToken(self.places))?);
+        Ok(())
     }
 
     /// This folder is the agent's again.

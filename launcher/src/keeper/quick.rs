@@ -1,7 +1,7 @@
 //! Steps of a queue from their start to their ends.
 
 use super::{
-    queue::{self, Place, Waiting},
+    queue::{self, Waiting},
     run::{Runner, not_started},
     state::{Quick, Run},
 };
@@ -26,7 +26,7 @@ impl Runner<'_> {
     ) -> io::Result<Vec<u64>> {
         self.queue.forget(kept);
         if let Some(folder) = descriptors.into_iter().next().filter(|_| folder) {
-            self.queue.set_place(Place::new(folder)?);
+            self.queue.set_place(folder)?;
         }
         Ok(self.queue.take(steps, closed))
     }
@@ -76,9 +76,9 @@ impl Runner<'_> {
     fn begin_quick(&mut self, number: u64, step: &crate::protocol::Step) -> Result<Run, NotStarted> {
         let failed = |step| move |errno| not_started(step, errno);
         let place = self.queue.place().ok_or(Errno::ENOENT).map_err(failed(StartStep::Folder))?;
-        let (folder, shows_changes) = (place.fd.clone(), place.shows_changes());
+        let (folder, token, shows_changes) = (place.fd.clone(), place.token, place.shows_changes());
         let (read, write) = self.pipes().map_err(failed(StartStep::Descriptors))?;
-        let mut run = self.start(step, &folder, None, write.each_ref().map(AsFd::as_fd))?;
+        let mut run = self.start(step, (&folder, Some(token)), None, write.each_ref().map(AsFd::as_fd))?;
         // The pipes must have no writer but the program, or nobody would ever see their end.
         drop(write);
         run.quick = Some(Quick { number, pipes: Some(read), shows_changes });

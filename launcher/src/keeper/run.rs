@@ -4,11 +4,12 @@ use super::{limits::Looks, queue::Queue, signals, state::Run, talk::Outbox};
 use crate::{
     Socket,
     cgroup::SlotFiles,
+    isolation::FolderToken,
     protocol::{Cause, Ended, FromKeeper, KeeperConfig, Namespaces, NotStarted, ProgramUser, StartStep, Status, Step},
     serve::boot_now,
     socket::Wait,
     spawn::{Starter, StepDescriptors},
-    watch::Disk,
+    watch::{Disk, Free},
 };
 use common::units::ByteSize;
 use nix::{
@@ -33,13 +34,13 @@ pub(super) struct Runner<'a> {
     /// Readable when the launcher is gone, whatever becomes of its signal.
     pub(super) launcher: &'a OwnedFd,
     pub(super) files: SlotFiles,
-    starter: Starter,
+    pub(super) starter: Starter,
     pub(super) user: Option<ProgramUser>,
     /// This process is the first of a namespace of its own, in which there are only its programs' processes.
     pub(super) own_processes: bool,
     /// `/tmp` is the programs' own.
     private_tmp: bool,
-    pub(super) null: OwnedFd,
+    free: Free,
     pub(super) mask: SigSet,
     /// The last program that was ordered alone, for an agent that follows another.
     pub(super) last: Option<Last>,
@@ -68,7 +69,6 @@ impl<'a> Runner<'a> {
         files: SlotFiles,
         starter: Starter,
         config: &KeeperConfig,
-        null: OwnedFd,
     ) -> Self {
         let namespaces = config.guards.namespaces != Namespaces::None;
         let own_processes = namespaces && std::process::id() == 1;
@@ -81,7 +81,7 @@ impl<'a> Runner<'a> {
             user,
             own_processes,
             private_tmp,
-            null,
+            free: Free::default(),
             mask: signals::while_waiting(),
             last: None,
             queue: Queue::default(),
@@ -102,7 +102,7 @@ impl<'a> Runner<'a> {
             return Ok(FromKeeper::NotStarted(not_started(StartStep::Descriptors, Errno::EBADF)));
         };
         let input = rest.first().map(AsFd::as_fd);
-        let started = self.start(&step, &folder, input, [output.as_fd(), error.as_fd()]);
+        let started = self.start(&step, (&folder, None), input, [output.as_fd(), error.as_fd()]);
         // The pipes must have no writer but the program, or the agent would never see their end.
         drop(descriptors);
         let tag = std::mem::take(&mut step.tag);
@@ -116,9 +116,9 @@ impl<'a> Runner<'a> {
     pub(super) fn start(
         &mut self,
         step: &Step,
-        folder: &Rc<OwnedFd>,
+        (folder, token): (&Rc<OwnedFd>, Option<FolderToken>),
         input: Option<BorrowedFd<'_>>,
-        [output, error]: [BorrowedFd<'_>; 2],
+        outputs: [BorrowedFd<'_>; 2],
     ) -> Result<Run, NotStarted> {
         // One that came for the program before this one.
         signals::forget_lease_ended();
@@ -130,10 +130,10 @@ impl<'a> Runner<'a> {
             return Err(not_started(StartStep::Group, errno));
         }
         let cpu_before = step.limits.cpu_time.and_then(|_| self.files.cpu_micros());
-        let disk = Disk::new(folder.as_fd(), step.limits.disk.0, self.private_tmp, Instant::now());
-        let standard = [input.unwrap_or(self.null.as_fd()), output, error];
+        let now = Instant::now();
+        let disk = Disk::new(self.free.of(folder.as_fd(), now), step.limits.disk.0, self.private_tmp, now);
         let (groups, identity) = (self.files.entries(), self.files.identity());
-        let descriptors = StepDescriptors { folder: folder.as_fd(), standard, groups, identity };
+        let descriptors = StepDescriptors { folder: folder.as_fd(), token, input, outputs, groups, identity };
         let main = self.starter.start(step, descriptors)?;
         Ok(Run::new(main, step, cpu_before, disk, folder.clone()))
     }
@@ -141,7 +141,9 @@ impl<'a> Runner<'a> {
     /// To the end of the whole tree.
     pub(super) fn watch(&mut self, step: &Step, run: &mut Run) -> io::Result<Ended> {
         let mut looks = Looks::new(self, step, run.started());
-        while run.reap() {
+        // It has just been started, and its end is told by a signal.
+        let mut is_new = true;
+        while std::mem::take(&mut is_new) || run.reap() {
             if run.main_end.is_some() && !run.killing {
                 run.killing = true;
             }
@@ -177,7 +179,8 @@ impl<'a> Runner<'a> {
             ready.push(PollFd::new(self.launcher.as_fd(), PollFlags::POLLIN));
             ready.push(PollFd::new(self.socket.as_fd(), self.outbox.events()));
         }
-        if !run.killing {
+        // What a quick one met is asked when it has ended.
+        if !run.killing && run.quick_until().is_none() {
             ready.extend(self.files.alarms());
         }
         let waited = ppoll(&mut ready, Some(TimeSpec::from_duration(timeout)), Some(self.mask));
@@ -213,12 +216,12 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn result(&self, step: &Step, run: &mut Run) -> Ended {
+    fn result(&mut self, step: &Step, run: &mut Run) -> Ended {
         let killed_here = (Status::Signalled(libc::SIGKILL), run.ran(Instant::now()));
         let (status, wall) = run.main_end.unwrap_or(killed_here);
         // A program that was killed here has its cause already; killing makes the groups say more.
-        let groups = || if run.killing { None } else { self.cause_of_groups(step) };
-        let cause = run.cause.or_else(groups).or(match status {
+        let groups = if run.killing || run.cause.is_some() { None } else { self.cause_of_groups(step) };
+        let cause = run.cause.or(groups).or(match status {
             // In the working folder the agent looks for the file itself: a program may send this signal as well.
             Status::Signalled(libc::SIGXFSZ) if run.disk.tmp_bytes() >= step.limits.file_size.0 => {
                 Some(Cause::FileSize)

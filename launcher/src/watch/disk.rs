@@ -21,6 +21,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_FACTOR: u32 = 20;
 /// A walk is due after this in any case, though the file system looks as before.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a look at the free space is good enough for the start of a program.
+const FREE_LASTS: Duration = Duration::from_millis(10);
 /// Less change of the free space than this is no reason for a walk.
 const CHANGE_MIN_BYTES: u64 = 1 << 20;
 /// What the file system keeps for the slave: its records and what others wrote.
@@ -67,8 +69,8 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn new(folder: BorrowedFd<'_>, limit: u64, private_tmp: bool, now: Instant) -> Self {
-        let free = fstatvfs(folder).map_or(0, |found| free_bytes(&found));
+    /// `free` is what the file system has left at the start.
+    pub(crate) fn new(free: u64, limit: u64, private_tmp: bool, now: Instant) -> Self {
         Self {
             limit,
             private_tmp,
@@ -152,10 +154,13 @@ impl Disk {
         self.verdict(self.last.bytes)
     }
 
-    /// As [`Disk::measure`], of one whose working folder is as empty as it was.
-    pub(crate) fn measure_tmp(&mut self) -> Finding {
-        (self.walk, self.last, self.last_hidden) = (None, Sum::default(), Hidden::default());
-        self.verdict(0)
+    /// As [`Disk::measure`], of one whose working folder is as empty as it was; what its private `/tmp` takes, when
+    /// that is known.
+    pub(crate) fn measure_tmp(&self, tmp: Option<u64>) -> Finding {
+        match tmp.unwrap_or_else(|| self.tmp_bytes()) {
+            used if used > self.limit => Finding::Over(used),
+            _ => Finding::Fine,
+        }
     }
 
     /// What its private `/tmp` takes, which is memory as well.
@@ -211,6 +216,24 @@ impl Disk {
     }
 }
 
+/// What a file system has left, looked at now and then: it is only to tell whose doing it is when there is little.
+#[derive(Default)]
+pub(crate) struct Free(Option<(Instant, u64)>);
+
+impl Free {
+    /// The same for all folders of a slot.
+    pub(crate) fn of(&mut self, folder: BorrowedFd<'_>, now: Instant) -> u64 {
+        match self.0 {
+            Some((at, free)) if now.saturating_duration_since(at) < FREE_LASTS => free,
+            _ => {
+                let free = fstatvfs(folder).map_or(0, |found| free_bytes(&found));
+                self.0 = Some((now, free));
+                free
+            }
+        }
+    }
+}
+
 /// For those who are not root.
 fn free_bytes(found: &Statvfs) -> u64 {
     found.blocks_available().saturating_mul(found.fragment_size())
@@ -226,7 +249,7 @@ mod tests {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let root = fs::File::open(folder.path()).unwrap();
         let own = BTreeSet::from([std::process::id().cast_signed()]);
-        let mut disk = Disk::new(root.as_fd(), 4 << 20, false, Instant::now());
+        let mut disk = Disk::new(u64::MAX, 4 << 20, false, Instant::now());
         let mut file = tempfile::tempfile_in(folder.path()).unwrap();
         file.write_all(&vec![1; 64 << 20]).unwrap();
         file.sync_all().unwrap();
@@ -244,7 +267,8 @@ mod tests {
         let root = fs::File::open(folder.path()).unwrap();
         let start = Instant::now();
         let none = BTreeSet::new();
-        let mut disk = Disk::new(root.as_fd(), 4 << 20, false, start);
+        let free = Free::default().of(root.as_fd(), start);
+        let mut disk = Disk::new(free, 4 << 20, false, start);
         assert_eq!(disk.tick(root.as_fd(), &none, start), Finding::Fine);
         fs::write(folder.path().join("large"), vec![1; 8 << 20]).unwrap();
         let later = start + PAUSE_MIN + PAUSE_MAX + Duration::from_secs(1);

@@ -6,5 +6,5 @@ mod hidden;
 mod open_files;
 mod walk;
 
-pub(crate) use disk::{Disk, Finding};
+pub(crate) use disk::{Disk, Finding, Free};
 pub(crate) use open_files::most_open_files;

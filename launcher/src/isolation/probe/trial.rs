@@ -8,7 +8,7 @@ use crate::{
         network::Machine,
     },
     protocol::{Guards, ProgramUser, StartStep, Step, StepLimits, Strings},
-    spawn::{Starter, StepDescriptors},
+    spawn::{FirstVictim, Starter, StepDescriptors},
 };
 use common::{limits, units::Duration};
 use nix::{
@@ -130,10 +130,12 @@ impl Trial {
             return Err(problem);
         }
         let user = self.own_user.then_some(NOBODY);
-        let mut starter = Starter::new(user, isolation, false, false);
+        let mut starter = Starter::new(user, isolation, FirstVictim::NONE, false);
         let descriptors = StepDescriptors {
             folder: opened.folder.as_fd(),
-            standard: [opened.null.as_fd(); 3],
+            token: None,
+            input: Some(opened.null.as_fd()),
+            outputs: [opened.null.as_fd(); 2],
             groups: &[],
             identity: opened.group.as_ref().map(AsFd::as_fd),
         };
