@@ -13,7 +13,7 @@ use common::{
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::Semaphore;
 use transport::clock;
@@ -26,6 +26,8 @@ const FREE_TRIES_ADDRESS: u32 = 20;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Accounts and addresses with wrong passwords that are remembered.
 const REMEMBERED_MAX: usize = 10_000;
+/// Sessions of which it is remembered whose they are.
+const SESSIONS_REMEMBERED_MAX: usize = 1_000;
 /// A wrong password is forgotten after this long.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(900);
 
@@ -64,6 +66,8 @@ pub(crate) struct Doorman {
     writer: Writer,
     hashes: Semaphore,
     failures: Mutex<HashMap<Guesser, Failures>>,
+    /// Whose sessions were the last time, by the hash of their tokens: only a guess, see [`Doorman::resume`].
+    sessions: Mutex<HashMap<[u8; 32], (String, Role)>>,
 }
 
 fn wrong() -> UserError {
@@ -77,7 +81,7 @@ fn store_gone() -> UserError {
 impl Doorman {
     pub(crate) fn new(writer: Writer) -> Self {
         let hashes = Semaphore::new(PASSWORD_HASHES_AT_ONCE_MAX);
-        Self { writer, hashes, failures: Mutex::new(HashMap::new()) }
+        Self { writer, hashes, failures: Mutex::default(), sessions: Mutex::default() }
     }
 
     async fn with_store<R: Send + 'static>(
@@ -137,29 +141,53 @@ impl Doorman {
         Ok(LoggedIn { user, role, token })
     }
 
-    /// Continues a session.
+    /// Whose session this is, as far as is known: it may have ended since. Nothing may be told or done in its name
+    /// before [`Doorman::confirm`] has looked.
     ///
     /// # Errors
     /// `E-LOGIN-NEEDED` when the token is unknown, has run out or was given up.
     pub(crate) async fn resume(&self, token: String) -> Result<LoggedIn, UserError> {
         let hash = secrets::token_hash(&token);
-        let found = self.with_store(move |store| store.accounts().session(&hash, clock::now())).await?;
-        let (user, role) =
-            found.ok_or_else(|| UserError::new(ErrorCode::LoginNeeded, "the login has ended; log in again"))?;
+        // Whoever comes back for each command is looked up once for each, not twice.
+        let remembered = self.sessions().get(&hash).cloned();
+        let (user, role) = match remembered {
+            Some(session) => session,
+            None => self.look_up(hash).await?,
+        };
         Ok(LoggedIn { user, role, token })
     }
 
-    /// Whether a session still stands, with the same role. Asked once its connection is known to the event loop:
+    /// Whether a session stands, with this user and role. Asked once its connection is known to the event loop:
     /// whatever ends it from then on cuts the connection too.
     ///
     /// # Errors
     /// `E-LOGIN-NEEDED` when it has ended.
-    pub(crate) async fn confirm(&self, token: &str, role: Role) -> Result<(), UserError> {
-        let found = self.resume(token.to_owned()).await?;
-        if found.role == role {
+    pub(crate) async fn confirm(&self, token: &str, user: &str, role: Role) -> Result<(), UserError> {
+        let (found_user, found_role) = self.look_up(secrets::token_hash(token)).await?;
+        if found_user == user && found_role == role {
             return Ok(());
         }
         Err(UserError::new(ErrorCode::LoginNeeded, "the role was changed; log in again"))
+    }
+
+    /// A session as the store knows it, which is remembered.
+    async fn look_up(&self, hash: [u8; 32]) -> Result<(String, Role), UserError> {
+        let found = self.with_store(move |store| store.accounts().session(&hash, clock::now())).await?;
+        let mut sessions = self.sessions();
+        match &found {
+            Some(session) => {
+                if sessions.len() >= SESSIONS_REMEMBERED_MAX && !sessions.contains_key(&hash) {
+                    sessions.clear();
+                }
+                sessions.insert(hash, session.clone());
+            }
+            None => drop(sessions.remove(&hash)),
+        }
+        found.ok_or_else(|| UserError::new(ErrorCode::LoginNeeded, "the login has ended; log in again"))
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<[u8; 32], (String, Role)>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a user of this name; for the audit alone.

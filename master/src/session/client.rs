@@ -37,24 +37,28 @@ pub(super) async fn serve(shared: &Shared, mut connection: Connection, kind: Cli
         Ok(None) => return,
         Err(error) => return refuse(connection, error).await,
     };
-    connection.authenticated();
     let id = ClientId(Uuid::now_v7());
     let LoggedIn { user, role, token } = logged_in;
     let who = format!("user {} at {}", RawText::from(user.as_str()), connection.address.ip());
     let held = shared.tokens.hold(secrets::token_hash(&token));
     let told = Status::LoggedIn { client: id, user: user.clone(), role, token: Secret(token.clone()) };
-    if connection.sender.send(told).is_err() {
-        return;
-    }
     let user: Arc<str> = user.into();
     let joined = Joined { id, user: user.clone(), role, address: connection.address.to_string(), kind };
     if !shared.give(Input::Client(joined, connection.sender.clone())).await {
         return;
     }
     // The role too: what changed it before the loop knew of this connection did not cut it.
-    let end = match shared.doorman.confirm(&token, role).await {
-        Ok(()) => requests(shared, &mut connection, &Asker { id, role, token, who, user }, held).await,
-        Err(ended) => Err(ended),
+    let end = match shared.doorman.confirm(&token, &user, role).await {
+        // A peer that is gone is noticed by the next read.
+        Ok(()) => {
+            connection.authenticated();
+            connection.sender.send(told).unwrap_or_default();
+            requests(shared, &mut connection, &Asker { id, role, token, who, user }, held).await
+        }
+        Err(ended) => {
+            shared.audit.denied(who, format!("a login was not continued: {}", ended.code));
+            Err(ended)
+        }
     };
     if !shared.give(Input::Event(Event::ClientLeft(id))).await {
         tracing::debug!(client = %id, "left while the master stops");

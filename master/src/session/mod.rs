@@ -2,6 +2,8 @@
 
 mod client;
 mod enrolment;
+#[cfg(test)]
+mod first_flight;
 mod inputs;
 mod slave;
 mod tokens;
