@@ -35,7 +35,7 @@ use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::Instant,
 };
-use transport::{Sender, clock};
+use transport::{Encoded, Sender, clock};
 
 /// Events that wait for the loop; sessions wait when it is full.
 pub(crate) const INBOX_MAX: usize = 4_096;
@@ -457,8 +457,14 @@ impl EventLoop {
         for action in actions {
             match action {
                 Action::Record(_) => {}
-                Action::ToClient(client, status @ Status::Changes(_)) => self.send_changes(client, status),
+                Action::ToClient(client, status @ Status::Changes(_)) => {
+                    self.send_changes(client, &Encoded::new(&status.into()));
+                }
                 Action::ToClient(client, status) => self.send_client(client, status.into()),
+                Action::ToClients(clients, status) => {
+                    let told = Encoded::new(&status.into());
+                    clients.into_iter().for_each(|client| self.send_changes(client, &told));
+                }
                 Action::AlertSlave(link, alert) => to_slaves.entry(link).or_default().push(alert.into()),
                 Action::AlertClient(client, alert) => self.send_client(client, alert.into()),
                 Action::ToSlave(link, order) => to_slaves.entry(link).or_default().push(Command::Order(order).into()),
@@ -547,7 +553,7 @@ impl EventLoop {
     }
 
     /// A watcher that reads too slowly is told so and cut, long before it costs much memory.
-    fn send_changes(&mut self, client: ClientId, changes: Status) {
+    fn send_changes(&mut self, client: ClientId, changes: &Encoded) {
         let behind = |sender: &mut Sender| sender.queued_bytes() > CHANGES_QUEUED_BYTES_MAX;
         if self.clients.get_mut(&client).is_some_and(behind)
             && let Some(sender) = self.clients.remove(&client)
@@ -556,7 +562,11 @@ impl EventLoop {
             tokio::spawn(async move { sender.refuse(error).await });
             return;
         }
-        self.send_client(client, changes.into());
+        if let Some(sender) = self.clients.get(&client)
+            && let Err(error) = sender.send_encoded(changes)
+        {
+            tracing::debug!(%client, %error, "changes for a client that is gone");
+        }
     }
 
     /// Flushes and closes every connection.

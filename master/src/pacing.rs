@@ -84,9 +84,12 @@ pub(crate) fn bytes_of(action: &Action) -> usize {
         }
         Action::ToClient(_, Status::Reply { result: Ok(Reply::Output { bytes, .. }), .. }) => LEAST + bytes.len(),
         Action::ToClient(_, Status::Reply { result: Ok(Reply::Page { rows, .. }), .. }) => LEAST * (1 + rows.len()),
-        Action::ToClient(_, Status::Changes(changes)) => LEAST * (1 + changes.len()),
+        Action::ToClient(_, Status::Changes(changes)) | Action::ToClients(_, Status::Changes(changes)) => {
+            LEAST * (1 + changes.len())
+        }
         Action::Record(_)
         | Action::ToClient(..)
+        | Action::ToClients(..)
         | Action::AlertClient(..)
         | Action::AlertSlave(..)
         | Action::ToSlave(..)

@@ -351,6 +351,8 @@ fn effect(action: Action) -> Option<Effect> {
         Action::AlertSlave(..) => return None,
         Action::Record(record) => Effect::Keep(Box::new(Kept(record))),
         Action::ToClient(client, status) => Effect::ToClient(client, status),
+        // Nobody watches there.
+        Action::ToClients(..) => return None,
         Action::AlertClient(client, alert) => Effect::AlertClient(client, alert),
         Action::ToSlave(LinkId(link), order) => Effect::ToSlave(link, order),
         Action::CutClient(client, error) => Effect::CutClient(client, error),

@@ -1,7 +1,7 @@
 //! Dialling a master: finds it, checks its pin before anything is sent, and says clearly what failed.
 
 use crate::{
-    connection::{Connection, PeerIdentity, TlsStream, buffered},
+    connection::{Connection, PeerIdentity, Socket, TlsStream},
     identity::{CaPin, SlaveIdentity},
     opening::Opening,
     tls::{ALPN, PinVerifier, TLS_BUFFER_BYTES, client_config, master_name},
@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 use tokio::{
-    io::{AsyncWriteExt, BufReader},
+    io::AsyncWriteExt,
     net::{TcpStream, lookup_host},
     time::timeout,
 };
@@ -94,7 +94,7 @@ impl From<ConnectError> for UserError {
     }
 }
 
-type ClientStream = tokio_rustls::client::TlsStream<BufReader<TcpStream>>;
+type ClientStream = tokio_rustls::client::TlsStream<Socket>;
 
 /// Connects to the master at `HOST:PORT` whose CA has the pin; with the identity as that slave, without it as
 /// nobody yet. That it succeeds does not yet mean that the master accepts the identity: `Status::Welcome` does.
@@ -148,7 +148,7 @@ async fn dial(
     // Only slower without it.
     socket.set_nodelay(true).unwrap_or_default();
     let mut refused = None;
-    let handshake = TlsConnector::from(config).connect_with(master_name(), buffered(socket), |tls| {
+    let handshake = TlsConnector::from(config).connect_with(master_name(), Socket::new(socket), |tls| {
         tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
         // TLS keeps it until the master's certificate is checked, and writes it behind its own last message.
         refused = tls.writer().write_all(opening.bytes()).err();

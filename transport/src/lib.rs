@@ -17,7 +17,7 @@ pub mod testing;
 mod tls;
 
 pub use backoff::Backoff;
-pub use connection::{Connection, PeerIdentity, ReceiveError, Receiver, SendError, Sender};
+pub use connection::{Connection, Encoded, PeerIdentity, ReceiveError, Receiver, SendError, Sender};
 pub use dial::{ConnectError, connect, connect_saying, fetch_pin};
 pub use identity::{Authority, CaPin, EnrolmentKey, IdentityError, JoinString, SlaveIdentity};
 pub use listener::{HandshakeError, ListenError, Listener, Pending};

@@ -1,7 +1,7 @@
 //! Listening: accepts sockets, survives their exhaustion, and does the TLS handshake within its time.
 
 use crate::{
-    connection::{BeforeLogin, Connection, PeerIdentity, TlsStream, buffered},
+    connection::{BeforeLogin, Connection, PeerIdentity, Socket, TlsStream},
     gate::{Gate, Permit},
     identity::{Authority, IdentityError, ends_at, slave_of},
     tls::{ALPN, TLS_BUFFER_BYTES, server_config},
@@ -163,8 +163,8 @@ impl Pending {
     /// When the peer is too slow, does not speak TLS 1.3 and our protocol, or shows a certificate of somebody else.
     pub async fn handshake(self) -> Result<Connection, HandshakeError> {
         let Self { address, socket, accepted, permit, config } = self;
-        let accept =
-            TlsAcceptor::from(config).accept_with(buffered(socket), |tls| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
+        let accept = TlsAcceptor::from(config)
+            .accept_with(Socket::new(socket), |tls| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
         let turned_out = Arc::new(Notify::new());
         let notify = turned_out.clone();
         permit.when_turned_out(move || notify.notify_one());

@@ -15,6 +15,8 @@ pub(crate) enum Action {
     Record(Record),
     /// Tell a client.
     ToClient(ClientId, Status),
+    /// Tell several clients the same.
+    ToClients(Vec<ClientId>, Status),
     /// Warn a client.
     AlertClient(ClientId, Alert),
     /// Order a slave.

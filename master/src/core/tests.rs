@@ -438,6 +438,36 @@ fn e10_a_submitter_who_watches_sees_no_other_people() {
 }
 
 #[test]
+fn e10_watchers_who_see_the_same_are_told_it_once_and_a_submitter_what_is_his() {
+    let mut bench = Bench::new();
+    let [ann, bob, sue] = [20, 21, 22].map(|number| ClientId(Uuid::from_u128(number)));
+    for (client, user, role) in
+        [(ann, "ann", Role::Viewer), (bob, "bob", Role::Operator), (sue, "sue", Role::Submitter)]
+    {
+        bench.join_as(client, user, role);
+        let request = Box::new(Request::Watch { programs: true, slaves: false, clients: false });
+        let (id, received, guard) = (RequestId(1), bench.now.boot, Guard(None));
+        bench.handle(Event::Request { client, id, request, known: vec![], received, guard });
+    }
+    bench.advance(Duration::from_secs(1));
+    bench.told();
+    let program = bench.submit(1);
+    bench.advance(Duration::from_secs(1));
+    let told = bench.told();
+    let shows = |changes: &[Change]| changes.iter().any(|change| matches!(change, Change::Program(_)));
+    let together = told.iter().filter_map(|action| match action {
+        Action::ToClients(clients, Status::Changes(changes)) => Some((clients.clone(), shows(changes))),
+        _ => None,
+    });
+    assert_eq!(together.collect::<Vec<_>>(), [(vec![ann, bob], true)], "{program:?}");
+    let alone = told.iter().filter_map(|action| match action {
+        Action::ToClient(client, Status::Changes(changes)) => Some((*client, shows(changes))),
+        _ => None,
+    });
+    assert_eq!(alone.collect::<Vec<_>>(), [(sue, false)]);
+}
+
+#[test]
 fn e13_a_slave_that_comes_back_while_it_loses_its_name_strands_nothing() {
     let mut bench = Bench::new();
     bench.slave(1);

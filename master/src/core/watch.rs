@@ -16,7 +16,7 @@ use std::{
 /// Events in one delta; more are read from the list of events.
 const EVENTS_MAX: usize = 100;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Choice {
     pub(super) programs: bool,
     pub(super) slaves: bool,
@@ -169,8 +169,15 @@ impl Core {
             .collect();
         let clients: Vec<_> = changed.clients.iter().filter_map(|id| self.client_view(*id)).collect();
         let summary = self.summary();
+        // Those who watch the same and may see the same are told the same, which is made and encoded once.
+        let mut alike: BTreeMap<(Choice, Option<Arc<str>>), Vec<ClientId>> = BTreeMap::new();
         for (id, choice) in &watchers {
             let Some(client) = self.clients.get(id) else { continue };
+            let only_of = (!permission::sees(client.role, "", "-")).then(|| client.user.clone());
+            alike.entry((*choice, only_of)).or_default().push(*id);
+        }
+        for ((choice, _), group) in alike {
+            let Some(client) = group.first().and_then(|id| self.clients.get(id)) else { continue };
             let mut changes = Vec::new();
             if choice.programs {
                 if changed.many {
@@ -195,9 +202,15 @@ impl Core {
             let events =
                 changed.events.iter().filter(|event| permission::sees(client.role, &client.user, &event.subject));
             changes.extend(events.cloned().map(Change::Event));
-            if !changes.is_empty() {
-                self.actions.push(Action::ToClient(*id, Status::Changes(changes)));
+            if changes.is_empty() {
+                continue;
             }
+            let told = Status::Changes(changes);
+            let action = match group.as_slice() {
+                [only] => Action::ToClient(*only, told),
+                _ => Action::ToClients(group, told),
+            };
+            self.actions.push(action);
         }
         self.watch.watchers = watchers;
         self.watch.any = changed.any;

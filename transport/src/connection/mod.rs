@@ -8,26 +8,22 @@ mod outgoing;
 mod receiver;
 mod sender;
 mod shared;
+mod socket;
 mod writer;
 
+pub use outgoing::Encoded;
 pub use receiver::{ReceiveError, Receiver};
 pub use sender::{SendError, Sender};
+pub(crate) use socket::Socket;
 
 use crate::gate::Permit;
 use common::{SlaveId, Timestamp};
 use shared::Shared;
 use std::{net::SocketAddr, sync::Arc};
-use tokio::{io::BufReader, net::TcpStream, time::Instant};
-
-/// Bytes that one system call reads at most; TLS alone would read 4 KiB at a time.
-const SOCKET_READ_BYTES: usize = 16 << 10;
+use tokio::time::Instant;
 
 /// TLS over a socket that is read in large pieces.
-pub(crate) type TlsStream = tokio_rustls::TlsStream<BufReader<TcpStream>>;
-
-pub(crate) fn buffered(stream: TcpStream) -> BufReader<TcpStream> {
-    BufReader::with_capacity(SOCKET_READ_BYTES, stream)
-}
+pub(crate) type TlsStream = tokio_rustls::TlsStream<Socket>;
 
 /// Who the peer has proved to be in TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

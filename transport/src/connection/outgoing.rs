@@ -10,6 +10,8 @@ use std::{collections::VecDeque, mem};
 
 /// Bulk goes out in pieces of about this size; between two pieces control overtakes.
 const BULK_PIECE_BYTES: usize = 64 << 10;
+/// What a frame is larger than the part of an output in it.
+const BULK_FRAME_ROOM_BYTES: usize = 256;
 /// A buffer that once grew beyond this is given back to the system.
 const BUFFER_KEPT_BYTES: usize = 256 << 10;
 
@@ -22,6 +24,23 @@ pub(super) enum Phase {
     Closing,
     /// Nothing is written any more.
     Gone,
+}
+
+/// A message that is encoded once and sent to several peers.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    bytes: Vec<u8>,
+    bulk: bool,
+}
+
+impl Encoded {
+    /// Encodes it; its timestamp is now.
+    #[must_use]
+    pub fn new(message: &Message) -> Self {
+        let mut bytes = Vec::new();
+        message.encode(clock::now(), &mut bytes);
+        Self { bytes, bulk: message.is_bulk() }
+    }
 }
 
 /// Frames and their bytes.
@@ -75,16 +94,26 @@ impl Outgoing {
 
     /// Encodes the message behind what waits. Leaves everything as it was when it does not fit.
     pub(super) fn push(&mut self, message: &Message) -> Result<(), SendError> {
-        let queue = if message.is_bulk() {
+        self.add(message.is_bulk(), |bytes| message.encode(clock::now(), bytes))
+    }
+
+    /// As [`Self::push`], with what was encoded for several peers.
+    pub(super) fn push_encoded(&mut self, message: &Encoded) -> Result<(), SendError> {
+        self.add(message.bulk, |bytes| bytes.extend_from_slice(&message.bytes))
+    }
+
+    fn add(&mut self, bulk: bool, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+        let queue = if bulk {
             if self.bulk.back().is_none_or(|piece| piece.bytes.len() >= BULK_PIECE_BYTES) {
-                self.bulk.push_back(Frames::default());
+                let bytes = Vec::with_capacity(BULK_PIECE_BYTES + BULK_FRAME_ROOM_BYTES);
+                self.bulk.push_back(Frames { bytes, count: 0 });
             }
             self.bulk.back_mut().expect("there is a piece")
         } else {
             &mut self.control
         };
         let before = queue.bytes.len();
-        message.encode(clock::now(), &mut queue.bytes);
+        encode(&mut queue.bytes);
         let added = queue.bytes.len() - before;
         let error = if added > FRAME_HEADER_BYTES + FRAME_DATA_BYTES_MAX {
             SendError::TooLarge
@@ -111,9 +140,14 @@ impl Outgoing {
             batch.frames.bytes = Vec::new();
         }
         mem::swap(&mut self.control, &mut batch.frames);
-        if let Some(piece) = self.bulk.pop_front() {
-            batch.frames.bytes.extend_from_slice(&piece.bytes);
-            batch.frames.count += piece.count;
+        match self.bulk.pop_front() {
+            // The piece is written from where it was made.
+            Some(piece) if batch.frames.count == 0 => batch.frames = piece,
+            Some(piece) => {
+                batch.frames.bytes.extend_from_slice(&piece.bytes);
+                batch.frames.count += piece.count;
+            }
+            None => {}
         }
         batch.frames.count > 0
     }

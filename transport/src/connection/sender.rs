@@ -1,7 +1,7 @@
 //! The sending half.
 
 use super::{
-    outgoing::Phase,
+    outgoing::{Encoded, Outgoing, Phase},
     shared::{OWN_HEARTBEAT, Shared},
 };
 use common::{
@@ -66,6 +66,16 @@ impl Sender {
         result
     }
 
+    /// Queues a message that was encoded for several peers.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_encoded(&self, message: &Encoded) -> Result<(), SendError> {
+        self.queue(|outgoing| outgoing.push_encoded(message))?;
+        self.shared.wake_writer();
+        Ok(())
+    }
+
     /// Sends a heartbeat of the caller's own, with a number of the caller's. Unlike for those that the
     /// connection sends by itself, the receiver gives the answer out, as `Message::Pong` with that number.
     /// Numbers grow, and stay below 2^63.
@@ -112,11 +122,15 @@ impl Sender {
     }
 
     fn push(&self, message: &Message) -> Result<(), SendError> {
+        self.queue(|outgoing| outgoing.push(message))
+    }
+
+    fn queue(&self, push: impl FnOnce(&mut Outgoing) -> Result<(), SendError>) -> Result<(), SendError> {
         let mut outgoing = self.shared.outgoing();
         if outgoing.phase != Phase::Open {
             return Err(SendError::Closed);
         }
-        let result = outgoing.push(message);
+        let result = push(&mut outgoing);
         drop(outgoing);
         if result == Err(SendError::Full) {
             tracing::debug!("a peer reads too slowly and is cut");

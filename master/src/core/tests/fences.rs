@@ -278,6 +278,7 @@ fn l10_more_output_than_the_limit_ends_as_truncated_and_not_never() {
                 Action::Record(_)
                 | Action::ToSlave(..)
                 | Action::ToClient(..)
+                | Action::ToClients(..)
                 | Action::AlertClient(..)
                 | Action::AlertSlave(..)
                 | Action::CutClient(..)
