@@ -56,7 +56,11 @@ impl Told {
     /// With a new folder, which is old enough for every change of it to show.
     fn queue_in_folder(&self, steps: Vec<QuickStep>, kept: u64) -> PathBuf {
         let (path, folder) = self.slot.work_folder();
-        std::thread::sleep(std::time::Duration::from_millis(30));
+        let changed = nix::sys::stat::fstat(&folder).unwrap();
+        wait_until("a step of the clock of files", || {
+            let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME_COARSE).unwrap();
+            (changed.st_ctime, changed.st_ctime_nsec) < (now.tv_sec(), now.tv_nsec())
+        });
         let message = ToKeeper::Queue(Queue { steps, folder: true, kept });
         self.slot.keeper.send(&message, &[std::os::fd::AsFd::as_fd(&folder)]).unwrap();
         path

@@ -4,7 +4,7 @@
 use super::{
     backend::Backend,
     counter::Counter,
-    folder::{Folder, number_of, text_of},
+    folder::{Folder, number_of, text_of, value_of},
     identity::Identity,
     processes::Processes,
 };
@@ -22,11 +22,18 @@ use std::{
         unix::fs::FileExt,
     },
     path::Path,
+    time::{Duration, Instant},
 };
 
-/// The kernel's own pages of a process and its keeper's few stay below this; more is page cache that an
+/// The kernel's own pages of a process and its keeper's few stay below this; more may be page cache that an
 /// earlier program left behind, which would count as this one's.
 const LEFT_BEHIND_BYTES: u64 = 2 << 20;
+/// Of the page cache alone.
+const CACHE_LEFT_BYTES: u64 = 1 << 20;
+/// What the kernel frees a moment after a program has ended is no page cache: where many end it is always there, and
+/// is not looked at each time. Whoever had more than this is.
+const UNSUSPICIOUS_BYTES: u64 = 16 << 20;
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Passes over a tree that is moved into the freezer while it forks.
 const FREEZE_PASSES_MAX: usize = 50;
 
@@ -177,6 +184,9 @@ struct Memory {
     peak: Option<File>,
     kills: Counter,
     usage: Option<File>,
+    stat: Option<File>,
+    /// When it was last looked what is left in the group.
+    looked_at: Option<Instant>,
     /// Becomes ready when the kernel is about to end a process for want of memory.
     alarm: Option<File>,
     current_limit: u64,
@@ -192,6 +202,8 @@ impl Memory {
             peak: folder.resettable("memory.max_usage_in_bytes").ok().map(|(file, _)| file),
             kills: Counter::new(folder.readable("memory.oom_control").ok(), "oom_kill"),
             usage: folder.readable("memory.usage_in_bytes").ok(),
+            stat: folder.readable("memory.stat").ok(),
+            looked_at: None,
             alarm: alarm(&folder),
             folder,
             current_limit: u64::MAX,
@@ -200,9 +212,7 @@ impl Memory {
     }
 
     fn begin(&mut self, limit: u64) -> io::Result<()> {
-        // One that never took so much has not left it either.
-        let is_small = self.last_peak.take().is_some_and(|peak| peak <= LEFT_BEHIND_BYTES);
-        if !is_small && self.usage.as_ref().and_then(number_of).is_some_and(|used| used > LEFT_BEHIND_BYTES) {
+        if self.is_cache_left() {
             // Best effort: what stays is what the kernel cannot give back now.
             best_effort(self.folder.write("memory.force_empty", "0"));
         }
@@ -215,6 +225,21 @@ impl Memory {
         }
         self.kills.begin();
         Ok(())
+    }
+
+    /// Whether the programs before this one left page cache that is worth the milliseconds that its return takes.
+    fn is_cache_left(&mut self) -> bool {
+        // One that never took so much has not left it either.
+        let peak = self.last_peak.take().unwrap_or(u64::MAX);
+        let is_looked_at = self.looked_at.is_some_and(|at| at.elapsed() < LOOK_INTERVAL);
+        if peak <= LEFT_BEHIND_BYTES || (peak <= UNSUSPICIOUS_BYTES && is_looked_at) {
+            return false;
+        }
+        if self.usage.as_ref().and_then(number_of).is_none_or(|used| used <= LEFT_BEHIND_BYTES) {
+            return false;
+        }
+        self.looked_at = Some(Instant::now());
+        self.stat.as_ref().and_then(|file| value_of(file, "cache")).is_none_or(|cache| cache > CACHE_LEFT_BYTES)
     }
 
     fn set_limit(&mut self, limit: u64) -> io::Result<()> {

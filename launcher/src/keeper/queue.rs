@@ -45,7 +45,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    #[allow(clippy::useless_conversion, reason = "the types of these fields differ between processors")]
+    #[expect(clippy::useless_conversion, reason = "the types of these fields differ between processors")]
     fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
         let found = fstat(fd)?;
         Ok(Self {
