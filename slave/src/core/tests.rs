@@ -1,3 +1,4 @@
+mod ahead;
 mod control;
 mod fetching;
 mod lease;

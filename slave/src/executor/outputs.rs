@@ -18,8 +18,10 @@ use std::{
     sync::Arc,
 };
 
-/// Bytes that one call moves: what a pipe holds.
-pub(super) const MOVE_BYTES_MAX: usize = 64 << 10;
+/// Bytes that one call moves: what a pipe holds once it was found full.
+pub(super) const MOVE_BYTES_MAX: usize = 256 << 10;
+/// What a pipe holds as it is made.
+const PIPE_BYTES: usize = 64 << 10;
 /// Ends of all ended attempts in memory; above it, every end is a file.
 const MEMORY_BYTES_MAX: usize = 64 << 20;
 /// The last bytes of each stream that the last line is taken from.
@@ -482,6 +484,16 @@ fn is_at_end(pipe: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(!found.contains(PollFlags::IN))
 }
 
+/// Lets a program that filled its pipe write more before somebody must be woken. It goes on as it was where the
+/// system allows no more.
+fn widen(pipe: BorrowedFd<'_>) {
+    if rustix::pipe::fcntl_getpipe_size(pipe).is_ok_and(|size| size == PIPE_BYTES)
+        && let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, MOVE_BYTES_MAX)
+    {
+        tracing::debug!(%error, "a pipe stays as wide as it was");
+    }
+}
+
 /// Moves bytes inside the kernel: whoever dies meanwhile, each is either in the pipe or in the file.
 fn move_bytes(pipe: BorrowedFd<'_>, file: &File, offset: &mut u64, bytes_max: usize) -> io::Result<usize> {
     loop {
@@ -489,6 +501,9 @@ fn move_bytes(pipe: BorrowedFd<'_>, file: &File, offset: &mut u64, bytes_max: us
         match rustix::pipe::splice(pipe, None, file.as_fd(), Some(offset), bytes_max, SpliceFlags::NONBLOCK) {
             Ok(count) => {
                 *offset = start + count as u64;
+                if count == PIPE_BYTES {
+                    widen(pipe);
+                }
                 return Ok(count);
             }
             Err(Errno::INTR) => {}
