@@ -188,15 +188,26 @@ pub struct Strings(#[serde(with = "serde_bytes")] pub(crate) Vec<u8>);
 impl Strings {
     /// Appends one. What follows a NUL byte in it is lost; a submit with one is refused long before.
     pub fn push(&mut self, text: &[u8]) {
-        self.0.extend(text.iter().take_while(|byte| **byte != 0));
+        self.extend(text);
         self.0.push(0);
     }
 
     /// Appends `name=value`.
     pub fn push_variable(&mut self, name: &[u8], value: &[u8]) {
-        self.0.extend(name.iter().take_while(|byte| **byte != 0));
+        self.extend(name);
         self.0.push(b'=');
         self.push(value);
+    }
+
+    /// Up to a NUL byte, in one piece: a byte at a time was much of what a short program cost its agent.
+    fn extend(&mut self, text: &[u8]) {
+        self.0.extend_from_slice(text.split(|byte| *byte == 0).next().unwrap_or_default());
+    }
+
+    /// Room for this many bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
     }
 
     /// Each string, without its NUL.

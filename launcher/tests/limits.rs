@@ -303,3 +303,18 @@ fn i19_what_a_machine_lacks_is_told_with_the_reason() {
         assert_eq!(slot.run("exit 3", limits()).0.status, Status::Exited(3));
     }
 }
+
+#[test]
+fn e5_when_memory_runs_out_a_program_ends_before_its_keeper() {
+    let mut slot = slot(&[]);
+    if slot.groups.memory_version().is_none() {
+        return eprintln!("not exercised: no group limits memory here");
+    }
+    for _ in 0..2 {
+        let (_, told) = slot.run("cat /proc/self/oom_score_adj", limits());
+        assert_eq!(told, "1000\n");
+        let keeper = slot.keeper_process();
+        let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+        assert_eq!(std::fs::read_to_string(format!("/proc/{keeper}/oom_score_adj")).unwrap(), own);
+    }
+}

@@ -13,7 +13,7 @@ use common::units::{ByteSize, Duration};
 use launcher::{
     Wait,
     protocol::{
-        Cause, Ended, FromKeeper, Guards, HeldEnd, KeeperState, Order, QUEUE_MAX, Queue, QuickEnd, QuickResult,
+        Cause, Ended, FromKeeper, Guards, HeldEnd, KeeperState, Order, QUEUE_MAX, QUICK, Queue, QuickEnd, QuickResult,
         QuickState, QuickStep, StartStep, Status, Step, StepLimits, ToKeeper,
     },
 };
@@ -229,6 +229,31 @@ fn e13_no_byte_of_a_full_pipe_is_lost() {
 }
 
 #[test]
+fn e13_an_end_holds_all_that_a_quick_program_wrote() {
+    let mut told = slot();
+    let tool = told.slot.tool();
+    let (mut number, mut is_there, mut is_wide_there) = (0, false, false);
+    wait_until("a quick program that writes much, and one that writes more than an end holds", || {
+        number += 2;
+        let head = step_of(&["/usr/bin/head", "-c", "60000", "/dev/zero"], limits());
+        let wide = step_of(&[&tool, "write", "100000"], limits());
+        for (number, step, size) in [(number - 1, head, 60_000), (number, wide, 100_000)] {
+            let steps = vec![QuickStep { number, step }];
+            if number == 1 {
+                drop(told.queue_in_folder(steps, 0))
+            } else {
+                told.queue(steps, number - 1)
+            };
+            let (end, outlived) = told.end();
+            assert_eq!(end.output.len(), size);
+            is_there |= size == 60_000 && outlived.is_none();
+            is_wide_there |= size == 100_000 && outlived.is_some() && ended(&end).wall < QUICK;
+        }
+        is_there && is_wide_there
+    });
+}
+
+#[test]
 fn e13_nothing_starts_in_a_folder_that_was_touched() {
     for touch in ["echo x >file", "mkdir a; rmdir a", "chmod 750 .", ": >f; rm f"] {
         let mut told = slot();
@@ -352,10 +377,14 @@ fn e13_an_agent_that_does_not_listen_holds_up_nothing() {
     let mut told = slot();
     let full = "head -c 65536 /dev/zero; head -c 65536 /dev/zero >&2";
     told.queue_in_folder((1..=16).map(|n| plain(n, full)).collect(), 0);
-    // More than its socket holds; it is heard all the same.
-    for _ in 0..200 {
-        told.slot.tell(&ToKeeper::Return);
-    }
+    // More than both sockets hold; it is heard all the same.
+    let mut left = 5_000;
+    wait_until("that it is heard", || {
+        while left > 0 && told.slot.keeper.try_send(&ToKeeper::Return, &[]).unwrap() {
+            left -= 1;
+        }
+        left == 0
+    });
     let mut numbers = Vec::new();
     while numbers.len() < 16 {
         match told.hear() {

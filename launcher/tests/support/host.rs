@@ -2,7 +2,7 @@
 //! run: a program that takes what it is told to take.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "it talks to a test, and fails by panic")]
 
-use std::{fs::File, process::ExitCode, time::Duration};
+use std::{fs::File, io::Write, process::ExitCode, time::Duration};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +25,12 @@ fn main() -> ExitCode {
             let eaten = vec![1_u8; number(1) << 20];
             std::thread::sleep(Duration::from_secs(1_000));
             assert!(!eaten.is_empty());
+        }
+        // Writes so many bytes into a pipe that it makes large enough.
+        "write" => {
+            let output = std::io::stdout();
+            nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20)).unwrap();
+            output.lock().write_all(&vec![b'x'; number(1)]).unwrap();
         }
         // Opens files until it is refused one, and ends with a code a while after.
         "open" => {

@@ -101,11 +101,14 @@ impl Slot {
     }
 
     /// The launcher's only child.
-    pub(crate) fn kill_keeper(&self) {
+    pub(crate) fn keeper_process(&self) -> i32 {
         let launcher = self.launcher.as_ref().unwrap().process_id().unwrap().cast_signed();
-        for keeper in launcher::tree::children(launcher) {
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), nix::sys::signal::Signal::SIGKILL).unwrap();
-        }
+        launcher::tree::children(launcher)[0]
+    }
+
+    pub(crate) fn kill_keeper(&self) {
+        let keeper = nix::unistd::Pid::from_raw(self.keeper_process());
+        nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).unwrap();
     }
 
     pub(crate) fn tell(&self, message: &ToKeeper) {
