@@ -14,6 +14,8 @@ use common::{
 use std::sync::Arc;
 use uuid::Uuid;
 
+mod many;
+
 fn spec() -> Record {
     let spec = Arc::new(ProgramSpec::new("p", Work::Command { command: "true".into() }));
     let hash = *blake3::hash(&common::frame::encode_record(&*spec)).as_bytes();

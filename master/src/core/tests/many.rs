@@ -111,9 +111,8 @@ fn p1_what_the_store_knows_of_copies_counts_too() {
         known.owner.clone_from(&owner);
         known
     };
-    let mut accept = |known: &[KnownProgram], copies: u32| {
-        bench.core.accept_copies(CLIENT, FIRST, copies, *spec("a"), known)
-    };
+    let mut accept =
+        |known: &[KnownProgram], copies: u32| bench.core.accept_copies(CLIENT, FIRST, copies, *spec("a"), known);
     let ends = [own(known(0, 5)), own(known(9, 14))];
     assert_eq!(sequences(accept(&ends, 10)), [5], "all of it ended before a restart");
     assert!(conflicts(&accept(&[known(0, 5), known(9, 14)], 10)), "somebody else's");
