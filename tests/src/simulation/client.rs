@@ -39,12 +39,50 @@ enum Known {
     Over,
 }
 
+/// How programs are submitted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Under IDs that the client makes one by one.
+    Listed,
+    /// As copies that follow the first one.
+    Copies,
+    /// One for each entry.
+    Entries,
+}
+
 /// Programs that are submitted together.
 #[derive(Clone, Debug)]
 struct Batch {
+    form: Form,
     ids: Vec<ProgramId>,
     spec: ProgramSpec,
     known: Known,
+}
+
+impl Batch {
+    /// The submit of it, with this body.
+    fn request(&self, spec: ProgramSpec) -> Request {
+        let (first, spec) = (self.ids[0], Box::new(spec));
+        let copies = u32::try_from(self.ids.len()).unwrap_or(1);
+        match self.form {
+            Form::Listed => Request::Submit { ids: self.ids.clone(), first_index: 0, copies, spec },
+            Form::Copies => Request::SubmitCopies { first, copies, spec },
+            Form::Entries => {
+                let entries = (0..copies).map(|place| place.to_string().as_str().into()).collect();
+                Request::SubmitEntries { first, first_index: 0, copies: 0, spec, entries }
+            }
+        }
+    }
+
+    /// The places in the history that an answer tells.
+    fn places(&self, sequences: Vec<u64>) -> Option<Vec<u64>> {
+        let count = self.ids.len();
+        let all = match (self.form, sequences.as_slice()) {
+            (Form::Copies, [first]) => (*first..*first + count as u64).collect(),
+            _ => sequences,
+        };
+        (all.len() == count).then_some(all)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -247,9 +285,7 @@ impl ClientNode {
         let Some(place) = open.or_else(|| self.new_batch(ctx)) else { return };
         let batch = &mut self.batches[place];
         batch.known = Known::Asked;
-        let copies = u32::try_from(batch.ids.len()).unwrap_or(1);
-        let request =
-            Request::Submit { ids: batch.ids.clone(), first_index: 0, copies, spec: Box::new(batch.spec.clone()) };
+        let request = batch.request(batch.spec.clone());
         self.ask(connection, request, Question::Submit(place), ctx);
     }
 
@@ -267,13 +303,18 @@ impl ClientNode {
             _ if kind == Kind::Poison => 8,
             _ => 3,
         };
-        let ids: Vec<ProgramId> = (0..count)
-            .map(|_| {
-                self.made += 1;
-                let high = u128::from(self.made) << 96 | (self.client as u128) << 64;
-                ProgramId(Uuid::from_u128(high | u128::from(ctx.rng.next())))
-            })
-            .collect();
+        let form = *ctx.rng.pick(&[Form::Listed, Form::Listed, Form::Copies, Form::Entries]).unwrap_or(&Form::Listed);
+        let mut new = || {
+            self.made += 1;
+            let high = u128::from(self.made) << 96 | (self.client as u128) << 64;
+            ProgramId(Uuid::from_u128(high | u128::from(ctx.rng.next())))
+        };
+        let ids: Vec<ProgramId> = if form == Form::Listed {
+            (0..count).map(|_| new()).collect()
+        } else {
+            let first = new().with_room();
+            (0..count).filter_map(|place| first.nth(place)).collect()
+        };
         for id in &ids {
             let submitted = Submitted {
                 client: self.client,
@@ -287,7 +328,7 @@ impl ClientNode {
             };
             ctx.history.submits.insert(*id, submitted);
         }
-        self.batches.push(Batch { ids, spec: kind.spec(retry), known: Known::New });
+        self.batches.push(Batch { form, ids, spec: kind.spec(retry), known: Known::New });
         Some(self.batches.len() - 1)
     }
 
@@ -302,11 +343,17 @@ impl ClientNode {
     fn conflict(&mut self, connection: u64, ctx: &mut Context) {
         let place = self.batches.iter().position(|batch| batch.known == Known::Acknowledged);
         let Some(place) = place else { return };
-        let ids = self.batches[place].ids.clone();
-        let copies = u32::try_from(ids.len()).unwrap_or(1);
-        let mut spec = self.batches[place].spec.clone();
-        spec.arguments.push("other".into());
-        let request = Request::Submit { ids, first_index: 0, copies, spec: Box::new(spec) };
+        let batch = &self.batches[place];
+        let request = if batch.form == Form::Copies && ctx.rng.chance(50) {
+            // The same body, and more or other copies of which some are known.
+            let first = *ctx.rng.pick(&batch.ids).unwrap_or(&batch.ids[0]);
+            let copies = u32::try_from(batch.ids.len()).unwrap_or(1) + 1;
+            Request::SubmitCopies { first, copies, spec: Box::new(batch.spec.clone()) }
+        } else {
+            let mut spec = batch.spec.clone();
+            spec.arguments.push("other".into());
+            batch.request(spec)
+        };
         self.ask(connection, request, Question::Conflict(place), ctx);
     }
 
@@ -404,7 +451,11 @@ impl ClientNode {
     ) -> Result<(), String> {
         let batch = &mut self.batches[place];
         match result {
-            Ok(Reply::Submitted { sequences }) if sequences.len() == batch.ids.len() => {
+            Ok(Reply::Submitted { sequences }) => {
+                let told = format!("{sequences:?}");
+                let Some(sequences) = batch.places(sequences) else {
+                    return Err(format!("a submit of {} programs is answered by {told}", batch.ids.len()));
+                };
                 batch.known = Known::Acknowledged;
                 ctx.history.answered += 1;
                 for (id, sequence) in batch.ids.iter().zip(sequences) {
