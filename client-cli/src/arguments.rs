@@ -174,7 +174,8 @@ pub(crate) struct Login {
     pub(crate) pin: Option<transport::CaPin>,
 }
 
-/// What `run` and `submit` take.
+// What `run` and `submit` take. No documentation comment: as their commands are built late, it would take the place of
+// what each is for.
 #[derive(Debug, Args)]
 pub(crate) struct Submit {
     /// The language of the source file (else told by its extension)
