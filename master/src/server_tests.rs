@@ -163,6 +163,12 @@ async fn e13_a_failed_sync_ends_the_master_without_an_acknowledgement() {
     }
 }
 
+/// What is recorded and leaves nothing in the queue.
+fn change(connection: &Connection, number: u32) {
+    let request = Request::SetMaxProcesses { slave: None, slots: 1 + number % 8 };
+    connection.sender.send(Command::Request { id: RequestId(number), request }).unwrap();
+}
+
 #[test]
 fn p3_heartbeats_are_answered_while_the_disk_holds_up_the_thread_that_drives_everything() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -177,12 +183,12 @@ fn p3_heartbeats_are_answered_while_the_disk_holds_up_the_thread_that_drives_eve
         while *stalls_on.lock().unwrap() != Some(driver) {
             for _ in 0..8 {
                 number += 1;
-                submit(&connection, number);
+                change(&connection, number);
                 reply(&mut connection).await.1.unwrap();
             }
             mode.store(STALLED, Ordering::SeqCst);
             number += 1;
-            submit(&connection, number);
+            change(&connection, number);
             connection.sender.heartbeat(number.into()).unwrap();
             let answer = connection.receiver.next().await.unwrap();
             assert!(
