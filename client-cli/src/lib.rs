@@ -27,7 +27,10 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt, process::ExitCode};
 /// The whole command line, for manual pages and completions.
 #[must_use]
 pub fn command() -> clap::Command {
-    Cli::command()
+    let mut command = Cli::command();
+    // With the options of every command, which are otherwise built for the one that is used.
+    command.build();
+    command
 }
 
 /// Does what `arguments` say; the first is the program's own name.
