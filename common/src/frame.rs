@@ -134,6 +134,14 @@ pub fn encode_record(value: &impl Serialize) -> Vec<u8> {
     bincode::serde::encode_to_vec(value, codec()).expect("a record of our own serializes")
 }
 
+/// Appends what [`encode_record`] gives.
+///
+/// # Panics
+/// As that.
+pub fn append_record(value: &impl Serialize, out: &mut Vec<u8>) {
+    bincode::serde::encode_into_std_write(value, out, codec()).expect("a record of our own serializes");
+}
+
 /// Reads what [`encode_record`] wrote.
 ///
 /// # Errors

@@ -270,7 +270,8 @@ fn environment(assignment: &Assignment, variables: &[(Vec<u8>, Vec<u8>)], folder
     ];
     let languages = variables.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
     let given = assignment.spec.environment.iter().map(|(name, value)| (name.0.as_slice(), value.0.as_slice()));
-    let mut strings = Strings::default();
+    let bytes = ours.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    let mut strings = Strings::with_capacity(bytes);
     if variables.is_empty() && assignment.spec.environment.is_empty() {
         // Each of ours is there once.
         for (name, value) in ours {

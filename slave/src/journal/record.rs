@@ -4,7 +4,7 @@
 
 use crate::executor::AttemptEnd;
 use common::{
-    frame::{decode_record, encode_record},
+    frame::{append_record, decode_record},
     id::AttemptKey,
     limits,
     message::Assignment,
@@ -95,27 +95,27 @@ impl KeptEnd {
 
 /// Appends the record to `out` and returns how many bytes it takes.
 pub(super) fn append(record: &impl Serialize, out: &mut Vec<u8>) -> u64 {
-    append_body(&encode_record(record), out)
+    append_body(|out| append_record(record, out), out)
 }
 
 /// Entry for the fuzz targets: a journal with one record of this body.
 #[must_use]
 pub(crate) fn fuzz_file(body: &[u8]) -> Vec<u8> {
     let mut file = MAGIC.to_vec();
-    append_body(body, &mut file);
+    append_body(|out| out.extend_from_slice(body), &mut file);
     file
 }
 
-fn append_body(body: &[u8], out: &mut Vec<u8>) -> u64 {
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let checksum = crc32fast::hash(body).to_le_bytes();
-    let mut head = [0; 8];
-    head[..4].copy_from_slice(&length);
-    head[4..].copy_from_slice(&checksum);
-    out.extend_from_slice(&head);
-    out.extend_from_slice(&crc32fast::hash(&head).to_le_bytes());
-    out.extend_from_slice(body);
-    (HEAD_BYTES + body.len()) as u64
+fn append_body(body: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) -> u64 {
+    let begin = out.len();
+    out.extend_from_slice(&[0; HEAD_BYTES]);
+    body(out);
+    let (head, body) = out[begin..].split_at_mut(HEAD_BYTES);
+    head[..4].copy_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+    head[4..8].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    let checksum = crc32fast::hash(&head[..8]).to_le_bytes();
+    head[8..].copy_from_slice(&checksum);
+    (out.len() - begin) as u64
 }
 
 /// What stands at one place of a journal.
