@@ -16,7 +16,9 @@ use tokio::{
     time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
-use transport::{CaPin, ConnectError, HandshakeError, ReceiveError, connect, fetch_pin, testing};
+use transport::{
+    CaPin, ConnectError, HandshakeError, Opening, ReceiveError, connect, connect_saying, fetch_pin, testing,
+};
 
 /// A TLS server with any certificates. Gives what `dial` returns, and every byte that it was sent inside TLS.
 async fn against_false_master<T>(
@@ -85,7 +87,10 @@ async fn connect_to(
     (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
     pin: CaPin,
 ) -> (ConnectError, io::Result<Vec<u8>>) {
-    let dial = async |address: &str| connect(address, pin, None).await.map(drop).unwrap_err();
+    // It has something to say at once, and must not say it.
+    let mut opening = Opening::default();
+    assert!(opening.push(&support::notice("a secret")));
+    let dial = async |address: &str| connect_saying(address, pin, None, &opening).await.map(drop).unwrap_err();
     against_false_master(chain, key, &[b"ruche/1"], dial).await
 }
 

@@ -15,7 +15,9 @@ use common::{
 use std::time::Duration;
 use support::{Master, notice, output, slave_id, within};
 use tokio::time::{Instant, timeout};
-use transport::{Connection, Listener, PeerIdentity, ReceiveError, SendError, connect, fetch_pin, testing};
+use transport::{
+    Connection, Listener, Opening, PeerIdentity, ReceiveError, SendError, connect, connect_saying, fetch_pin, testing,
+};
 
 async fn assert_echoes(mut dialled: Connection, mut accepted: Connection) {
     accepted.authenticated();
@@ -36,6 +38,26 @@ async fn e5_messages_pass_both_ways_without_an_identity() {
     let (dialled, accepted) = master.pair().await;
     assert_eq!(accepted.peer, PeerIdentity::Anonymous);
     assert_eq!(dialled.address, master.address());
+    assert_echoes(dialled, accepted).await;
+}
+
+#[tokio::test]
+async fn e5_what_is_said_with_the_handshake_comes_first_and_in_order() {
+    let master = Master::start().await;
+    let mut opening = Opening::default();
+    let size = FRAME_DATA_BYTES_MAX_BEFORE_LOGIN / 4;
+    let said: Vec<_> = (b'a'..=b'd').map(|letter| notice(&char::from(letter).to_string().repeat(size))).collect();
+    let fit = said.iter().take_while(|message| opening.push(message)).count();
+    assert_eq!(fit, 3, "the fourth is beyond what a stranger may say");
+    let (address, pin) = (master.address().to_string(), master.authority.pin());
+    let accept = async { master.listener.accept().await.handshake().await.unwrap() };
+    let (dialled, mut accepted) =
+        within(async { tokio::join!(connect_saying(&address, pin, None, &opening), accept) }).await;
+    let dialled = dialled.unwrap();
+    dialled.sender.send(said[3].clone()).unwrap();
+    for message in said {
+        assert_eq!(within(accepted.receiver.next()).await.unwrap(), message);
+    }
     assert_echoes(dialled, accepted).await;
 }
 
