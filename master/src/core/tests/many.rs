@@ -1,7 +1,7 @@
 //! Many programs with one request: copies that are kept together, and one program for each entry.
 
 use super::*;
-use crate::store::query::KnownProgram;
+use crate::store::{load::ArrayRow, query::KnownProgram};
 use common::{ErrorCode, UserError, escape::RawText};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -225,6 +225,107 @@ fn e8_watchers_hear_of_few_copies_one_by_one_and_of_many_at_once() {
         let told_many = changes.iter().any(|change| matches!(change, Change::ManyPrograms));
         assert_eq!((rows, told_many), (if many { 0 } else { 3 }, many));
     }
+}
+
+/// A history of five copies that wait, the third of them touched before.
+fn recovered() -> Recovered {
+    let spec: std::sync::Arc<ProgramSpec> = (*spec("a")).into();
+    let hash = *blake3::hash(&common::frame::encode_record(&*spec)).as_bytes();
+    let array = |first: u64, count: u64| ArrayRow {
+        first,
+        id: nth(first),
+        index: u32::try_from(first - 1).unwrap(),
+        count,
+        copies: 5,
+        spec_key: 1,
+        spec: spec.clone(),
+        spec_hash: hash,
+        user: "ann".into(),
+        client: CLIENT,
+        submitted_at: Timestamp(5),
+    };
+    let touched = AliveRow {
+        sequence: 3,
+        id: nth(3),
+        spec_key: 1,
+        spec: spec.clone(),
+        spec_hash: hash,
+        user: "ann".into(),
+        client: CLIENT,
+        index: 2,
+        copies: 5,
+        state: State::Waiting,
+        attempt: 0,
+        slave: None,
+        submitted_at: Timestamp(5),
+        started_at: None,
+        cancel_by: None,
+        crashes: 0,
+        wall_time: None,
+        suspend: false,
+        entry: None,
+    };
+    Recovered {
+        alive: vec![touched],
+        arrays: vec![array(1, 2), array(4, 2)],
+        totals: BTreeMap::from([(State::Waiting, 5)]),
+        next_sequence: 6,
+        next_spec: 2,
+        ..Recovered::default()
+    }
+}
+
+#[test]
+fn e13_copies_of_a_history_go_on_in_their_order() {
+    let mut bench = Bench::recovered(recovered());
+    bench.core.check_invariants();
+    bench.slave(5);
+    let sent: Vec<ProgramId> = bench.assigned().into_iter().map(|(_, key)| key.program).collect();
+    assert_eq!(sent, (1..=5).map(nth).collect::<Vec<_>>());
+    // The submit is known still, and what follows does not take its places.
+    assert_eq!(sequences(ask(&mut bench, copies(nth(1), 5, "a"))), [1]);
+    assert_eq!(sequences(ask(&mut bench, copies(nth(10), 2, "a"))), [6]);
+}
+
+#[test]
+fn p3_copies_of_a_restored_history_wait_until_nothing_of_the_one_before_can_run() {
+    let mut bench = Bench::with(recovered(), Settings { epoch: 2, ..settings() });
+    bench.slave(5);
+    bench.advance(Duration::from_secs(20));
+    assert_eq!(bench.assigned(), []);
+    // One that somebody touches meanwhile waits with the others.
+    let sentence = bench.why(nth(5));
+    assert!(sentence.contains("restored from a backup"), "{sentence}");
+    ask(&mut bench, Request::Cancel { ids: vec![nth(2)] }).unwrap();
+    bench.advance(Duration::from_secs(29));
+    assert_eq!(bench.assigned(), []);
+    bench.advance(Duration::from_secs(2));
+    let sent: Vec<ProgramId> = bench.assigned().into_iter().map(|(_, key)| key.program).collect();
+    assert_eq!(sent, [1, 3, 4, 5].map(nth));
+}
+
+#[test]
+fn e13_a_result_without_a_word_of_its_start_is_a_start_and_an_end() {
+    let mut bench = Bench::new();
+    ask(&mut bench, copies(FIRST, 2, "a")).unwrap();
+    bench.slave(1);
+    let key = bench.assigned()[0].1;
+    bench.records();
+    // A program that is handed over and not known to run.
+    assert_eq!(bench.view(key.program).state, State::Waiting);
+    let mut finished = finished(key, Outcome::Exited { code: 0 });
+    let (started, ended) = (bench.now.wall, Timestamp(bench.now.wall.0 + 700));
+    bench.advance(Duration::from_secs(1));
+    (finished.started_at, finished.ended_at) = (Some(started), ended);
+    bench.records();
+    bench.report(LINK, Report::Finished(vec![finished]));
+    let records = bench.records();
+    let starts = |record: &&Record| matches!(record, Record::Moved(moved) if moved.state == State::Running);
+    let start = records.iter().position(|record| starts(&record)).expect("a start");
+    let Some(Record::Ended(end)) = records.get(start + 1) else { panic!("{records:?}") };
+    assert_eq!((end.was, end.started_at, end.ended_at), (State::Running, Some(started), ended));
+    let Ok(Reply::Summary(summary)) = ask(&mut bench, Request::Summary) else { panic!() };
+    assert_eq!((summary.running, summary.done, summary.waiting), (0, 1, 1));
 }
 
 /// What people and slaves may do to copies.
