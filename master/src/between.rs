@@ -93,8 +93,12 @@ struct Over<'a>(&'a Shared);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
-        lock(&self.0.given).over = true;
+        let mut given = lock(&self.0.given);
+        given.over = true;
+        let stand_in = given.stand_in.take();
+        drop(given);
         self.0.wake_looker.notify_all();
+        stand_in.inspect(Waker::wake_by_ref);
     }
 }
 
@@ -213,6 +217,28 @@ mod tests {
             .unwrap();
             was_told.await.unwrap();
         });
+    }
+
+    #[test]
+    fn work_that_panics_while_another_thread_stands_in_ends_both() {
+        let (between, runtime) = (Between::default(), runtime());
+        let (release, released) = sync_channel::<()>(1);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            between.drive(&runtime, async {
+                between.give(Box::new(move || {
+                    released.recv().unwrap();
+                    panic!("a bug");
+                }));
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    release.send(()).unwrap();
+                    std::future::pending::<()>().await;
+                })
+                .await
+                .unwrap();
+            });
+        }));
+        assert!(panicked.is_err());
     }
 
     #[test]

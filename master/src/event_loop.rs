@@ -117,6 +117,8 @@ struct EventLoop {
     slaves: HashMap<LinkId, Sender>,
     pending: Vec<Action>,
     pending_bytes: usize,
+    /// Something that waits is to be recorded: only that is worth waiting for more.
+    pending_records: bool,
     /// Inputs that were taken out of the inbox and not handled yet.
     backlog: VecDeque<Input>,
     in_flight: Option<InFlight>,
@@ -146,6 +148,7 @@ pub(crate) async fn run(parts: Parts) -> Result<(), UserError> {
         slaves: HashMap::new(),
         pending: Vec::new(),
         pending_bytes: 0,
+        pending_records: false,
         backlog: VecDeque::new(),
         in_flight: None,
         done,
@@ -212,6 +215,7 @@ impl EventLoop {
     /// and changes nothing at a slave does not wait for room.
     fn gather(&mut self, actions: Vec<Action>) {
         let records = actions.iter().any(|action| matches!(action, Action::Record(_)));
+        self.pending_records |= records;
         if self.retry.is_none() || records {
             self.pending_bytes += actions.iter().map(bytes_of).sum::<usize>();
             return self.pending.extend(actions);
@@ -374,12 +378,14 @@ impl EventLoop {
         if self.in_flight.is_some() || self.pending.is_empty() {
             return;
         }
-        let batch = Batch { actions: self.pending.len(), busy: self.parts.core.is_busy(), last: self.stopping };
+        let busy = self.parts.core.is_busy() && self.pending_records;
+        let batch = Batch { actions: self.pending.len(), busy, last: self.stopping };
         if let Some(until) = self.pacing.wait(batch, Instant::now().into_std()) {
             self.commit_at = Some(until.into());
             return;
         }
         let bytes = std::mem::take(&mut self.pending_bytes);
+        self.pending_records = false;
         let mut records = Vec::new();
         let mut actions = Vec::with_capacity(self.pending.len());
         for action in self.pending.drain(..) {
