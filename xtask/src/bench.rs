@@ -13,14 +13,15 @@ const MICRO: [&str; 4] = ["common", "scheduler", "master", "client-gui"];
 /// # Errors
 /// When something does not build or a measurement cannot be made.
 pub fn run(words: &[String]) -> anyhow::Result<()> {
-    let optimised = ["--locked", "--profile", "ci-release"];
+    // What people install.
     let packages = ["master", "slave", "client-cli", "tests"].map(|package| ["--package", package]).concat();
-    run_command(command(&["cargo", "build"]).args(optimised).args(packages).arg("--bins"))?;
-    let bench = binaries("ci-release").join("ruche-bench");
+    run_command(command(&["cargo", "build", "--locked", "--release"]).args(packages).arg("--bins"))?;
+    let bench = binaries("release").join("ruche-bench");
     run_command(command(&[&bench.to_string_lossy()]).args(words))?;
     if !words.is_empty() {
         return Ok(());
     }
+    let optimised = ["--locked", "--profile", "ci-release"];
     for package in MICRO {
         run_command(command(&["cargo", "bench"]).args(optimised).args(["--package", package, "--bench", "micro"]))?;
     }
