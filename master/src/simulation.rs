@@ -240,7 +240,8 @@ impl Master {
                 Event::Request { client, id, request, known, received: now.boot, guard: Guard(None) }
             }
             Input::Answered(Answered { client, id, then, answer }) => {
-                let again = if let Then::Again(new_id) = &then { LookUp::These(vec![*new_id]) } else { LookUp::Nothing };
+                let again =
+                    if let Then::Again(new_id) = &then { LookUp::These(vec![*new_id]) } else { LookUp::Nothing };
                 let known = self.reader.look_up(&again).unwrap_or_default();
                 Event::Answered { client, id, then, answer, known }
             }
@@ -334,14 +335,12 @@ impl Kept {
     /// The programs that this makes known, and their places in the history.
     #[must_use]
     pub fn accepted(&self) -> Vec<(ProgramId, u64)> {
-        match &self.0 {
-            Record::New(program) => vec![(program.id, program.sequence)],
-            Record::Array(array) => {
-                let copies = 0..u64::from(array.copies);
-                copies.filter_map(|place| Some((array.id.nth(place)?, array.first + place))).collect()
-            }
-            _ => Vec::new(),
+        if let Record::New(program) = &self.0 {
+            return vec![(program.id, program.sequence)];
         }
+        let Record::Array(array) = &self.0 else { return Vec::new() };
+        let copies = 0..u64::from(array.copies);
+        copies.filter_map(|place| Some((array.id.nth(place)?, array.first + place))).collect()
     }
 }
 

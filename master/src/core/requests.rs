@@ -193,21 +193,21 @@ impl Core {
     /// The new IDs of a request that the store must be asked for: none when it will be refused anyway, so
     /// that nobody makes the master read much for nothing.
     pub(crate) fn ids_to_look_up(&self, client: ClientId, request: &Request, received: BootTime, now: Now) -> LookUp {
-        let asked = match request {
-            Request::Submit { ids, .. } if ids.len() <= COPIES_PER_REQUEST_MAX => LookUp::These(ids.clone()),
-            Request::Again { new_id, .. } => LookUp::These(vec![*new_id]),
-            Request::SubmitCopies { first, copies, .. } => match super::accept::last_of(*first, *copies) {
-                Ok(last) => LookUp::Between(*first, last),
-                Err(_) => LookUp::Nothing,
-            },
-            Request::SubmitEntries { first, first_index, entries, .. } if entries.len() <= ENTRIES_PER_REQUEST_MAX => {
-                super::accept::ids_of(*first, *first_index, entries.len()).map_or(LookUp::Nothing, LookUp::These)
-            }
-            _ => LookUp::Nothing,
+        let asked = if let Request::Submit { ids, .. } = request {
+            (ids.len() <= COPIES_PER_REQUEST_MAX).then(|| LookUp::These(ids.clone()))
+        } else if let Request::Again { new_id, .. } = request {
+            Some(LookUp::These(vec![*new_id]))
+        } else if let Request::SubmitCopies { first, copies, .. } = request {
+            super::accept::last_of(*first, *copies).ok().map(|last| LookUp::Between(*first, last))
+        } else if let Request::SubmitEntries { first, first_index, entries, .. } = request {
+            let count = Some(entries.len()).filter(|count| *count <= ENTRIES_PER_REQUEST_MAX);
+            count.and_then(|count| super::accept::ids_of(*first, *first_index, count)).map(LookUp::These)
+        } else {
+            None
         };
         let allowed = self.clients.get(&client).is_some_and(|asker| permission::check(asker.role, request).is_ok());
         let refused = !allowed || self.is_late(request, received, self.now.boot.max(now.boot));
-        if refused { LookUp::Nothing } else { asked }
+        asked.filter(|_| !refused).unwrap_or(LookUp::Nothing)
     }
 
     /// Whether a submit has waited so long that taking it would make everybody wait: refusing early keeps the

@@ -275,7 +275,7 @@ fn search(connection: &Connection, query: &HistoryQuery, owner: Option<i64>) -> 
         let sequence = row.get::<_, i64>(0)?.cast_unsigned();
         while let Some(newer) = array.take_if(|array| array.first > sequence) {
             if wanted(newer.owner, waiting) {
-                found.add_array(&newer, named_so(signed(newer.spec))? || owned(newer.owner), &is_id);
+                found.add_array(&newer, named_so(signed(newer.spec))? || owned(newer.owner), is_id);
             }
             array = arrays.next().transpose()?;
         }
@@ -294,7 +294,7 @@ fn search(connection: &Connection, query: &HistoryQuery, owner: Option<i64>) -> 
     }
     while let Some(older) = array.take() {
         if wanted(older.owner, waiting) {
-            found.add_array(&older, named_so(signed(older.spec))? || owned(older.owner), &is_id);
+            found.add_array(&older, named_so(signed(older.spec))? || owned(older.owner), is_id);
         }
         array = arrays.next().transpose()?;
     }
