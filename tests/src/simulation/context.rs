@@ -55,6 +55,8 @@ pub(super) enum AgentWake {
 pub(super) enum MachineWake {
     /// A program is born.
     Begins(AttemptKey),
+    /// A program that was handed over has run for a while.
+    Outlives(AttemptKey),
     /// A program writes.
     Writes(AttemptKey),
     /// A program ends by itself.

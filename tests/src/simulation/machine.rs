@@ -21,13 +21,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// A program in its keeper.
 #[derive(Debug)]
-struct Program {
-    behaviour: Behaviour,
+pub(super) struct Program {
+    pub(super) behaviour: Behaviour,
     /// All that it will have written.
-    text: [Vec<u8>; Stream::COUNT],
-    begun: bool,
-    started_at: Timestamp,
-    stop: Option<Stop>,
+    pub(super) text: [Vec<u8>; Stream::COUNT],
+    pub(super) begun: bool,
+    pub(super) started_at: Timestamp,
+    pub(super) stop: Option<Stop>,
+    /// It was handed over, and its agent was not told that it runs.
+    pub(super) given: Option<Assignment>,
 }
 
 /// What is kept of a stream.
@@ -49,7 +51,9 @@ pub(super) struct Machine {
     pub(super) slots: u32,
     /// Grows when the machine goes down.
     pub(super) generation: u64,
-    programs: BTreeMap<AttemptKey, Program>,
+    pub(super) programs: BTreeMap<AttemptKey, Program>,
+    /// What each keeper was handed over and has not ended, in order.
+    pub(super) queues: Vec<VecDeque<AttemptKey>>,
     outputs: BTreeMap<(AttemptKey, Stream), Held>,
     /// Programs may run until then.
     lease_until: Option<BootTime>,
@@ -69,6 +73,7 @@ impl Machine {
             slots,
             generation: 0,
             programs: BTreeMap::new(),
+            queues: Vec::new(),
             outputs: BTreeMap::new(),
             lease_until: None,
             events: VecDeque::new(),
@@ -78,7 +83,7 @@ impl Machine {
         }
     }
 
-    fn later(&self, ctx: &mut Context, after: u64, what: MachineWake) {
+    pub(super) fn later(&self, ctx: &mut Context, after: u64, what: MachineWake) {
         ctx.after(after, Wake::Machine { slave: self.slave, generation: self.generation, what });
     }
 
@@ -100,12 +105,13 @@ impl Machine {
                 ctx.witness.end(key, how, ctx.now);
             }
         }
+        self.queues.clear();
         self.events.clear();
     }
 
     /// The agent is gone: keepers hold the ends that it has not taken.
     pub(super) fn agent_gone(&mut self) {
-        self.events.retain(|event| matches!(event, Event::Ended(_)));
+        self.events.retain(|event| matches!(event, Event::Ended(_) | Event::NotStarted(_)));
         self.journal.agent_gone();
     }
 
@@ -115,11 +121,19 @@ impl Machine {
         if !same_boot {
             self.journal.begin(ctx.rng.next());
         }
+        self.tell_queues(ctx);
         let mut left = Left { epoch: self.journal.epoch(), ..Left::default() };
         let mut gone = Vec::new();
         for entry in self.journal.found() {
             match entry {
-                Entry::Started(assignment, at) if self.is_running(assignment.key) || self.has_ended(assignment.key) => {
+                Entry::Started(assignment, at)
+                    if self.is_running(assignment.key)
+                        || self.has_ended(assignment.key)
+                        || self.came_back(assignment.key) =>
+                {
+                    if self.is_handed_over(assignment.key) {
+                        left.handed_over.insert(assignment.key);
+                    }
                     let ends = Stream::ALL.map(|stream| self.end_of(assignment.key, stream));
                     left.running.push((assignment.key, *at, ends));
                 }
@@ -156,7 +170,16 @@ impl Machine {
         for key in unknown {
             self.stop(key, Stop::Discarded, ctx);
         }
-        self.events.retain(|event| matches!(event, Event::Ended(end) if known(end.key)));
+        for event in &mut self.events {
+            if let Event::NotStarted(back) = event {
+                back.retain(|assignment| known(assignment.key));
+            }
+        }
+        self.events.retain(|event| match event {
+            Event::Ended(end) => known(end.key),
+            Event::NotStarted(back) => !back.is_empty(),
+            _ => false,
+        });
         for (key, ..) in &left.running {
             for stream in Stream::ALL {
                 if let Some(held) = self.outputs.get_mut(&(*key, stream)) {
@@ -171,7 +194,7 @@ impl Machine {
         self.events.iter().any(|event| matches!(event, Event::Ended(end) if end.key == key))
     }
 
-    fn end_of(&self, key: AttemptKey, stream: Stream) -> u64 {
+    pub(super) fn end_of(&self, key: AttemptKey, stream: Stream) -> u64 {
         self.outputs.get(&(key, stream)).map_or(0, |held| held.bytes.len() as u64)
     }
 
@@ -207,6 +230,7 @@ impl Machine {
             begun: false,
             started_at,
             stop: None,
+            given: None,
         };
         self.programs.insert(key, program);
         let after = ctx.rng.between(MILLI, 40 * MILLI);
@@ -242,6 +266,7 @@ impl Machine {
     pub(super) fn wake(&mut self, what: MachineWake, boot: BootTime, wall: Timestamp, ctx: &mut Context) {
         match what {
             MachineWake::Begins(key) => self.begins(key, boot, wall, ctx),
+            MachineWake::Outlives(key) => self.outlives(key, ctx),
             MachineWake::Writes(key) => {
                 let Some(program) = self.programs.get(&key).filter(|program| program.stop.is_none()) else { return };
                 let parts = program.behaviour.writes.max(1);
@@ -267,12 +292,22 @@ impl Machine {
                 ctx.note(31, 0, || format!("{key} ends by itself on slave {}", self.slave));
                 let own = Outcome::Exited { code: program.behaviour.code };
                 let outcome = program.stop.as_ref().map_or(own, of_stop);
+                self.gone(key, ctx);
+                if program.given.is_some() {
+                    self.tell_outputs(key);
+                }
                 self.ended(key, outcome, program.started_at, wall, ctx);
             }
             MachineWake::Killed(key) => {
                 let Some(program) = self.programs.remove(&key) else { return };
                 if program.begun {
                     ctx.witness.end(key, How::Killed, ctx.now);
+                } else if program.given.is_some() {
+                    return self.dropped(key, program, ctx);
+                }
+                self.gone(key, ctx);
+                if program.given.is_some() {
+                    self.tell_outputs(key);
                 }
                 ctx.note(32, 0, || format!("{key} is killed on slave {}: {:?}", self.slave, program.stop));
                 let outcome = program.stop.as_ref().map_or(of_stop(&Stop::LeaseEnded), of_stop);
@@ -300,7 +335,18 @@ impl Machine {
 
     fn begins(&mut self, key: AttemptKey, boot: BootTime, wall: Timestamp, ctx: &mut Context) {
         let over = self.lease_is_over(boot);
+        let is_first = self.queues.iter().any(|queue| queue.front() == Some(&key));
         let Some(program) = self.programs.get_mut(&key) else { return };
+        if program.begun || (program.given.is_some() && !is_first) {
+            // It came back and was handed over again, and this would have been the first time.
+            return;
+        }
+        if (program.stop.is_some() || over) && program.given.is_some() {
+            if let Some(program) = self.programs.remove(&key) {
+                self.dropped(key, program, ctx);
+            }
+            return;
+        }
         if program.stop.is_some() || over {
             // The keeper refuses to start it.
             let stop = program.stop.take().unwrap_or(Stop::LeaseEnded);
@@ -309,11 +355,18 @@ impl Machine {
             return self.ended(key, of_stop(&stop), started_at, wall, ctx);
         }
         program.begun = true;
+        if program.given.is_some() {
+            program.started_at = wall;
+        }
+        let given = program.given.is_some();
         let (run, writes) = (program.behaviour.run, program.behaviour.writes);
         let crash = program.behaviour.crash_after;
         ctx.note(30, u64::from(key.attempt), || format!("{key} begins on slave {}", self.slave));
         if let Err(wrong) = ctx.witness.begin(key, self.slave, self.slots, ctx.now) {
             ctx.wrong(wrong);
+        }
+        if given {
+            self.begun(key, ctx);
         }
         for _ in 0..writes {
             let after = ctx.rng.between(0, run);
@@ -339,7 +392,7 @@ impl Machine {
     }
 
     /// The agent, when there is one, looks at what the executor has.
-    fn tell(&self, ctx: &mut Context) {
+    pub(super) fn tell(&self, ctx: &mut Context) {
         let after = ctx.rng.between(20, 2_000);
         // A number of zero: for whichever agent there is then.
         ctx.after(after, Wake::Agent { slave: self.slave, generation: 0, what: AgentWake::Turn });
@@ -391,7 +444,9 @@ fn write(
     let from = held.bytes.len();
     let to = from + usize::try_from(count).unwrap_or(0);
     held.bytes.extend_from_slice(&program.text[stream as usize][from..to]);
-    events.push_back(Event::Output { key, stream, end: to as u64 });
+    if program.given.is_none() {
+        events.push_back(Event::Output { key, stream, end: to as u64 });
+    }
 }
 
 fn lost(key: AttemptKey, started_at: Timestamp, wall: Timestamp, detail: &str) -> AttemptEnd {
@@ -407,7 +462,7 @@ fn lost(key: AttemptKey, started_at: Timestamp, wall: Timestamp, detail: &str) -
 }
 
 /// What the executor makes of an attempt that was stopped.
-fn of_stop(stop: &Stop) -> Outcome {
+pub(super) fn of_stop(stop: &Stop) -> Outcome {
     match stop {
         Stop::Cancelled { by } => Outcome::Cancelled { by: by.clone() },
         Stop::Discarded => Outcome::Lost { detail: "discarded".to_owned() },

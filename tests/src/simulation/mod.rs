@@ -12,6 +12,7 @@ mod context;
 mod fault;
 mod history;
 mod journal;
+mod keeper;
 mod machine;
 mod master;
 mod network;

@@ -109,6 +109,9 @@ impl SlaveNode {
         let left = self.machine.agent_starts(self.clock.wall(ctx.now), ctx);
         let instance = self.machine.journal.instance();
         let mut core = Core::new(self.machine.slots, SLOTS_MAX, GRACE);
+        if self.machine.hands_over() {
+            core = core.handing_over(usize::MAX);
+        }
         core.restore(left);
         self.agent =
             Some(Agent { core, link: Link::Resting, backoff: BACKOFF_FIRST, instance, turn_at: None, leaving: false });
@@ -286,6 +289,10 @@ impl SlaveNode {
             if let Event::Ended(end) = &event {
                 self.machine.keep_end(end, ctx);
             }
+            if let Event::NotStarted(back) = &event {
+                back.iter().for_each(|assignment| self.machine.journal.forget(assignment.key));
+                self.machine.journal.flush();
+            }
             let takes_bulk = match agent.link {
                 Link::Connected(connection) => ctx.net.queued_bytes(connection, Side::Peer) < BULK_QUEUED_BYTES_MAX,
                 Link::Resting | Link::Dialling(_) => false,
@@ -311,7 +318,7 @@ impl SlaveNode {
         let mut refused = Vec::new();
         let wall = self.clock.wall(ctx.now);
         for action in actions.iter() {
-            if let Action::Start(assignment) = action {
+            if let Action::Start(assignment) | Action::HandOver { assignment, .. } = action {
                 if self.machine.disk_full || self.machine.journal.trouble {
                     refused.push(assignment.clone());
                 } else {
@@ -332,7 +339,10 @@ impl SlaveNode {
                 started.retain(|(key, _)| !is_refused(*key));
                 return !started.is_empty();
             }
-            !matches!(action, Action::Start(assignment) if is_refused(assignment.key))
+            !matches!(
+                action,
+                Action::Start(assignment) | Action::HandOver { assignment, .. } if is_refused(assignment.key)
+            )
         });
         refused
     }
@@ -366,8 +376,10 @@ impl SlaveNode {
             Action::SetLease(until) => self.machine.set_lease(until, self.clock.boot(ctx.now), ctx),
             Action::Reconnect => self.rest(ctx),
             Action::Start(assignment) => self.machine.start(&assignment, self.clock.wall(ctx.now), ctx),
-            // Nothing is handed over ahead in the simulation.
-            Action::HandOver { .. } | Action::TakeBack(_) => {}
+            Action::HandOver { assignment, behind } => {
+                self.machine.hand_over(&assignment, behind, self.clock.wall(ctx.now), ctx);
+            }
+            Action::TakeBack(key) => self.machine.give_back_behind(key, ctx),
             Action::Stop(key, stop) => {
                 if stop == Stop::Discarded {
                     self.machine.forget_in_journal(key, ctx);
