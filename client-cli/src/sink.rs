@@ -104,12 +104,14 @@ impl Out {
 
     fn kind(self) -> Kind {
         let Ok(found) = self.with(|fd| rustix::fs::fstat(fd)) else { return Kind::Other };
-        let null = || rustix::fs::stat("/dev/null").is_ok_and(|null| null.st_rdev == found.st_rdev);
-        match FileType::from_raw_mode(found.st_mode) {
-            FileType::RegularFile => Kind::Willing,
-            FileType::CharacterDevice if null() => Kind::Willing,
-            FileType::Fifo => Kind::Pipe,
-            _ => Kind::Other,
+        let kind = FileType::from_raw_mode(found.st_mode);
+        let is_null = || rustix::fs::stat("/dev/null").is_ok_and(|null| null.st_rdev == found.st_rdev);
+        if kind.is_file() || kind.is_char_device() && is_null() {
+            Kind::Willing
+        } else if kind.is_fifo() {
+            Kind::Pipe
+        } else {
+            Kind::Other
         }
     }
 

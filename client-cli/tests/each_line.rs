@@ -1,5 +1,5 @@
 //! `ruche submit --each-line` against a fake master: what people and scripts rely on.
-#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
+#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails where it panics")]
 
 #[expect(unreachable_pub, dead_code, reason = "a module of several tests")]
 #[path = "fake/mod.rs"]

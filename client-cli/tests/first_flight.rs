@@ -1,5 +1,5 @@
 //! What a command sends before it is answered, and how it reads what comes.
-#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
+#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails where it panics")]
 
 #[expect(unreachable_pub, dead_code, reason = "a module of these tests alone, and of others")]
 mod fake;

@@ -91,13 +91,15 @@ pub(super) async fn each_line(
 fn read(file: &Path) -> Result<Parts, UserError> {
     let lines = open_lines(file)?;
     let (sender, parts) = mpsc::channel(PARTS_AHEAD);
-    std::thread::spawn(move || {
+    let send = move || {
         for part in lines {
             if sender.blocking_send(part).is_err() {
                 return;
             }
         }
-    });
+    };
+    let started = std::thread::Builder::new().name("lines".to_owned()).spawn(send);
+    started.map_err(|error| UserError::new(ErrorCode::Internal, format!("no thread can be started: {error}")))?;
     Ok(parts)
 }
 

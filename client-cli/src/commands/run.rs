@@ -58,7 +58,7 @@ pub(super) async fn run(mut options: Submit, arguments: &[OsString]) -> Outcome 
             let mut begun = Begun::new(finished(*spec, live, &picked, &options), &options, opening.requests())?;
             (connected(opening, &mut begun.interrupts).await?, begun)
         }
-        prepared => {
+        prepared @ (Prepared::Whole(_) | Prepared::LanguageOpen(..)) => {
             let mut session = opening.connect().await?;
             let spec = complete(prepared, &options, &session).await?;
             let spec = finished(spec, live, &picked, &options);
