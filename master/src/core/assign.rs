@@ -1,6 +1,6 @@
 //! Which program goes to which slave, as orders; and what no slave of this fleet will ever run.
 
-use super::{Core, event::LinkId, slaves::Slave};
+use super::{Core, event::LinkId, program::weight, slaves::Slave};
 use common::{
     AttemptKey, ErrorCode, Outcome, SlaveId,
     escape::shorten,
@@ -30,7 +30,8 @@ impl Core {
                     let (Some(link), Some(program)) = (link, self.programs.get(&sequence)) else { continue };
                     let (batch, bytes) = assign.entry(link).or_default();
                     let spec = program.spec();
-                    let weight = program.lot.body.bytes + program.own_bytes();
+                    // An entry may stand in its arguments many times.
+                    let weight = program.entry().map_or(program.lot.body.bytes, |_| weight(&spec));
                     if !batch.is_empty() && (batch.len() >= BATCH_MAX || *bytes + weight > ORDER_BYTES_MAX) {
                         let full = std::mem::take(batch);
                         *bytes = 0;

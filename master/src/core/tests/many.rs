@@ -1,8 +1,14 @@
 //! Many programs with one request: copies that are kept together, and one program for each entry.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one action among many")]
+
 use super::*;
 use crate::store::{load::ArrayRow, query::KnownProgram};
-use common::{ErrorCode, UserError, escape::RawText};
+use common::{
+    ErrorCode, UserError,
+    escape::RawText,
+    limits::{ENTRY_BYTES_MAX, FRAME_DATA_BYTES_MAX},
+};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -28,11 +34,11 @@ fn entries(first_index: u32, entries: &[&str]) -> Request {
 /// The answer to a request, with nothing known to the store.
 fn ask(bench: &mut Bench, request: Request) -> Result<Reply, UserError> {
     bench.request(request);
-    let replies = bench.told().into_iter().filter_map(|action| match action {
+    let reply = |action| match action {
         Action::ToClient(CLIENT, Status::Reply { result, .. }) => Some(result),
         _ => None,
-    });
-    replies.last().expect("an answer")
+    };
+    bench.told().into_iter().filter_map(reply).last().expect("an answer")
 }
 
 fn sequences(result: Result<Reply, UserError>) -> Vec<u64> {
@@ -171,6 +177,30 @@ fn e1_each_entry_is_a_program_of_its_own_with_its_arguments() {
         .collect();
     let expected = [(0, "a b"), (1, ""), (2, "c"), (3, "d")];
     assert_eq!(sent, expected.map(|(place, text)| (nth(place.into()), place, vec![text.into()])));
+}
+
+#[test]
+fn p7_an_entry_that_stands_in_many_arguments_makes_no_order_that_is_too_large() {
+    let mut bench = Bench::new();
+    let mut spec = spec("each");
+    spec.arguments = vec!["{}".into(); 15];
+    let entries = vec![RawText(vec![b'x'; ENTRY_BYTES_MAX]); 40];
+    let submit = Request::SubmitEntries { first: FIRST, first_index: 0, copies: 0, spec, entries };
+    assert_eq!(sequences(ask(&mut bench, submit)).len(), 40);
+    bench.slave(40);
+    let orders: Vec<_> = bench
+        .told()
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::ToSlave(_, Order::Assign(sent)) => Some(sent),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(orders.iter().map(Vec::len).sum::<usize>(), 40);
+    for order in orders {
+        let bytes: usize = order.iter().flat_map(|sent| &sent.spec.arguments).map(|argument| argument.0.len()).sum();
+        assert!(bytes < FRAME_DATA_BYTES_MAX / 2, "{bytes} bytes in one order");
+    }
 }
 
 #[test]
