@@ -1,8 +1,8 @@
 //! What recovery and history read. One thread writes, one synced transaction a batch; two threads read.
 
 pub(crate) mod accounts;
-pub(crate) mod audit;
 mod arrays;
+pub(crate) mod audit;
 mod body;
 pub(crate) mod check;
 pub(crate) mod commit;
