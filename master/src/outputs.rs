@@ -68,6 +68,10 @@ impl Outputs {
     /// When the system has no thread left.
     pub(crate) fn start(folder: &std::path::Path, stored: Arc<Stored>, failed: &Failed) -> io::Result<Self> {
         let start = |number: usize| {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a bounded one takes its memory at once; `waiting` is bounded by CHUNKS_MAX"
+            )]
             let (jobs, inbox) = channel();
             let waiting = Arc::new(AtomicUsize::new(0));
             let mut writer = Writer {

@@ -455,14 +455,14 @@ fn e10_watchers_who_see_the_same_are_told_it_once_and_a_submitter_what_is_his() 
     bench.advance(Duration::from_secs(1));
     let told = bench.told();
     let shows = |changes: &[Change]| changes.iter().any(|change| matches!(change, Change::Program(_)));
-    let together = told.iter().filter_map(|action| match action {
-        Action::ToClients(clients, Status::Changes(changes)) => Some((clients.clone(), shows(changes))),
-        _ => None,
+    let together = told.iter().filter_map(|action| {
+        let Action::ToClients(clients, Status::Changes(changes)) = action else { return None };
+        Some((clients.clone(), shows(changes)))
     });
     assert_eq!(together.collect::<Vec<_>>(), [(vec![ann, bob], true)], "{program:?}");
-    let alone = told.iter().filter_map(|action| match action {
-        Action::ToClient(client, Status::Changes(changes)) => Some((*client, shows(changes))),
-        _ => None,
+    let alone = told.iter().filter_map(|action| {
+        let Action::ToClient(client, Status::Changes(changes)) = action else { return None };
+        Some((*client, shows(changes)))
     });
     assert_eq!(alone.collect::<Vec<_>>(), [(sue, false)]);
 }

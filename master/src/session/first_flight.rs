@@ -1,7 +1,5 @@
 //! Peers that say everything at once: nothing is handled before who they are is known.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a message that does not fit fails the test")]
-
 use crate::{
     Config, Server,
     admin::{self, AdminRequest},

@@ -46,7 +46,12 @@ impl Reader {
             Query::LiveOutput { key, stream, offset, bytes_max } => {
                 self.live_output(*key, *stream, *offset, *bytes_max).map_err(unreadable)
             }
-            query => self.try_answer(query),
+            Query::Page { .. }
+            | Query::Events { .. }
+            | Query::Programs(_)
+            | Query::Outcomes(_)
+            | Query::Spec(_)
+            | Query::Output { .. } => self.try_answer(query),
         };
         match answered {
             Ok(answer) => answer,
