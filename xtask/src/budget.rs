@@ -138,7 +138,7 @@ mod tests {
             Verdict::Within(_) => "within",
             Verdict::Less(text) if text.contains("--bless") => "less",
             Verdict::More(text) if text.contains("--bless") && text.contains('+') => "more",
-            other => panic!("{other:?}"),
+            Verdict::Less(text) | Verdict::More(text) => panic!("it does not say what to do: {text}"),
         };
         let rows = [
             (100_000, "within"),

@@ -88,7 +88,8 @@ pub fn keep(folder: &Path, when: &str, quick: bool, machine: &Value, figures: &[
     Ok(path)
 }
 
-/// The table: goal, value and verdict of each figure, and what has changed since the run before.
+/// The table, as Markdown that can be read as it is: goal, value and verdict of each figure, and what has changed since
+/// the run before.
 #[must_use]
 pub fn table(figures: &[Figure], earlier: &BTreeMap<String, Earlier>) -> String {
     let rows = figures.iter().map(|figure| {
@@ -103,11 +104,12 @@ pub fn table(figures: &[Figure], earlier: &BTreeMap<String, Earlier>) -> String 
             *width = (*width).max(cell.chars().count());
         }
     }
+    let rule = widths.map(|width| "-".repeat(width.max(3)));
+    let (head, others) = rows.split_at(1);
     let mut text = String::new();
-    for row in &rows {
+    for row in head.iter().chain([&rule]).chain(others) {
         let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
     text
 }
@@ -156,7 +158,11 @@ mod tests {
         let figures = [figure("a", Goal::AtLeast(1.0), &[2.0, 4.0]), figure("b", Goal::AtMost(1.0), &[2.0])];
         let text = table(&figures, &BTreeMap::new());
         let rows: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-        assert_eq!(rows[1], "a ≥ 1.00 × 3.00 × (2.00 to 4.00) met");
-        assert_eq!(rows[2], "b ≤ 1.00 × 2.00 × MISSED");
+        assert_eq!(rows[2], "| a | ≥ 1.00 × | 3.00 × (2.00 to 4.00) | met | |");
+        assert_eq!(rows[3], "| b | ≤ 1.00 × | 2.00 × | MISSED | |");
+        assert_eq!(
+            text.lines().map(|line| line.chars().count()).max(),
+            text.lines().map(|line| line.chars().count()).min()
+        );
     }
 }

@@ -6,11 +6,15 @@ use super::{
     stats::quantile,
 };
 use std::{
+    fs::File,
+    io::Write as _,
     process::Stdio,
     time::{Duration, Instant},
 };
 
 const MIB: f64 = 1_048_576.0;
+/// What is written between two syncs: what the master lets a slave send ahead.
+const PIECE: usize = 2 << 20;
 /// Between two questions of somebody else.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -22,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub fn measure(plan: &Plan) -> Vec<Figure> {
     let bench = Bench::new("plain");
     let (mut ratios, mut rates, mut twice) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()], Vec::new());
-    let (mut calm, mut busy) = (Vec::new(), Vec::new());
+    let (mut calm, mut busy, mut disk) = (Vec::new(), Vec::new(), Vec::new());
     ruche(&bench, 1 << 20);
     for _ in 0..plan.rounds {
         let raw_before = raw_tls::rate(plan.output) / MIB;
@@ -31,6 +35,7 @@ pub fn measure(plan: &Plan) -> Vec<Figure> {
         busy.push(late);
         let two = raw_tls::rate_of_two(plan.output) / MIB;
         let raw = f64::midpoint(raw_before, raw_tls::rate(plan.output) / MIB);
+        disk.push(synced(&bench, plan.output / 4));
         ratios.push(whole / raw);
         twice.push(whole / two);
         for (rates, rate) in rates.iter_mut().zip([whole, raw, two]) {
@@ -41,16 +46,41 @@ pub fn measure(plan: &Plan) -> Vec<Figure> {
     let size = plan.output as f64 / MIB;
     let what = format!("{size:.0} MiB from one program to `ruche run`, against");
     let more = busy.iter().zip(&calm).map(|(busy, calm)| busy - calm).collect();
+    let of_disk = rates[0].iter().zip(&disk).map(|(whole, disk)| whole / disk).collect();
     vec![
         Figure::new("output", format!("{what} TLS of the same stack"), Unit::Times, Goal::AtLeast(0.6), ratios)
             .of("ruche_mib_per_s", &rates[0])
             .of("raw_mib_per_s", &rates[1]),
         Figure::plain("output-two-hops", format!("{what} two such connections in a row"), Unit::Times, twice)
             .of("raw_two_mib_per_s", &rates[2]),
+        Figure::plain(
+            "output-disk",
+            format!("{what} this disk, {} MiB at a time, synced", PIECE >> 20),
+            Unit::Times,
+            of_disk,
+        )
+        .of("disk_mib_per_s", &disk),
         Figure::plain("output-control", "p99 of a question of somebody else meanwhile, over calm", Unit::Ms, more)
             .of("busy_ms", &busy)
             .of("calm_ms", &calm),
     ]
+}
+
+/// The disk that the master's store is on, in MiB a second: output is shown only when it is synced.
+fn synced(bench: &Bench, bytes: u64) -> f64 {
+    let path = bench.cluster.path().join("synced");
+    let mut file = File::create(&path).unwrap();
+    let piece = vec![7; PIECE];
+    let begun = Instant::now();
+    for _ in 0..bytes / PIECE as u64 {
+        file.write_all(&piece).unwrap();
+        file.sync_data().unwrap();
+    }
+    let time = begun.elapsed();
+    std::fs::remove_file(path).unwrap();
+    #[expect(clippy::cast_precision_loss, reason = "far below what a float holds")]
+    let rate = bytes as f64 / MIB / time.as_secs_f64();
+    rate
 }
 
 /// A whole `ruche run`, in MiB a second.

@@ -1,7 +1,7 @@
 //! The opponent of the output figure: bytes over one connection of the same TLS with the same settings, and nothing
 //! else: TLS 1.3 by rustls with ring, Nagle off, 64 KiB a write, a thread with a runtime of its own at each end.
 
-use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring, version::TLS13};
+use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig, crypto::ring, version::TLS13};
 use rustls_pki_types::{PrivateKeyDer, ServerName};
 use std::{net::SocketAddr, sync::Arc, thread, time::Instant};
 use tokio::{
@@ -27,7 +27,10 @@ fn ends() -> Ends {
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
-    let provider = Arc::new(ring::default_provider());
+    let mut provider = ring::default_provider();
+    // The suite that connections of ours take.
+    provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
+    let provider = Arc::new(provider);
     let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
@@ -61,6 +64,10 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+fn named(name: &str, work: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).unwrap()
+}
+
 /// Bytes a second over one connection.
 ///
 /// # Panics
@@ -90,7 +97,7 @@ fn through(bytes: u64, relayed: bool) -> f64 {
         let between = runtime();
         let listener = between.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         target = listener.local_addr().unwrap();
-        thread::spawn(move || {
+        named("between", move || {
             between.block_on(async {
                 let mut near = accept(&acceptor, &listener).await;
                 let mut far = connect(&connector, last).await;
@@ -106,7 +113,7 @@ fn through(bytes: u64, relayed: bool) -> f64 {
             });
         });
     }
-    let sender = thread::spawn(move || {
+    let sender = named("sender", move || {
         runtime().block_on(async {
             let mut stream = connect(&connector, target).await;
             let piece = vec![7; WRITE_BYTES];

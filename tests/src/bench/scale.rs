@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// Programs whose decisions are counted.
 const DECISIONS: usize = 5_000;
+/// Slaves that enrol and connect together.
+const WAVE: usize = 500;
 /// Until what follows a change is over.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -49,7 +51,10 @@ pub fn measure(plan: &Plan) -> Vec<Figure> {
     for slaves in &plan.slaves {
         let before = usage::own(world.master());
         let more = slaves - connected;
-        world.slaves(more, &config);
+        // A wave at a time, each waited for: nine thousand handshakes at once are another measurement.
+        for wave in (0..more).step_by(WAVE) {
+            world.slaves(WAVE.min(more - wave), &config);
+        }
         std::thread::park_timeout(SETTLE);
         #[expect(clippy::cast_precision_loss, reason = "for people")]
         let bytes = usage::own(world.master()).saturating_sub(before) as f64 / more as f64;
