@@ -107,9 +107,10 @@ impl<A: Announce, R: Run> Slave<A, R> {
         let mut refused = Vec::new();
         let mut left = Vec::new();
         for action in actions.drain(..) {
-            match action {
-                Action::Start(assignment) | Action::HandOver { assignment, .. } => refused.push(assignment),
-                action => left.push(action),
+            if let Action::Start(assignment) | Action::HandOver { assignment, .. } = action {
+                refused.push(assignment);
+            } else {
+                left.push(action);
             }
         }
         let keys: BTreeSet<AttemptKey> = refused.iter().map(|assignment| assignment.key).collect();

@@ -45,7 +45,9 @@ impl Executor {
             let runs = matches!(found.state, KeeperState::Running { .. });
             let (left, left_quick) = match found.state {
                 KeeperState::Quick(state) => (None, Some(QuickLeft::new(state, found.descriptors))),
-                state => (waiting(state, found.descriptors), None),
+                state @ (KeeperState::Idle | KeeperState::Running { .. } | KeeperState::Ended { .. }) => {
+                    (waiting(state, found.descriptors), None)
+                }
             };
             let is_foreign = runs && left.is_none();
             let kept = left.as_ref().map(|left| left.tag.folder.clone());
@@ -111,7 +113,10 @@ impl Executor {
                         }
                     }
                 }
-                None => self.end_unwanted(index, left.report.is_none()),
+                None => {
+                    self.give_up_left(index, left.tag.folder, left.descriptors, left.report.is_none());
+                    self.end_unwanted(index, left.report.is_none());
+                }
             }
         }
         self.context.outputs.sweep();
@@ -160,6 +165,18 @@ impl Executor {
             self.handle_keeper(index, report, Vec::new(), now())?;
         }
         Ok(true)
+    }
+
+    /// The working folder of what nobody wants goes when nothing runs in it: the next program in the slot has the same
+    /// user and must not find it.
+    fn give_up_left(&mut self, index: usize, name: String, descriptors: Vec<OwnedFd>, runs: bool) {
+        let slot = &mut self.slots[index];
+        let Some(fd) = descriptors.into_iter().next() else { return };
+        match slot.folder.adopt(name, fd) {
+            Ok(folder) if runs => slot.folder.lent = Some(folder),
+            Ok(folder) => slot.folder.clean(folder, &self.context.cleaner),
+            Err(error) => tracing::warn!(slot = index, %error, "what a program left stays until the next start"),
+        }
     }
 
     /// Ends what nobody wants; the slot is free when it has.

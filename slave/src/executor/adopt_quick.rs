@@ -32,7 +32,8 @@ impl QuickLeft {
     /// The name of the working folder that is in use there.
     pub(super) fn folder_name(&self) -> Option<String> {
         let running = self.state.running.iter().map(|running| &running.tag);
-        let waiting = self.state.waiting.iter().map(|(_, tag)| tag);
+        // Where another folder is waited for, what waits names one that a program has changed: nobody may find that.
+        let waiting = self.state.waiting.iter().filter(|_| !self.state.wants_folder).map(|(_, tag)| tag);
         let outlived = self.outlived().and_then(|place| self.state.ends.get(place)).map(|held| &held.tag);
         let tag = running.chain(waiting).chain(outlived).next()?;
         Some(read_tag(tag)?.folder)
@@ -102,9 +103,9 @@ impl Executor {
     #[must_use]
     pub fn is_handed_over(&self, key: AttemptKey) -> bool {
         let given = self.by_key.get(&key).is_some_and(|index| self.slots[*index].quick.holds(key));
-        let back = |event: &super::ExecutorEvent| match event {
-            super::ExecutorEvent::NotStarted(back) => back.iter().any(|assignment| assignment.key == key),
-            _ => false,
+        let back = |event: &super::ExecutorEvent| {
+            let super::ExecutorEvent::NotStarted(back) = event else { return false };
+            back.iter().any(|assignment| assignment.key == key)
         };
         given || self.context.events.iter().any(back)
     }
@@ -180,6 +181,10 @@ impl Executor {
                 }
                 None => self.end_by_number(index, number),
             }
+        }
+        if let Some(unused) = folder {
+            // Its program is known to have ended; the next one in the slot has the same user and must not find it.
+            self.slots[index].folder.clean(unused, &self.context.cleaner);
         }
         // It is handed over again, with what it needs from this agent.
         self.ask_back(index);

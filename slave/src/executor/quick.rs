@@ -6,19 +6,11 @@ use super::{
     AttemptEnd, Executor, ExecutorEvent, Keeper, PROGRESS_INTERVAL, Slot,
     attempt::{Attempt, Context, Outliving, Turn},
     control::{Control, Unsent},
-    folder::{WorkFolder, holds_file_of_size},
     outcome::{self, Stop},
-    steps::{Phase, Tag, bare_step, command_step},
+    steps::{Phase, Tag, command_step},
 };
-use common::{
-    id::AttemptKey,
-    limits,
-    message::{Assignment, Stream},
-    outcome::Outcome,
-    units::{ByteSize, Timestamp},
-    view::Usage,
-};
-use launcher::protocol::{Ended, FromKeeper, Order, Queue, QuickEnd, QuickResult, QuickStep, StartStep, ToKeeper};
+use common::{id::AttemptKey, limits, message::Assignment, outcome::Outcome, units::Timestamp, view::Usage};
+use launcher::protocol::{FromKeeper, Order, Queue, QuickEnd, QuickResult, QuickStep, ToKeeper};
 use rustix::fd::{AsFd, OwnedFd};
 use std::{
     collections::VecDeque,
@@ -160,6 +152,10 @@ impl Executor {
 
     /// Everything that [`Executor::turn`] has told is kept, and survives this process.
     pub fn all_is_kept(&mut self) {
+        if !self.context.events.is_empty() {
+            // Ends that were taken over are among what the next turn tells.
+            return;
+        }
         for index in std::mem::take(&mut self.heard) {
             let slot = &mut self.slots[index];
             slot.quick.heard = false;
@@ -289,8 +285,12 @@ impl Executor {
                 self.outlives(index, number, started, descriptors);
                 self.returned(index, &returned);
             }
-            FromKeeper::Returned(numbers) => {
-                self.slots[index].quick.returning = false;
+            FromKeeper::Returned(mut numbers) => {
+                let quick = &mut self.slots[index].quick;
+                if std::mem::take(&mut quick.returning) {
+                    // Else they would start before those that were handed over before them.
+                    numbers.extend(quick.unsent_numbers());
+                }
                 self.returned(index, &numbers);
             }
             FromKeeper::QuickSuspended { number, suspended } => {
@@ -301,7 +301,11 @@ impl Executor {
                     given.suspend = suspended;
                 }
             }
-            other => return Ok(Some(other)),
+            FromKeeper::Ready { .. }
+            | FromKeeper::Ended(_)
+            | FromKeeper::NotStarted(_)
+            | FromKeeper::State { .. }
+            | FromKeeper::Suspended(_) => return Ok(Some(message)),
         }
         self.note_heard(index);
         Ok(None)
@@ -344,6 +348,8 @@ impl Executor {
                 self.by_key.remove(&attempt.key());
                 if end.touched {
                     attempt.clean_up(&mut slot.folder, &self.context);
+                    // What the keeper had no room for before names that folder, and would wait for another.
+                    self.ask_back(index);
                 } else {
                     // The keeper has it still, and it is as it was.
                     slot.folder.lent = Some(attempt.into_folder());
@@ -423,7 +429,8 @@ impl Slot {
     fn send(&mut self) -> bool {
         let Keeper::Present(keeper) = &self.keeper else { return true };
         let quick = &mut self.quick;
-        if quick.steps.is_empty() && quick.told == quick.kept {
+        if quick.returning || (quick.steps.is_empty() && quick.told == quick.kept) {
+            // What comes back goes first.
             return true;
         }
         let folder = self.folder.lent.as_ref().filter(|_| quick.fresh && !quick.steps.is_empty());
@@ -447,7 +454,7 @@ impl Slot {
     }
 
     /// A program has changed the working folder, or may have: nothing else starts in it.
-    fn give_up_folder(&mut self, touched: bool, context: &Context) {
+    pub(super) fn give_up_folder(&mut self, touched: bool, context: &Context) {
         if touched && let Some(folder) = self.folder.lent.take() {
             self.quick.fresh = false;
             self.folder.clean(folder, &context.cleaner);
@@ -456,100 +463,6 @@ impl Slot {
                 context.cleaner.remove(stray);
             }
         }
-    }
-}
-
-impl Context {
-    pub(super) fn ended(&mut self, end: AttemptEnd) {
-        self.events.push(ExecutorEvent::Ended(Box::new(end)));
-    }
-
-    /// An attempt was taken out before it started, for this reason.
-    fn dropped(&mut self, assignment: Assignment, stop: &Stop) {
-        let outcome = match stop {
-            Stop::Cancelled { by } => Outcome::Cancelled { by: by.clone() },
-            Stop::Discarded => Outcome::Lost { detail: "Its place was taken by another attempt.".to_owned() },
-            Stop::Failed(reason) => Outcome::Lost { detail: reason.clone() },
-            // It can be started elsewhere, or later.
-            Stop::LeaseEnded | Stop::SlaveStops | Stop::Output => {
-                return self.events.push(ExecutorEvent::NotStarted(vec![assignment]));
-            }
-        };
-        let now = transport::clock::now();
-        self.refuse(assignment.key, outcome, now);
-    }
-
-    /// The end of what was handed over and never known to run.
-    fn given_ended(
-        &mut self,
-        given: Given,
-        result: QuickResult,
-        started: Timestamp,
-        (output, error): (Vec<u8>, Vec<u8>),
-        folder: Option<&WorkFolder>,
-    ) {
-        let Given { assignment, stop, .. } = given;
-        match result {
-            QuickResult::Ended(ended) => self.given_ran(&assignment, stop, &ended, started, (output, error), folder),
-            QuickResult::NotStarted(failure) if failure.step == StartStep::Lease => {
-                // It can be started elsewhere, or later.
-                self.events.push(ExecutorEvent::NotStarted(vec![assignment]));
-            }
-            QuickResult::NotStarted(failure) => {
-                let step = bare_step(&assignment, &self.program_path);
-                let outcome = outcome::of_not_started(&failure, &step, &self.program_path);
-                let last_line = outcome::last_line(&outcome, b"", b"");
-                self.ended(AttemptEnd {
-                    key: assignment.key,
-                    outcome,
-                    started_at: Some(started),
-                    ended_at: started,
-                    usage: Usage::default(),
-                    output_truncated: false,
-                    last_line,
-                });
-            }
-            QuickResult::Dropped | QuickResult::Returned => match stop {
-                Some(stop) => self.dropped(assignment, &stop),
-                None => self.events.push(ExecutorEvent::NotStarted(vec![assignment])),
-            },
-        }
-    }
-
-    fn given_ran(
-        &mut self,
-        assignment: &Assignment,
-        mut stop: Option<Stop>,
-        ended: &Ended,
-        started: Timestamp,
-        (mut output, mut error): (Vec<u8>, Vec<u8>),
-        folder: Option<&WorkFolder>,
-    ) {
-        let (key, limits) = (assignment.key, &assignment.spec.limits);
-        let truncated = cut(&mut output, &mut error, limits.output);
-        if truncated {
-            stop.get_or_insert(Stop::Output);
-        }
-        let full_file = || folder.and_then(|folder| holds_file_of_size(folder, limits.file_size.0));
-        let outcome = outcome::of_end(ended, Phase::Run, limits, stop.as_ref(), String::new, full_file);
-        // Only a compile step is followed by another one.
-        let outcome = outcome.unwrap_or(Outcome::Exited { code: 0 });
-        let last_line = outcome::last_line(&outcome, tail(&output), tail(&error));
-        for (stream, bytes) in [(Stream::Stdout, output), (Stream::Stderr, error)] {
-            if !bytes.is_empty() {
-                self.events.push(ExecutorEvent::Output { key, stream, end: bytes.len() as u64 });
-                self.outputs.put(key, stream, bytes);
-            }
-        }
-        self.ended(AttemptEnd {
-            key,
-            outcome,
-            started_at: Some(started),
-            ended_at: Timestamp(started.0.saturating_add(ended.wall.0)),
-            usage: outcome::add_usage(Usage::default(), ended),
-            output_truncated: truncated,
-            last_line,
-        });
     }
 }
 
@@ -565,39 +478,5 @@ impl Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self(Outcome::Lost { detail: format!("The slave could not make a place for it: {error}.") })
-    }
-}
-
-/// Keeps of both streams what the limit allows, standard output first. Whether something was cut.
-fn cut(output: &mut Vec<u8>, error: &mut Vec<u8>, limit: ByteSize) -> bool {
-    let most = usize::try_from(limit.0).unwrap_or(usize::MAX);
-    let before = output.len() + error.len();
-    output.truncate(most);
-    error.truncate(most - output.len());
-    output.len() + error.len() < before
-}
-
-/// What the last line is taken from.
-fn tail(bytes: &[u8]) -> &[u8] {
-    &bytes[bytes.len().saturating_sub(2 * limits::LAST_LINE_BYTES_MAX)..]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn e10_the_output_limit_cuts_a_quick_program_to_the_byte() {
-        for (limit, output, error, expected) in [
-            (10, "12345", "12345", ("12345", "12345", false)),
-            (9, "12345", "12345", ("12345", "1234", true)),
-            (5, "12345", "1", ("12345", "", true)),
-            (4, "12345", "", ("1234", "", true)),
-            (0, "", "", ("", "", false)),
-        ] {
-            let (mut kept, mut errors) = (output.as_bytes().to_vec(), error.as_bytes().to_vec());
-            let truncated = cut(&mut kept, &mut errors, ByteSize(limit));
-            assert_eq!((kept, errors, truncated), (expected.0.into(), expected.1.into(), expected.2), "{limit}");
-        }
     }
 }

@@ -159,6 +159,39 @@ fn i9_a_quick_program_finds_nothing_of_those_before_it() {
 }
 
 /// What is queued behind a long program comes back at once, and runs elsewhere.
+/// Of all folders in reach but its own: writes a file into each, or tells those that hold one.
+fn others(what: &str) -> ProgramSpec {
+    shell(&format!(
+        "for n in 1 2 3 4 5 6 7 8 9; do if [ -d ../$n ] && ! [ ../$n -ef . ]; then {what}; fi; done 2>/dev/null; ls -A"
+    ))
+}
+
+/// What is lent to the keeper is in reach of whatever else runs in its slot.
+#[test]
+fn i9_a_program_finds_nothing_that_one_with_input_left_in_its_folder() {
+    let mut kit = Kit::new();
+    run_queue(&mut kit, [assignment(command("true", &[])), assignment(command("true", &[]))]);
+    // The folder stays the same from here on.
+    std::thread::sleep(Duration::from_millis(20));
+    run_queue(&mut kit, [assignment(command("true", &[]))]);
+    let mut writer = others("echo left > ../$n/left");
+    writer.stdin = Some(common::program::SourceText(b"input".to_vec().into()));
+    let writer = assignment(writer);
+    let key = writer.key;
+    kit.executor().start(writer, now());
+    let mut ended = false;
+    wait_until("the end of the one with input", || {
+        let events = kit.executor().turn(Duration::from_millis(20), now).unwrap();
+        ended |= events.iter().any(|event| matches!(event, ExecutorEvent::Ended(end) if end.key == key));
+        kit.executor().all_is_kept();
+        ended
+    });
+    let reader = assignment(others("cat ../$n/left"));
+    let key = reader.key;
+    run_queue(&mut kit, [reader]);
+    assert_eq!(String::from_utf8(read(&mut kit, key, Stream::Stdout)).unwrap(), "");
+}
+
 #[test]
 fn e4_a_long_program_holds_up_nothing_that_is_queued_behind_it() {
     let mut kit = Kit::new();
@@ -256,6 +289,36 @@ fn e13_ends_of_a_queue_that_were_heard_and_not_written_down_are_told_again() {
         agent.stop();
         house.assert_all_gone();
     }
+}
+
+/// The agent is killed while its keeper has a queue, of which one leaves files and the others wait for another folder.
+#[test]
+fn i9_what_a_queue_left_before_its_agent_died_is_found_by_nobody() {
+    let house = house();
+    let mut agent = house.agent();
+    agent.queue(&house, [("a-first".to_owned(), shell("true"))]);
+    house.told("a-first");
+    let [keeper] = <[i32; 1]>::try_from(launcher::tree::children(house.launcher())).unwrap();
+    let send = |signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), signal).unwrap();
+    send(nix::sys::signal::Signal::SIGSTOP);
+    let leaves = shell(&format!("echo left > left; echo q000 >> {}", house.open("witness").display()));
+    let behind = programs(&house, 3).split_off(1);
+    agent.queue(&house, [("q000".to_owned(), leaves)].into_iter().chain(behind.clone()));
+    agent.wait_for("handed q002");
+    // It does this in the turn after it sent them off.
+    agent.lease(common::units::Duration::from_secs(600));
+    agent.kill();
+    send(nix::sys::signal::Signal::SIGCONT);
+    wait_until("the one that leaves a file", || !witness(&house).is_empty());
+    let mut agent = house.agent();
+    for (name, _) in &behind {
+        assert_eq!(house.told(name).outcome, "Exited { code: 0 }", "{name}");
+    }
+    assert_eq!(witness(&house), ["q000", "q001", "q002"], "each ran once");
+    agent.queue(&house, [("z-last".to_owned(), others("cat ../$n/left"))]);
+    assert_eq!(String::from_utf8(house.told("z-last").output).unwrap(), "");
+    agent.stop();
+    house.assert_all_gone();
 }
 
 /// A program that runs on while the agent is gone, with its output, and what waits behind it.
