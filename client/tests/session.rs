@@ -241,6 +241,27 @@ async fn e13_entries_go_on_over_the_next_connection_with_the_same_ids() {
     assert!(!entries.is_open() && soon("nothing", entries.acknowledged()).await.unwrap().is_none());
 }
 
+#[tokio::test]
+async fn p7_parts_that_were_taken_behind_one_that_was_refused_are_told() {
+    let master = Master::start().await;
+    let (client, mut connection) = master.connected().await;
+    let mut entries = Entries::new(spec()).unwrap();
+    for count in [3, 2, 1] {
+        entries.push(&client, vec!["x".into(); count]).unwrap();
+    }
+    let (id, request) = next_request(&mut connection).await;
+    let Request::SubmitEntries { first, .. } = request else { panic!("{request:?}") };
+    answer(&connection, id, Err(UserError::new(ErrorCode::QuotaReached, "three are too many")));
+    let (id, _) = next_request(&mut connection).await;
+    answer(&connection, id, Ok(Reply::Submitted { sequences: vec![1, 2] }));
+    let Err(refused) = soon("the refusal", entries.acknowledged()).await.map(drop) else { panic!("it is refused") };
+    assert!(refused.is(ErrorCode::QuotaReached));
+    next_request(&mut connection).await;
+    let (behind, ()) = soon("the rest", async { tokio::join!(entries.give_up(), async { drop(connection) }) }).await;
+    assert_eq!(behind, (vec![first.nth(3).unwrap(), first.nth(4).unwrap()], true));
+    assert!(!entries.is_open() && entries.accepted() == 0);
+}
+
 /// Answers what a session asks for itself until it asks for something else.
 async fn next_of_window(connection: &mut Connection) -> (RequestId, Request) {
     soon("a request of the window", asked_by_window(connection)).await

@@ -80,7 +80,20 @@ pub(super) async fn each_line(
             Err(Failure::Exit(CANCELLED))
         }
         Err(Failure::Error(mut error)) => {
-            error.sentence = format!("{}; {accepted} programs were accepted before that", error.sentence);
+            let (behind, unknown) = tokio::select! {
+                behind = entries.give_up() => behind,
+                () = stops.next() => (Vec::new(), true),
+            };
+            let lost = error.is(ErrorCode::ConnectionLost) || error.is(ErrorCode::MasterUnreachable);
+            error.sentence.push_str(&format!("; {accepted} programs were accepted before that"));
+            if !behind.is_empty() {
+                error.sentence.push_str(&format!(", and {} of later lines that were on their way", behind.len()));
+            }
+            if unknown || lost {
+                error.sentence.push_str("; whether others that were on their way are too is not known");
+            }
+            // Why the submit ended is what is told, whatever happens to this.
+            drop(printed.add(&session, behind.into_iter()).await);
             Err(error.into())
         }
         Err(failure) => Err(failure),

@@ -114,6 +114,24 @@ impl Entries {
         Ok(Some(ids))
     }
 
+    /// Gives up after an error that does not pass: waits for the answers to the parts behind the oldest, each of which
+    /// the master takes or refuses by itself. The IDs of the programs that it took, and whether of others that is not
+    /// known.
+    pub async fn give_up(&mut self) -> (Vec<ProgramId>, bool) {
+        let (mut taken, mut unknown) = (Vec::new(), false);
+        for part in std::mem::take(&mut self.open) {
+            let Some(answer) = part.answer else { continue };
+            match answer.await.and_then(reply::submitted) {
+                Ok(_) => {
+                    let count = u32::try_from(part.entries.len()).unwrap_or(u32::MAX);
+                    taken.extend(ids_from(self.first, part.first_index, count));
+                }
+                Err(error) => unknown |= error.is(ErrorCode::ConnectionLost),
+            }
+        }
+        (taken, unknown)
+    }
+
     /// Sends all that is open once more.
     pub fn send_again(&mut self, client: &Requests) {
         let mut open = std::mem::take(&mut self.open);
