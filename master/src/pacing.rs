@@ -79,6 +79,7 @@ pub(crate) fn bytes_of(action: &Action) -> usize {
     const LEAST: usize = 256;
     match action {
         Action::Record(Record::Spec { spec, .. }) => LEAST + weight(spec),
+        Action::Record(Record::New(program)) => LEAST + program.entry.as_ref().map_or(0, |entry| entry.0.len()),
         Action::Record(Record::Ended(ended)) => {
             2 * LEAST + ended.tails.iter().map(|tail| tail.bytes.len()).sum::<usize>()
         }
@@ -112,6 +113,10 @@ pub(crate) fn left_a_file(record: &Record) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::NewProgram;
+    use common::{ClientId, ProgramId, Timestamp, escape::RawText};
+    use std::sync::Arc;
+    use uuid::Uuid;
 
     const BUSY: Batch = Batch { actions: 10, busy: true, last: false };
     const ALONE: Batch = Batch { actions: 3, busy: false, last: false };
@@ -128,6 +133,25 @@ mod tests {
         assert_eq!(pacing.wait(BUSY, begin + BUSY_INTERVAL), None);
         assert_eq!(pacing.wait(Batch { actions: BUSY_ACTIONS, ..BUSY }, soon), None, "a large one");
         assert_eq!(pacing.wait(Batch { last: true, ..BUSY }, soon), None, "the last one");
+    }
+
+    #[test]
+    fn a_new_program_weighs_what_its_entry_does() {
+        let new = |entry: Option<Arc<RawText>>| {
+            bytes_of(&Action::Record(Record::New(NewProgram {
+                sequence: 1,
+                id: ProgramId(Uuid::nil()),
+                spec: 1,
+                user: "ann".into(),
+                client: ClientId(Uuid::nil()),
+                index: 0,
+                copies: 0,
+                submitted_at: Timestamp(0),
+                entry,
+            })))
+        };
+        let entry = RawText(vec![b'x'; SMALL_BYTES]);
+        assert_eq!(new(Some(Arc::new(entry))), new(None) + SMALL_BYTES);
     }
 
     #[test]
