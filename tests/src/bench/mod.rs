@@ -28,7 +28,10 @@ pub mod usage;
 
 pub use figure::{Figure, Goal, Unit};
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::catch_unwind,
+    time::{Duration, Instant},
+};
 
 /// Programs that run at once, here as on the slave.
 pub const SLOTS: usize = 2;
@@ -115,23 +118,28 @@ pub const SECTIONS: [Section; 10] = [
     ("peers", peers::measure),
 ];
 
-/// Measures the sections with these names, or all when none is named, and prints each as it comes.
+/// Measures the sections with these names, or all when none is named, and prints each as it comes. One that fails does
+/// not take the others with it: the second value names it.
 #[must_use]
-pub fn run(plan: &Plan, only: &[String]) -> Vec<Figure> {
-    let mut figures = Vec::new();
+pub fn run(plan: &Plan, only: &[String]) -> (Vec<Figure>, Vec<&'static str>) {
+    let (mut figures, mut failed) = (Vec::new(), Vec::new());
     for (name, measure) in SECTIONS {
         if !only.is_empty() && !only.iter().any(|other| other == name) {
             continue;
         }
         let begun = Instant::now();
-        let measured = measure(plan);
+        let Ok(measured) = catch_unwind(|| measure(plan)) else {
+            println!("\n{name} could not be measured");
+            failed.push(name);
+            continue;
+        };
         println!("\n{name} ({:.0} s)", begun.elapsed().as_secs_f64());
         for figure in &measured {
             println!("  {figure}");
         }
         figures.extend(measured);
     }
-    figures
+    (figures, failed)
 }
 
 /// How many a second.

@@ -35,7 +35,7 @@ fn main() {
     machine["noisy"] = noisy.into();
     println!("{machine:#}");
     let (when, stolen) = (jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), machine::stolen());
-    let figures = bench::run(&plan, &only);
+    let (figures, failed) = bench::run(&plan, &only);
     machine["load_after"] = machine::load().into();
     machine["stolen_ticks"] = (machine::stolen() - stolen).into();
     let earlier = compare::earlier(&folder, quick);
@@ -47,4 +47,8 @@ fn main() {
         figures.iter().filter_map(bench::Figure::met).fold((0, 0), |(met, all), is| (met + usize::from(is), all + 1));
     let path = compare::keep(&folder, &when, quick, &machine, &figures).unwrap();
     println!("{met} of {all} goals met; load now {}; kept in {}", machine::load(), path.display());
+    if !failed.is_empty() {
+        println!("could not be measured: {}", failed.join(", "));
+        std::process::exit(1);
+    }
 }
