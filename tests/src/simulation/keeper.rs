@@ -145,9 +145,9 @@ impl Machine {
     }
 
     pub(super) fn came_back(&self, key: AttemptKey) -> bool {
-        let holds = |event: &Event| match event {
-            Event::NotStarted(back) => back.iter().any(|assignment| assignment.key == key),
-            _ => false,
+        let holds = |event: &Event| {
+            let Event::NotStarted(back) = event else { return false };
+            back.iter().any(|assignment| assignment.key == key)
         };
         self.events.iter().any(holds)
     }

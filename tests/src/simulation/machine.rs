@@ -175,10 +175,9 @@ impl Machine {
                 back.retain(|assignment| known(assignment.key));
             }
         }
-        self.events.retain(|event| match event {
-            Event::Ended(end) => known(end.key),
-            Event::NotStarted(back) => !back.is_empty(),
-            _ => false,
+        self.events.retain(|event| {
+            let ended = matches!(event, Event::Ended(end) if known(end.key));
+            ended || matches!(event, Event::NotStarted(back) if !back.is_empty())
         });
         for (key, ..) in &left.running {
             for stream in Stream::ALL {
