@@ -28,6 +28,12 @@ fn e1_each_line_is_a_program_with_the_line_in_its_arguments() {
     let arguments: Vec<RawText> = ["-o", "$(id) 'x'.out", "in/$(id) 'x'"].map(Into::into).into();
     assert_eq!(fake.spec_of(printed[2]).arguments, arguments);
     assert_eq!(fake.spec_of(printed[1]).arguments, ["-o", ".out", "in/"].map(RawText::from));
+    let listed = fake.ruche(&["list"]);
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    assert!((0..3).all(|line| listed.contains(&format!(" [{line}]"))), "told apart: {listed}");
+    let shown = fake.ruche(&["show", &printed[2].to_string()]);
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.lines().any(|line| line.starts_with("Line ") && line.contains("2 (counted from 0)")), "{shown}");
     // Without a place it is the last argument; from standard input, without an end of the last line.
     let done = fake.ruche_with(&["submit", "--each-line", "-", "--", "exit0", "-v"], b"x\r\n\xff");
     let printed = ids(&done.stdout);

@@ -80,7 +80,8 @@ pub(super) fn programs_table(rows: &[ProgramView], columns: Option<usize>) -> Ta
     for row in rows {
         let id = row.id.to_string();
         let id = if whole_ids { id } else { format!("…{}", &id[id.len().saturating_sub(SHORT_ID)..]) };
-        let name = if row.copies > 1 { format!("{} [{}]", row.name, row.index) } else { row.name.clone() };
+        // Of lines it was not known how many there would be.
+        let name = if row.copies != 1 { format!("{} [{}]", row.name, row.index) } else { row.name.clone() };
         table.row(vec![
             Cell::standing(row.state, row.unknown_since.is_some()),
             Cell::new(&name),
@@ -152,8 +153,10 @@ fn description(row: &ProgramView, now: Timestamp) -> String {
         line("Progress", format!("{:.0} % {}", progress.percent, progress.text).trim_end());
     }
     line("Language", row.language.as_deref().unwrap_or("- (a command)"));
-    if row.copies > 1 {
-        line("Copy", &format!("{} of {} (counted from 0)", row.index, row.copies));
+    match row.copies {
+        0 => line("Line", &format!("{} (counted from 0)", row.index)),
+        1 => {}
+        copies => line("Copy", &format!("{} of {copies} (counted from 0)", row.index)),
     }
     match (&row.slave_name, row.slave_id) {
         (Some(name), Some(id)) => line("Slave", &format!("{name} ({id})")),

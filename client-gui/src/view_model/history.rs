@@ -71,10 +71,11 @@ impl HistoryRow {
     }
 }
 
-/// What people call the program: with its number among copies.
+/// What people call the program: with its number among copies, or among lines, of which nobody knew how many
+/// there would be.
 #[must_use]
 pub fn name(program: &ProgramView) -> String {
-    if program.copies > 1 { format!("{} [{}]", shown(&program.name), program.index) } else { shown(&program.name) }
+    if program.copies != 1 { format!("{} [{}]", shown(&program.name), program.index) } else { shown(&program.name) }
 }
 
 fn exact(program: &ProgramView, clock: &Clock) -> String {
