@@ -137,7 +137,6 @@ impl WorkRoot {
             trash: self.trash()?,
             buried: Vec::new(),
             user: self.user(slot),
-            made: 0,
             spare: None,
             lent: None,
         };
@@ -182,8 +181,6 @@ pub(super) struct SlotFolder {
     /// What the background shall remove.
     buried: Vec<Remover>,
     user: Option<ProgramUser>,
-    /// Working folders that were made; the next one's name follows from it.
-    made: u64,
     /// An empty one for the next attempt.
     spare: Option<WorkFolder>,
     /// The one that the slot's keeper has for what it starts by itself.
@@ -241,7 +238,9 @@ impl SlotFolder {
         if self.spare.as_ref().is_some_and(|spare| spare.made.is_past())
             && let Some(mut spare) = self.spare.take()
         {
-            if Stamp::of(spare.fd.as_fd())? == spare.made {
+            // Without a user of its own the program before may have found it, when it was too young to show that.
+            let is_new = self.user.is_some() || is_empty(spare.fd.as_fd());
+            if is_new && Stamp::of(spare.fd.as_fd())? == spare.made {
                 spare.traced = true;
                 return Ok(spare);
             }
@@ -262,16 +261,10 @@ impl SlotFolder {
     }
 
     fn make_new(&mut self) -> io::Result<WorkFolder> {
-        let name = loop {
-            self.made += 1;
-            let name = self.made.to_string();
-            match rustix::fs::mkdirat(&self.fd, &name, Mode::RWXU) {
-                Ok(()) => break name,
-                // A program without a user of its own may have made it.
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-        };
+        // Programs of a slot have the same user, and the spare folder lies beside the one that is in use. They cannot
+        // list what is there, nor may a name follow from another.
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        rustix::fs::mkdirat(&self.fd, &name, Mode::RWXU)?;
         let fd = open_folder(self.fd.as_fd(), OsStr::new(&name))?;
         own(fd.as_fd(), self.user)?;
         let made = Stamp::of(fd.as_fd())?;

@@ -2,7 +2,7 @@
 
 use crate::{
     agent::{Dies, House},
-    kit::{Kit, command, now, shell, wait_until},
+    kit::{Kit, command, is_root, now, shell, wait_until},
 };
 use common::{
     ByteSize, Limit,
@@ -159,11 +159,30 @@ fn i9_a_quick_program_finds_nothing_of_those_before_it() {
 }
 
 /// What is queued behind a long program comes back at once, and runs elsewhere.
-/// Of all folders in reach but its own: writes a file into each, or tells those that hold one.
-fn others(what: &str) -> ProgramSpec {
-    shell(&format!(
-        "for n in 1 2 3 4 5 6 7 8 9; do if [ -d ../$n ] && ! [ ../$n -ef . ]; then {what}; fi; done 2>/dev/null; ls -A"
-    ))
+/// The folders beside this one, as nobody but the slave can list them.
+fn beside(folder: &str) -> String {
+    let entries = fs::read_dir(std::path::Path::new(folder.trim()).parent().unwrap()).unwrap();
+    entries.map(|entry| entry.unwrap().path().display().to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// Does this in all these folders, of which it was told, but its own, and lists that.
+fn in_others(folders: &str, what: &str) -> ProgramSpec {
+    shell(&format!("for n in {folders}; do if ! [ $n -ef . ]; then {what}; fi; done 2>/dev/null; ls -A"))
+}
+
+#[test]
+fn i9_the_name_of_a_working_folder_says_nothing_of_another() {
+    if !is_root() {
+        return println!("not exercised here: programs have no users of their own");
+    }
+    let mut kit = Kit::new();
+    let program = assignment(shell("pwd; ls .. 2>/dev/null"));
+    let key = program.key;
+    run_queue(&mut kit, [program]);
+    let told = String::from_utf8(read(&mut kit, key, Stream::Stdout)).unwrap();
+    assert_eq!(told.lines().count(), 1, "what is beside it cannot be listed: {told}");
+    let folder = told.trim().rsplit('/').next().unwrap();
+    assert!(folder.len() >= 32 && folder.bytes().all(|byte| byte.is_ascii_hexdigit()), "{folder}");
 }
 
 /// What is lent to the keeper is in reach of whatever else runs in its slot.
@@ -173,8 +192,11 @@ fn i9_a_program_finds_nothing_that_one_with_input_left_in_its_folder() {
     run_queue(&mut kit, [assignment(command("true", &[])), assignment(command("true", &[]))]);
     // The folder stays the same from here on.
     std::thread::sleep(Duration::from_millis(20));
-    run_queue(&mut kit, [assignment(command("true", &[]))]);
-    let mut writer = others("echo left > ../$n/left");
+    let quick = assignment(shell("pwd"));
+    let key = quick.key;
+    run_queue(&mut kit, [quick]);
+    let folders = beside(&String::from_utf8(read(&mut kit, key, Stream::Stdout)).unwrap());
+    let mut writer = in_others(&folders, "echo left > $n/left");
     writer.stdin = Some(common::program::SourceText(b"input".to_vec().into()));
     let writer = assignment(writer);
     let key = writer.key;
@@ -186,7 +208,7 @@ fn i9_a_program_finds_nothing_that_one_with_input_left_in_its_folder() {
         kit.executor().all_is_kept();
         ended
     });
-    let reader = assignment(others("cat ../$n/left"));
+    let reader = assignment(in_others(&folders, "cat $n/left"));
     let key = reader.key;
     run_queue(&mut kit, [reader]);
     assert_eq!(String::from_utf8(read(&mut kit, key, Stream::Stdout)).unwrap(), "");
@@ -296,8 +318,8 @@ fn e13_ends_of_a_queue_that_were_heard_and_not_written_down_are_told_again() {
 fn i9_what_a_queue_left_before_its_agent_died_is_found_by_nobody() {
     let house = house();
     let mut agent = house.agent();
-    agent.queue(&house, [("a-first".to_owned(), shell("true"))]);
-    house.told("a-first");
+    agent.queue(&house, [("a-first".to_owned(), shell("pwd"))]);
+    let folder = String::from_utf8(house.told("a-first").output).unwrap();
     let [keeper] = <[i32; 1]>::try_from(launcher::tree::children(house.launcher())).unwrap();
     let send = |signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), signal).unwrap();
     send(nix::sys::signal::Signal::SIGSTOP);
@@ -310,12 +332,13 @@ fn i9_what_a_queue_left_before_its_agent_died_is_found_by_nobody() {
     agent.kill();
     send(nix::sys::signal::Signal::SIGCONT);
     wait_until("the one that leaves a file", || !witness(&house).is_empty());
+    let folders = beside(&folder);
     let mut agent = house.agent();
     for (name, _) in &behind {
         assert_eq!(house.told(name).outcome, "Exited { code: 0 }", "{name}");
     }
     assert_eq!(witness(&house), ["q000", "q001", "q002"], "each ran once");
-    agent.queue(&house, [("z-last".to_owned(), others("cat ../$n/left"))]);
+    agent.queue(&house, [("z-last".to_owned(), in_others(&folders, "cat $n/left"))]);
     assert_eq!(String::from_utf8(house.told("z-last").output).unwrap(), "");
     agent.stop();
     house.assert_all_gone();
@@ -372,6 +395,8 @@ fn f17_a_cancel_takes_one_out_of_a_queue() {
     agent.queue(&house, later.clone());
     agent.wait_for("handed q008");
     agent.take_back("q006");
+    // It has asked the keeper by the time that it does this.
+    agent.lease(common::units::Duration::from_secs(600));
     send(nix::sys::signal::Signal::SIGCONT);
     agent.wait_for("back q008");
     for (name, _) in &later {
