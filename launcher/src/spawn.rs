@@ -414,6 +414,13 @@ unsafe fn prepare(plan: &Plan) -> i32 {
                 return 3;
             }
         }
+        // Empty input of its own: what a program sets or locks on the keeper's would be there for the next one.
+        if plan.standard[0] < 0 {
+            libc::close(0);
+            if libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY) != 0 {
+                return 4;
+            }
+        }
         for (number, file) in plan.standard.iter().enumerate() {
             if *file >= 0 && libc::dup2(*file, number as c_int) < 0 {
                 return 4;

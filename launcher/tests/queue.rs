@@ -464,6 +464,13 @@ fn e13_queued_steps_have_their_limits() {
 }
 
 #[test]
+fn i12_what_a_queued_step_does_to_its_input_is_not_there_for_the_next_one() {
+    let mut told = slot();
+    let ends = told.run_all(&["flock -n 0 && echo locked", "flock -n 9 9</dev/null && echo free"], limits());
+    assert_eq!(ends.iter().map(|end| text(&end.output)).collect::<Vec<_>>(), ["locked\n", "free\n"]);
+}
+
+#[test]
 fn i12_what_a_queued_step_leaves_behind_is_gone_before_the_next_one() {
     let mut told = slot();
     let marker = marker();

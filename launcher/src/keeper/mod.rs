@@ -68,7 +68,7 @@ fn serve(socket: Socket, config: &KeeperConfig, launcher: &OwnedFd, given: Given
     let problem = problems.collect::<Vec<_>>().join("; ");
     socket.send(&FromKeeper::Ready { problem }, &[])?;
     let starter = Starter::new(config.user, isolation, first_victim, !files.limits_processes());
-    // The standard input of programs that have none.
+    // So that no other descriptor has this number.
     nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     let mut runner = Runner::new(socket, launcher, files, starter, config);
     loop {
