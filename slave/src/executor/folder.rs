@@ -262,8 +262,8 @@ impl SlotFolder {
 
     fn make_new(&mut self) -> io::Result<WorkFolder> {
         // Programs of a slot have the same user, and the spare folder lies beside the one that is in use. They cannot
-        // list what is there, nor may a name follow from another.
-        let name = uuid::Uuid::new_v4().simple().to_string();
+        // list what is there, nor may a name follow from another: 62 bits by chance.
+        let name = uuid::Uuid::new_v4().as_u64_pair().1.to_string();
         rustix::fs::mkdirat(&self.fd, &name, Mode::RWXU)?;
         let fd = open_folder(self.fd.as_fd(), OsStr::new(&name))?;
         own(fd.as_fd(), self.user)?;
