@@ -261,9 +261,11 @@ impl Agent {
         self.wait_for("queued");
     }
 
-    /// What was handed over with this one and has not started comes back.
+    /// What was handed over with this one and has not started comes back; when this returns, the keeper has its order.
+    #[track_caller]
     pub(crate) fn take_back(&mut self, name: &str) {
         self.order(&format!("back {name}"));
+        self.wait_for("asked back");
     }
 
     /// Programs may run for this long from now on.
@@ -412,8 +414,13 @@ impl Player {
 
     fn adopt(&mut self) {
         let mut started: Vec<(Assignment, Timestamp)> = Vec::new();
-        for entry in fs::read_dir(self.data.join("journal/started")).unwrap() {
-            started.push(decode_record(&fs::read(entry.unwrap().path()).unwrap()).unwrap());
+        for entry in fs::read_dir(self.data.join("journal/started")).unwrap().map(Result::unwrap) {
+            // An agent before this one may have been killed when it had written the end and not forgotten the start.
+            if self.data.join("journal/ended").join(entry.file_name()).exists() {
+                fs::remove_file(entry.path()).unwrap();
+                continue;
+            }
+            started.push(decode_record(&fs::read(entry.path()).unwrap()).unwrap());
         }
         for (assignment, _) in &started {
             self.names.insert(assignment.key, assignment.spec.name.clone());
@@ -504,7 +511,10 @@ impl Player {
                 self.look_at_waiting();
                 println!("queued");
             }
-            ["back", name] => self.executor.take_back(self.key_of(name)),
+            ["back", name] => {
+                self.executor.take_back(self.key_of(name));
+                println!("asked back");
+            }
             ["lease", until] => {
                 self.executor.set_lease(BootTime(until.parse().unwrap()));
                 println!("leased");

@@ -79,15 +79,18 @@ fn e13_programs_of_a_queue_end_in_order_with_their_own_output() {
     let script = |number: u32| format!("echo out {number}; echo error {number} >&2; exit {number}");
     let programs: Vec<Assignment> = (0..40).map(|number| assignment(shell(&script(number)))).collect();
     let ran = run_queue(&mut kit, programs.clone());
-    for ((number, program), end) in (0..).zip(&programs).zip(&ran.ends) {
-        assert_eq!(end.key, program.key, "they end in the order in which they were handed over");
-        assert_eq!(end.outcome, Outcome::Exited { code: number });
-        assert!(end.started_at.is_some_and(|at| at <= end.ended_at));
+    for end in &ran.ends {
+        let number = programs.iter().position(|program| program.key == end.key).unwrap();
+        assert_eq!(end.outcome, Outcome::Exited { code: i32::try_from(number).unwrap() });
         assert_eq!(read(&mut kit, end.key, Stream::Stdout), format!("out {number}\n").into_bytes());
         assert_eq!(read(&mut kit, end.key, Stream::Stderr), format!("error {number}\n").into_bytes());
         assert_eq!(end.last_line, format!("{} {number}", if number == 0 { "out" } else { "error" }));
     }
-    assert!(ran.ends.iter().zip(ran.ends.iter().skip(1)).all(|(one, next)| one.ended_at <= next.ended_at));
+    // They are told in the order in which they ran, one after another; what came back may have been overtaken.
+    let times = |end: &AttemptEnd| (end.started_at.unwrap(), end.ended_at);
+    let pairs = || ran.ends.iter().zip(ran.ends.iter().skip(1));
+    assert!(pairs().all(|(one, next)| times(one).0 <= times(one).1 && times(one).1 <= times(next).0));
+    assert!(ran.backs > 0 || pairs().all(|(one, next)| one.key < next.key));
 }
 
 #[test]
