@@ -72,7 +72,8 @@ pub(crate) fn command(bytes: &[u8]) {
     if let Command::Hello(hello) = &command {
         whatever(hello.agree());
     }
-    if let Command::Request { request: Request::SubmitEntries { spec, entries, first, first_index, .. }, .. } = &command {
+    if let Command::Request { request: Request::SubmitEntries { spec, entries, first, first_index, .. }, .. } = &command
+    {
         if spec.validate().is_ok() && spec.check_entries(entries, 0).is_ok() {
             for entry in entries {
                 assert!(spec.with_entry(entry).validate().is_ok(), "what is accepted can be run");

@@ -195,7 +195,9 @@ impl Backend for Demo {
                 {
                     Err(UserError::new(ErrorCode::LanguageNone, format!("no connected slave can run `{language}`")))
                 }
-                Work::Source { .. } | Work::Command { .. } => spec.validate().map(|()| (state.submit(&spec, count), count)),
+                Work::Source { .. } | Work::Command { .. } => {
+                    spec.validate().map(|()| (state.submit(&spec, count), count))
+                }
             })
         })
     }
