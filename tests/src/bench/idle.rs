@@ -19,7 +19,7 @@ pub fn measure(plan: &Plan) -> Vec<Figure> {
     cluster.slave("idle", u32::try_from(super::SLOTS).unwrap());
     cluster.admin().run(["run", "--count", "50", "--", "true"]).expect(0);
     // What follows the last program, such as a checkpoint, is over.
-    std::thread::park_timeout(plan.rest / 4);
+    std::thread::park_timeout(plan.rest / 2);
     let agent = cluster.slaves[0].id();
     let below: Vec<Pid> = cluster.slaves[0].descendants().iter().map(|relative| relative.pid).collect();
     // The launcher is the agent's child, keepers are the launcher's.

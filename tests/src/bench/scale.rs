@@ -20,8 +20,8 @@ use std::time::Duration;
 
 /// Programs whose decisions are counted.
 const DECISIONS: usize = 5_000;
-/// Slaves that enrol and connect together.
-const WAVE: usize = 500;
+/// Slaves that enrol and connect together: fewer than strangers may be connected from one address.
+const WAVE: usize = 200;
 /// Until what follows a change is over.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -45,6 +45,7 @@ struct Stage {
 #[must_use]
 pub fn measure(plan: &Plan) -> Vec<Figure> {
     let mut world = World::new("");
+    world.without_relay = true;
     let config = HollowConfig::new(4, Duration::ZERO);
     let user = world.admin();
     let (mut stages, mut each, mut connected) = (Vec::new(), 0.0, 0);

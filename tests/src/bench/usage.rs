@@ -1,7 +1,11 @@
 //! What `/proc` says that processes use.
 
-use nix::unistd::Pid;
+use nix::{
+    time::{clock_getcpuclockid, clock_gettime},
+    unistd::Pid,
+};
 use std::{
+    collections::BTreeMap,
     fs,
     path::PathBuf,
     time::{Duration, Instant},
@@ -40,28 +44,33 @@ pub fn resident(pid: Pid) -> u64 {
 }
 
 /// What some processes used until an instant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Used {
     at: Instant,
-    /// Processor time.
+    /// Processor time, of threads that have ended too.
     pub time: Duration,
-    /// How often a thread was given a processor.
-    pub wakes: u64,
+    /// How often each thread, by process and number, was given a processor.
+    wakes: BTreeMap<PathBuf, u64>,
 }
 
 impl Used {
-    /// All threads of these processes so far. One that has gone counts nothing.
+    /// All threads of these processes so far.
+    ///
+    /// # Panics
+    /// When one is gone.
     #[must_use]
     pub fn by(processes: &[Pid]) -> Self {
-        let (mut nanos, mut wakes) = (0, 0);
-        for task in processes.iter().flat_map(|pid| tasks(*pid)) {
+        let time = processes.iter().map(|pid| {
+            let clock = clock_getcpuclockid(*pid).unwrap();
+            Duration::from(clock_gettime(clock).unwrap())
+        });
+        let wakes = processes.iter().flat_map(|pid| tasks(*pid)).map(|task| {
             // sched-stats.rst: nanoseconds on a processor, nanoseconds waiting for one, times it was given one.
             let stat = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-            let numbers: Vec<u64> = stat.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-            nanos += numbers.first().copied().unwrap_or(0);
-            wakes += numbers.get(2).copied().unwrap_or(0);
-        }
-        Self { at: Instant::now(), time: Duration::from_nanos(nanos), wakes }
+            let count = stat.split_whitespace().nth(2).and_then(|number| number.parse().ok()).unwrap_or(0);
+            (task, count)
+        });
+        Self { time: time.sum(), wakes: wakes.collect(), at: Instant::now() }
     }
 
     /// Between an earlier instant and this one: hundredths of one processor, and wakes a second.
@@ -70,25 +79,19 @@ impl Used {
     pub fn since(&self, earlier: &Self) -> (f64, f64) {
         let time = self.at.duration_since(earlier.at).as_secs_f64();
         let used = self.time.saturating_sub(earlier.time).as_secs_f64();
-        (100.0 * used / time, self.wakes.saturating_sub(earlier.wakes) as f64 / time)
+        (100.0 * used / time, self.wakes_since(earlier) as f64 / time)
+    }
+
+    /// A thread that has ended since was woken for that at least.
+    fn wakes_since(&self, earlier: &Self) -> u64 {
+        let before = |task: &PathBuf| earlier.wakes.get(task).copied().unwrap_or(0);
+        let there: u64 = self.wakes.iter().map(|(task, count)| count.saturating_sub(before(task))).sum();
+        there + earlier.wakes.keys().filter(|task| !self.wakes.contains_key(*task)).count() as u64
     }
 }
 
 fn tasks(pid: Pid) -> Vec<PathBuf> {
     fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-}
-
-/// The words of a process's command line.
-#[must_use]
-pub fn words(pid: Pid) -> Vec<String> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
-}
-
-/// What a process is called by the system.
-#[must_use]
-pub fn name(pid: Pid) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -106,8 +109,20 @@ mod tests {
         let (pid, before) = (Pid::this(), Used::by(&[Pid::this()]));
         std::hint::black_box((0..10_000_000_u64).fold(0, |sum: u64, n| sum.wrapping_mul(31).wrapping_add(n)));
         std::thread::park_timeout(Duration::from_millis(1));
-        let after = Used::by(&[pid]);
-        assert!(after.time > before.time && after.wakes > before.wakes, "{before:?} {after:?}");
+        let (share, wakes) = Used::by(&[pid]).since(&before);
+        assert!(share > 0.0 && wakes > 0.0, "{share} {wakes}");
         assert!(own(pid) > 0 && shared_out(pid) > 0 && resident(pid) >= own(pid));
+    }
+
+    #[test]
+    fn threads_that_end_take_nothing_away() {
+        let used = |wakes: &[(&str, u64)]| Used {
+            at: Instant::now(),
+            time: Duration::ZERO,
+            wakes: wakes.iter().map(|(task, count)| (PathBuf::from(task), *count)).collect(),
+        };
+        let before = used(&[("stays", 10), ("ends", 1_000)]);
+        let after = used(&[("stays", 13), ("is new", 4)]);
+        assert_eq!(after.wakes_since(&before), 3 + 4 + 1);
     }
 }

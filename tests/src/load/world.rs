@@ -31,6 +31,9 @@ pub struct World {
     pub target: Target,
     /// The master and its folder.
     pub cluster: Cluster,
+    /// Slaves connect without the relay between: a third of the descriptors, and fewer than strangers may come from one
+    /// address must be on their way at once.
+    pub without_relay: bool,
     relay: Relay,
     slaves: Vec<JoinHandle<()>>,
 }
@@ -48,7 +51,7 @@ impl World {
         let address = cluster.address().parse().unwrap();
         let relay = runtime.block_on(async { Relay::start(address) });
         let target = Target { address: cluster.address().to_owned(), pin: cluster.pin().parse().unwrap() };
-        Self { runtime, target, cluster, relay, slaves: Vec::new() }
+        Self { runtime, target, cluster, without_relay: false, relay, slaves: Vec::new() }
     }
 
     /// The master's process.
@@ -86,14 +89,14 @@ impl World {
         self.runtime.block_on(User::login(&self.target, "admin")).unwrap()
     }
 
-    /// Identities of so many slaves, which connect through the relay.
+    /// Identities of so many slaves, which connect through the relay unless it is left out.
     ///
     /// # Panics
     /// When the master refuses one.
     #[must_use]
     pub fn enrol(&self, count: usize) -> Vec<SlaveIdentity> {
         let mut identities = Vec::with_capacity(count);
-        let host = self.relay.address().to_string();
+        let host = if self.without_relay { self.target.address.clone() } else { self.relay.address().to_string() };
         let most = usize::try_from(limits::JOIN_USES_MAX).unwrap();
         let mut begun = 0;
         while begun < count {
@@ -183,14 +186,8 @@ async fn enrol_all(join: &JoinString, numbers: std::ops::Range<usize>) -> Vec<Sl
     all.join_all().await
 }
 
-/// What ten thousand slaves of one process and the relay between take, with room; only root may go above the hard limit.
-const DESCRIPTORS: u64 = 65_536;
-
-/// As many descriptors as are needed or this process may have; the master inherits it.
+/// As many descriptors as this process may have; the master inherits it.
 fn raise_descriptors() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let wanted = hard.max(DESCRIPTORS);
-    if setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_err() {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    }
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
