@@ -123,7 +123,12 @@ impl Queued {
                 self.given -= returned.len() as u64;
                 *left += returned.len() as u64;
             }
-            other => return Err(format!("{other:?}").into()),
+            other @ (FromKeeper::Ready { .. }
+            | FromKeeper::Ended(_)
+            | FromKeeper::NotStarted(_)
+            | FromKeeper::State { .. }
+            | FromKeeper::Suspended(_)
+            | FromKeeper::QuickSuspended { .. }) => return Err(format!("{other:?}").into()),
         }
         Ok(())
     }
