@@ -3,6 +3,8 @@
 //! While one batch is being committed the next is gathered and handled; nothing of it leaves before
 //! its own commit is done.
 
+mod perform;
+
 use crate::{
     between::Between,
     core::{
@@ -11,7 +13,7 @@ use crate::{
         event::{Event, Guard, Joined, LinkId, Now},
     },
     inputs::Inputs,
-    outputs::{Chunk, Outputs},
+    outputs::Outputs,
     pacing::{Batch, Pacing, bytes_of, left_a_file},
     store::{
         Record, StoreError,
@@ -22,12 +24,11 @@ use crate::{
 };
 use common::{
     ClientId, ErrorCode, SlaveId, UserError,
-    id::Digest,
-    message::{Command, Message, Registration, Report, Request, Status},
+    message::{Registration, Report, Request},
     units::Duration,
 };
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     path::PathBuf,
     sync::Arc,
 };
@@ -35,7 +36,7 @@ use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::Instant,
 };
-use transport::{Encoded, Sender, clock};
+use transport::{Sender, clock};
 
 /// Events that wait for the loop; sessions wait when it is full.
 pub(crate) const INBOX_MAX: usize = 4_096;
@@ -454,124 +455,6 @@ impl EventLoop {
                 tracing::error!(%error, "the store failed; the master ends");
                 Err(error.into())
             }
-        }
-    }
-
-    /// Does what was decided; all records before it are synced.
-    fn perform(&mut self, actions: Vec<Action>) {
-        let mut to_slaves: BTreeMap<LinkId, Vec<Message>> = BTreeMap::new();
-        for action in actions {
-            match action {
-                Action::Record(_) => {}
-                Action::ToClient(client, status @ Status::Changes(_)) => {
-                    self.send_changes(client, &Encoded::new(&status.into()));
-                }
-                Action::ToClient(client, status) => self.send_client(client, status.into()),
-                Action::ToClients(clients, status) => {
-                    let told = Encoded::new(&status.into());
-                    clients.into_iter().for_each(|client| self.send_changes(client, &told));
-                }
-                Action::AlertSlave(link, alert) => to_slaves.entry(link).or_default().push(alert.into()),
-                Action::AlertClient(client, alert) => self.send_client(client, alert.into()),
-                Action::ToSlave(link, order) => to_slaves.entry(link).or_default().push(Command::Order(order).into()),
-                Action::CutClient(client, error) => {
-                    if let Some(sender) = self.clients.remove(&client) {
-                        tokio::spawn(async move { sender.refuse(error).await });
-                    }
-                }
-                Action::CutSlave(link, error) => {
-                    if let Some(sender) = self.slaves.remove(&link) {
-                        match error {
-                            Some(error) => drop(tokio::spawn(async move { sender.refuse(error).await })),
-                            None => sender.close(),
-                        }
-                    }
-                }
-                Action::Ask { client, id, query, then } => self.ask(client, id, query, then),
-                Action::Append { key, stream, offset, bytes, guard } => {
-                    self.parts.outputs.append(Chunk { key, stream, offset, bytes, guard });
-                }
-                Action::RemoveOutput(key) => self.parts.outputs.remove(key),
-                Action::SendInput { link, digest, offset } => self.send_input(link, digest, offset),
-                Action::RemoveInput(digest) => {
-                    let inputs = self.parts.input_files.clone();
-                    drop(tokio::task::spawn_blocking(move || inputs.remove(digest)));
-                }
-            }
-        }
-        for (link, messages) in to_slaves {
-            if let Some(sender) = self.slaves.get(&link)
-                && let Err(error) = sender.send_all(messages)
-            {
-                tracing::debug!(%error, "orders for a slave that is gone");
-            }
-        }
-    }
-
-    /// Asks the history, as far as the client reads what it asks for.
-    fn ask(
-        &mut self,
-        client: ClientId,
-        id: common::message::RequestId,
-        query: crate::store::query::Query,
-        then: crate::core::action::Then,
-    ) {
-        let Some(sender) = self.clients.get(&client) else { return };
-        let (bytes, asked) = (query.answer_bytes(), self.asked.entry(client).or_default());
-        let refused = if *asked + sender.queued_bytes() + bytes > ANSWERS_BYTES_MAX {
-            "this connection asks for more than it reads"
-        } else {
-            let inputs = self.parts.inputs.clone();
-            let answered = Box::new(move |answer| {
-                let event = Event::Answered { client, id, then, answer, known: Vec::new() };
-                // The loop may have ended.
-                drop(inputs.blocking_send(Input::Answer { client, bytes, event }));
-            });
-            if self.parts.readers.ask(query, answered).is_ok() {
-                *asked += bytes;
-                return;
-            }
-            "too many questions about the history wait"
-        };
-        let result = Err(UserError::new(ErrorCode::Busy, refused).retry_after(Duration::from_secs(1)));
-        self.send_client(client, common::message::Status::Reply { id, result }.into());
-    }
-
-    /// Reads the next window of an input file on a thread that may wait, and sends it.
-    fn send_input(&self, link: LinkId, digest: Digest, offset: u64) {
-        let Some(sender) = self.slaves.get(&link) else { return };
-        // A slave asks for the next window when it has the one before; one that was not answered it asks for again.
-        let behind = sender.queued_bytes() > INPUT_QUEUED_BYTES_MAX;
-        let Some(reading) = self.parts.input_files.may_read(link).filter(|_| !behind) else {
-            return tracing::warn!("a slave asks for more input files than it reads");
-        };
-        let sender = sender.clone();
-        drop(tokio::task::spawn_blocking(move || reading.send(&sender, digest, offset)));
-    }
-
-    /// Never waits: a client that reads too slowly is cut by its connection.
-    fn send_client(&self, client: ClientId, message: Message) {
-        if let Some(sender) = self.clients.get(&client)
-            && let Err(error) = sender.send(message)
-        {
-            tracing::debug!(%client, %error, "a message for a client that is gone");
-        }
-    }
-
-    /// A watcher that reads too slowly is told so and cut, long before it costs much memory.
-    fn send_changes(&mut self, client: ClientId, changes: &Encoded) {
-        let behind = |sender: &mut Sender| sender.queued_bytes() > CHANGES_QUEUED_BYTES_MAX;
-        if self.clients.get_mut(&client).is_some_and(behind)
-            && let Some(sender) = self.clients.remove(&client)
-        {
-            let error = UserError::new(ErrorCode::ConnectionLost, "this client reads changes too slowly");
-            tokio::spawn(async move { sender.refuse(error).await });
-            return;
-        }
-        if let Some(sender) = self.clients.get(&client)
-            && let Err(error) = sender.send_encoded(changes)
-        {
-            tracing::debug!(%client, %error, "changes for a client that is gone");
         }
     }
 

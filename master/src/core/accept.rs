@@ -145,6 +145,7 @@ impl Core {
             let entries = fresh.iter().map(|(.., entry)| entry.as_ref().map_or(0, |entry| entry.0.len())).sum();
             self.check_room(&user, &submit.spec, fresh.len(), entries)?;
             self.next_sequence = next;
+            self.last_id = fresh.iter().map(|(id, ..)| Some(*id)).fold(self.last_id, Option::max);
             self.add_all(client, &user, submit, hash, fresh);
         }
         Ok(Reply::Submitted { sequences })
@@ -182,6 +183,7 @@ impl Core {
         self.check_room(&user, &spec, copies as usize, 0)?;
         let sequence = self.next_sequence;
         self.next_sequence += u64::from(copies);
+        self.last_id = self.last_id.max(Some(last));
         let lot = self.lot(client, &user, Arc::new(spec), hash, copies, copies.into());
         let submitted_at = self.now.wall;
         self.record(Record::Array(Box::new(NewArray {

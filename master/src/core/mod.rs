@@ -125,6 +125,8 @@ pub(crate) struct Core {
     failed_today: (u64, u64),
     next_sequence: u64,
     next_spec: u64,
+    /// No program has an ID beyond this one: what is submitted with a later one is new.
+    last_id: Option<ProgramId>,
     bodies: bodies::Bodies,
     /// Bytes of entries of all programs that wait or run.
     entries_bytes: usize,

@@ -51,6 +51,7 @@ impl Core {
             failed_today: (0, 0),
             next_sequence: recovered.next_sequence,
             next_spec: recovered.next_spec,
+            last_id: recovered.last_id,
             bodies: Bodies::default(),
             entries_bytes: 0,
             impossible_left: false,

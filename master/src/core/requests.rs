@@ -191,7 +191,8 @@ impl Core {
     }
 
     /// The new IDs of a request that the store must be asked for: none when it will be refused anyway, so
-    /// that nobody makes the master read much for nothing.
+    /// that nobody makes the master read much for nothing, and no IDs when all of them are later than any known one, as
+    /// those of new programs are.
     pub(crate) fn ids_to_look_up(&self, client: ClientId, request: &Request, received: BootTime, now: Now) -> LookUp {
         let asked = if let Request::Submit { ids, .. } = request {
             (ids.len() <= COPIES_PER_REQUEST_MAX).then(|| LookUp::These(ids.clone()))
@@ -207,7 +208,14 @@ impl Core {
         };
         let allowed = self.clients.get(&client).is_some_and(|asker| permission::check(asker.role, request).is_ok());
         let refused = !allowed || self.is_late(request, received, self.now.boot.max(now.boot));
-        asked.filter(|_| !refused).unwrap_or(LookUp::Nothing)
+        match asked.filter(|_| !refused) {
+            Some(LookUp::These(mut ids)) => {
+                ids.retain(|id| Some(*id) <= self.last_id);
+                LookUp::These(ids)
+            }
+            Some(LookUp::Between(first, _)) if Some(first) > self.last_id => LookUp::These(Vec::new()),
+            asked => asked.unwrap_or(LookUp::Nothing),
+        }
     }
 
     /// Whether a submit has waited so long that taking it would make everybody wait: refusing early keeps the

@@ -373,7 +373,12 @@ fn e9_programs_that_end_at_once_leave_no_bytes_behind() {
 
 #[test]
 fn e9_only_ids_of_a_request_that_may_be_accepted_are_looked_up() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::recovered(Recovered {
+        next_sequence: 1,
+        next_spec: 1,
+        last_id: Some(ProgramId(Uuid::max())),
+        ..Recovered::default()
+    });
     let viewer = ClientId(Uuid::from_u128(8));
     bench.join(viewer, Role::Viewer);
     let submit = |count: usize| {
@@ -403,6 +408,32 @@ fn e9_only_ids_of_a_request_that_may_be_accepted_are_looked_up() {
     };
     assert_eq!(look(CLIENT, &entries(3)), first(3));
     assert_eq!(look(CLIENT, &entries(1_001)), LookUp::Nothing);
+}
+
+#[test]
+fn e9_an_id_later_than_every_known_one_is_not_looked_up_and_each_other_is() {
+    let id = |number: u128| ProgramId(Uuid::from_u128(number));
+    let mut bench =
+        Bench::recovered(Recovered { next_sequence: 1, next_spec: 1, last_id: Some(id(10)), ..Recovered::default() });
+    let spec = Box::new(ProgramSpec::new("p", Work::Command { command: "true".into() }));
+    let submit = |ids: &[u128]| Request::Submit {
+        ids: ids.iter().map(|number| id(*number)).collect(),
+        first_index: 0,
+        copies: u32::try_from(ids.len()).unwrap(),
+        spec: spec.clone(),
+    };
+    let copies = |first| Request::SubmitCopies { first: id(first), copies: 3, spec: spec.clone() };
+    let look = |bench: &Bench, request: &Request| bench.core.ids_to_look_up(CLIENT, request, bench.now.boot, bench.now);
+    assert_eq!(look(&bench, &submit(&[11, 12])), LookUp::These(Vec::new()));
+    assert_eq!(look(&bench, &submit(&[10, 11])), LookUp::These(vec![id(10)]));
+    assert_eq!(look(&bench, &copies(11)), LookUp::These(Vec::new()));
+    assert_eq!(look(&bench, &copies(9)), LookUp::Between(id(9), id(11)));
+    bench.request(submit(&[12, 11]));
+    assert_eq!(look(&bench, &submit(&[12])), LookUp::These(vec![id(12)]), "it is known now");
+    assert_eq!(look(&bench, &submit(&[13])), LookUp::These(Vec::new()));
+    bench.request(copies(20));
+    assert_eq!(look(&bench, &submit(&[22])), LookUp::These(vec![id(22)]), "the last of the copies");
+    assert_eq!(look(&bench, &submit(&[23])), LookUp::These(Vec::new()));
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub(crate) struct Recovered {
     /// The first number that no program and no body has.
     pub(crate) next_sequence: u64,
     pub(crate) next_spec: u64,
+    /// No program has an ID beyond this one; none when there is no program.
+    pub(crate) last_id: Option<ProgramId>,
 }
 
 /// Bodies and names that many rows refer to, each read once.
@@ -136,15 +138,20 @@ impl SqliteStore {
              (SELECT coalesce(max(first + count - 1), 0) FROM array)) + 1",
         )?;
         let next_spec = next("SELECT coalesce(max(key), 0) + 1 FROM spec")?;
+        let last_of_rows: Option<_> = self.connection.query_row("SELECT max(id) FROM program", [], |row| row.get(0))?;
         let mut bodies = Bodies::default();
+        let arrays = self.load_arrays(&mut bodies)?;
+        let last_of_arrays = arrays.iter().filter_map(|array| array.id.nth(array.count.saturating_sub(1)));
+        let last_id = last_of_arrays.chain(last_of_rows.map(ProgramId)).max();
         Ok(Recovered {
             alive: self.load_alive(&mut bodies)?,
-            arrays: self.load_arrays(&mut bodies)?,
+            arrays,
             slaves: self.load_slaves()?,
             settings: self.load_settings()?,
             totals: self.load_totals()?,
             next_sequence,
             next_spec,
+            last_id,
         })
     }
 

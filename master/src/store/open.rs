@@ -1,18 +1,28 @@
 //! Opening the database: version, settings of SQLite, the connection that writes and those that read.
 
-use super::{Accounts, Record, Storage, StoreError, arrays::Arrays, schema, wal};
+use super::{
+    Accounts, Record, Storage, StoreError,
+    arrays::Arrays,
+    schema,
+    wal::{self, with_suffix},
+};
 use crate::data_folder::same_boot;
 use common::SlaveId;
 use rusqlite::{Connection, OpenFlags};
 use std::{
     collections::HashMap,
+    io::{Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-/// Pages of the log before it is copied into the file: 16 MiB.
-const CHECKPOINT_PAGES: u32 = 4_000;
+/// Pages of the log before it is copied into the file and begins anew.
+const CHECKPOINT_PAGES: u32 = 2_000;
+/// What the log is as long as from the first: the pages above with their headers, and room for the transaction that
+/// runs over. A sync of what lies within a file takes half as long as one that makes the file longer, because the
+/// file system need not record where the file ends.
+const LOG_BYTES: u64 = 9 << 20;
 /// How long a connection waits for another one, such as a copy of the log into the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Statements kept prepared on one connection.
@@ -58,6 +68,7 @@ impl SqliteStore {
             transaction.pragma_update(None, "user_version", version)?;
             transaction.commit()?;
         }
+        lengthen_log(&with_suffix(&database_path(data), "-wal"));
         let arrays = Arrays::load(&connection)?;
         let mut store = Self { connection, owners: HashMap::new(), slaves: HashMap::new(), arrays };
         store.read_keys()?;
@@ -94,6 +105,29 @@ impl Storage for SqliteStore {
 
     fn accounts(&mut self) -> Accounts<'_> {
         Accounts::new(&mut self.connection)
+    }
+}
+
+/// Gives the log its usual length, with zeros behind what is in it: SQLite reads up to the first frame that is none,
+/// and writes over what follows. Without the room for that the log grows as it is written.
+fn lengthen_log(path: &Path) {
+    let lengthen = || -> std::io::Result<()> {
+        let mut log = std::fs::OpenOptions::new().write(true).open(path)?;
+        let length = log.seek(SeekFrom::End(0))?;
+        let zeros = vec![0; 1 << 20];
+        let mut written = Ok(());
+        for begin in (length..LOG_BYTES).step_by(zeros.len()) {
+            let bytes = usize::try_from(LOG_BYTES - begin).map_or(zeros.len(), |left| left.min(zeros.len()));
+            written = log.write_all(&zeros[..bytes]);
+            if written.is_err() {
+                log.set_len(length)?;
+                break;
+            }
+        }
+        written
+    };
+    if let Err(error) = lengthen() {
+        tracing::debug!(%error, path = %path.display(), "the log keeps its length");
     }
 }
 

@@ -45,7 +45,8 @@ fn page_bytes(log: &[u8]) -> usize {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> std::path::PathBuf {
+/// The name of a file that SQLite keeps beside its database.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> std::path::PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

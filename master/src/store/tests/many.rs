@@ -92,6 +92,7 @@ fn p2_copies_get_a_row_with_the_first_thing_that_happens_to_them() {
     sound(&store, folder.path());
     let loaded = store.load().unwrap();
     assert_eq!(loaded.next_sequence, 1_000_001);
+    assert_eq!(loaded.last_id, FIRST.nth(1_000_000), "of copies without rows");
     let spans: Vec<_> = loaded.arrays.iter().map(|array| (array.first, array.count, array.index)).collect();
     assert_eq!(spans, [(3, 499_997, 2), (500_001, 199_999, 500_000), (700_001, 300_000, 700_000)]);
     assert!(loaded.arrays.iter().all(|array| array.id == FIRST.nth(array.first).unwrap()));
@@ -182,6 +183,7 @@ fn f18_a_history_of_before_copies_were_kept_together_is_read_on() {
     let loaded = store.load().unwrap();
     let alive: Vec<_> = loaded.alive.iter().map(|row| (row.sequence, row.index, row.entry.clone())).collect();
     assert_eq!((alive, loaded.arrays.len()), (vec![(1, 0, None), (2, 1, None)], 0));
+    assert!(loaded.last_id.is_some() && loaded.last_id == loaded.alive.iter().map(|row| row.id).max(), "of rows");
     with_slave(&store);
     store.commit(&[array(3, 5, "ann", 1), runs(4, "ann")]).unwrap();
     assert_eq!(store.load().unwrap().next_sequence, 8);
