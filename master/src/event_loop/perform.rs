@@ -30,11 +30,12 @@ impl EventLoop {
         let mut to_slaves: BTreeMap<LinkId, Vec<Message>> = BTreeMap::new();
         let mut others = Vec::with_capacity(actions.len());
         for action in actions {
-            match action {
-                Action::Record(_) => {}
-                Action::AlertSlave(link, alert) => to_slaves.entry(link).or_default().push(alert.into()),
-                Action::ToSlave(link, order) => to_slaves.entry(link).or_default().push(Command::Order(order).into()),
-                action => others.push(action),
+            if let Action::AlertSlave(link, alert) = action {
+                to_slaves.entry(link).or_default().push(alert.into());
+            } else if let Action::ToSlave(link, order) = action {
+                to_slaves.entry(link).or_default().push(Command::Order(order).into());
+            } else {
+                others.push(action);
             }
         }
         if slaves_first {
