@@ -156,7 +156,16 @@ impl Core {
         progress.stored = offset;
         progress.sent = progress.sent.max(offset);
         self.actions.push(Action::ForgetBefore { key, stream, offset });
-        if !self.registered() || !now.takes_bulk {
+        if !self.registered() {
+            return;
+        }
+        if !now.takes_bulk {
+            // This may have been the last word of the master for a while: what goes on with it is looked at again.
+            if self.running.contains_key(&key) {
+                self.unsent.insert(key);
+            }
+            let at = now.boot.plus(FLUSH_INTERVAL);
+            self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
             return;
         }
         if let Some(running) = self.running.get_mut(&key)

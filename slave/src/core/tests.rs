@@ -26,6 +26,8 @@ struct Bench {
     unanswered: Vec<u64>,
     lease: Option<BootTime>,
     epoch: u32,
+    /// The connection has room for bulk.
+    takes_bulk: bool,
 }
 
 fn key(number: u128) -> AttemptKey {
@@ -51,6 +53,7 @@ impl Bench {
             unanswered: Vec::new(),
             lease: None,
             epoch: 0,
+            takes_bulk: true,
         }
     }
 
@@ -69,7 +72,8 @@ impl Bench {
 
     fn event(&mut self, event: Event) {
         let micros = self.millis * 1_000;
-        let now = Now { wall: Timestamp(micros + self.wall_ahead), boot: BootTime(micros), takes_bulk: true };
+        let now =
+            Now { wall: Timestamp(micros + self.wall_ahead), boot: BootTime(micros), takes_bulk: self.takes_bulk };
         for action in self.core.handle(event, now) {
             match action {
                 Action::Heartbeat(number) if self.answers => self.event(Event::HeartbeatAnswered(number)),
@@ -221,6 +225,43 @@ fn e5_short_output_travels_in_the_result_and_long_output_within_credit() {
     assert_eq!(head.tails[1].0, sent);
     assert_eq!(head.tails[1].0 + head.tails[1].1 as u64, end);
     assert!(head.tails[1].1 <= INLINE_OUTPUT_BYTES_MAX);
+}
+
+#[test]
+fn l6_output_goes_on_when_the_last_word_of_the_master_met_a_connection_without_room() {
+    for ends_before in [true, false] {
+        let mut bench = Bench::connected(1);
+        bench.event(assign(1..2));
+        bench.after(200);
+        bench.actions.clear();
+        let end = 2 * OUTPUT_CREDIT_BYTES;
+        bench.event(Event::Output { key: key(1), stream: Stream::Stdout, end });
+        if ends_before {
+            bench.ended(1);
+        }
+        let sent = |bench: &mut Bench| -> u64 {
+            let counts = bench.actions.drain(..).map(|action| match action {
+                Action::SendOutput { count, .. } => count as u64,
+                _ => 0,
+            });
+            counts.sum()
+        };
+        assert_eq!(sent(&mut bench), OUTPUT_CREDIT_BYTES);
+        bench.takes_bulk = false;
+        bench.order(Order::Stored(vec![StoredUpTo {
+            key: key(1),
+            stream: Stream::Stdout,
+            offset: OUTPUT_CREDIT_BYTES,
+        }]));
+        assert_eq!(sent(&mut bench), 0);
+        bench.takes_bulk = true;
+        // Nothing else happens: only the core's own deadline can wake it.
+        let (at, why) = bench.core.next_deadline().expect("it looks again");
+        assert_eq!(why, "output is sent");
+        bench.after(at.0.div_ceil(1_000) - bench.millis);
+        let left = if ends_before { OUTPUT_CREDIT_BYTES - INLINE_OUTPUT_BYTES_MAX as u64 } else { OUTPUT_CREDIT_BYTES };
+        assert!(sent(&mut bench) >= left, "the rest follows");
+    }
 }
 
 #[test]
