@@ -1,6 +1,6 @@
 //! A user of a scenario: one connection through the client library.
 
-use crate::cluster::PASSWORD;
+use crate::{cluster::PASSWORD, wait::PATIENCE};
 use client::{Client, Credentials, Pending, Target, reply};
 use common::{
     ByteSize, Outcome, ProgramId, ProgramSpec, UserError, Work, limits,
@@ -107,11 +107,23 @@ impl User {
     /// How all of these end.
     ///
     /// # Panics
-    /// When the connection ends first.
+    /// When the connection ends first, or nothing ends any more.
     pub async fn wait(&self, ids: &[ProgramId]) -> Vec<(ProgramId, Outcome)> {
         let mut outcomes = Vec::with_capacity(ids.len());
         for batch in ids.chunks(limits::COPIES_PER_REQUEST_MAX) {
-            let reply = self.client.request(Request::Wait { ids: batch.to_vec() }).await.unwrap();
+            let mut waits = std::pin::pin!(self.client.request(Request::Wait { ids: batch.to_vec() }));
+            let mut ended = None;
+            let reply = loop {
+                match tokio::time::timeout(PATIENCE, &mut waits).await {
+                    Ok(reply) => break reply.unwrap(),
+                    Err(_) => {
+                        let now = self.summary().await;
+                        let count = Some(now.programs - now.waiting - now.running);
+                        assert_ne!(count, ended, "nothing has ended for {PATIENCE:?}: {now:?}");
+                        ended = count;
+                    }
+                }
+            };
             outcomes.extend(reply::ended(reply).unwrap().0);
         }
         outcomes
