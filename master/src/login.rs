@@ -172,7 +172,7 @@ impl Doorman {
 
     /// A session as the store knows it, which is remembered.
     async fn look_up(&self, hash: [u8; 32]) -> Result<(String, Role), UserError> {
-        let found = self.with_store(move |store| store.accounts().session(&hash, clock::now())).await?;
+        let found = self.writer.look(move |store| store.accounts().session(&hash, clock::now())).await?;
         let mut sessions = self.sessions();
         match &found {
             Some(session) => {

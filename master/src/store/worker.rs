@@ -114,6 +114,27 @@ impl Writer {
         done(result, records);
     }
 
+    /// Looks something up that is in memory as a rule: on the calling thread when the store is free at this moment,
+    /// which spares two changes of threads, and as [`Self::operate`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Self::operate`].
+    pub(crate) async fn look<R: Send + 'static>(
+        &self,
+        look: impl Fn(&mut dyn Storage) -> Result<R, UserError> + Send + 'static,
+    ) -> Result<R, UserError> {
+        let here = match self.store.try_lock() {
+            Ok(mut store) => store.as_mut().map(|store| look(&mut **store)),
+            Err(_) => None,
+        };
+        match here {
+            // What ends the master is the writing thread's to find and to tell.
+            None => self.operate(look).await,
+            Some(Err(error)) if error.is(ErrorCode::StorageFailed) => self.operate(look).await,
+            Some(result) => result,
+        }
+    }
+
     /// Does something with the accounts and waits for its result.
     ///
     /// # Errors
@@ -237,6 +258,48 @@ mod tests {
         let (done, was_done) = sync_channel(8);
         writer.commit(Vec::new(), Box::new(move |_, _| done.send(()).unwrap()));
         assert!(was_done.recv().is_err(), "it is never reported as committed");
+    }
+
+    #[tokio::test]
+    async fn a_look_is_done_here_while_the_store_is_free_and_waits_its_turn_while_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).unwrap();
+        let (writer, _thread) = Writer::start(Box::new(store), Arc::new(|error| panic!("{error}"))).unwrap();
+        let here = |_: &mut dyn Storage| Ok(thread::current().id());
+        assert_eq!(writer.look(here).await.unwrap(), thread::current().id());
+        let (began, has_begun) = sync_channel(1);
+        let (release, released) = sync_channel::<()>(1);
+        let busy = writer.operate(move |_| {
+            began.send(()).unwrap();
+            released.recv().unwrap();
+            Ok(())
+        });
+        let looks = async {
+            tokio::task::yield_now().await;
+            has_begun.recv().unwrap();
+            let mut look = std::pin::pin!(writer.look(here));
+            let begun = std::future::poll_fn(|cx| std::task::Poll::Ready(look.as_mut().poll(cx).is_ready()));
+            assert!(!begun.await, "the store is busy");
+            release.send(()).unwrap();
+            assert_ne!(look.await.unwrap(), thread::current().id());
+        };
+        let (done, ()) = tokio::join!(busy, looks);
+        done.unwrap();
+    }
+
+    #[tokio::test]
+    async fn f04_after_a_failed_look_the_store_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).unwrap();
+        let (told, failures) = sync_channel(8);
+        let (writer, thread) =
+            Writer::start(Box::new(store), Arc::new(move |error| told.send(error).unwrap())).unwrap();
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_READ);
+        let failed =
+            writer.look::<()>(move |_| Err(StoreError::from(rusqlite::Error::SqliteFailure(code, None)).into()));
+        assert!(failed.await.unwrap_err().is(ErrorCode::StorageFailed));
+        thread.join().unwrap();
+        assert!(failures.recv().unwrap().is(ErrorCode::StorageFailed));
     }
 
     #[tokio::test]
