@@ -8,7 +8,7 @@ use super::{
 use common::{SlaveId, frame::encode_record, message::status::Event, program::State};
 use rusqlite::{Transaction, params};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -121,6 +121,8 @@ fn write_all(
     steps: &Steps,
 ) -> Result<(), StoreError> {
     let mut totals = Totals::new();
+    // Programs whose row began as their last step in this batch leaves it.
+    let mut begun = HashSet::new();
     for (place, record) in records.iter().enumerate() {
         match record {
             Record::Spec { key, spec, hash } => {
@@ -131,13 +133,20 @@ fn write_all(
                     params![signed(*key), spec.name, spec.language(), spec.priority, hash, encoded, live, body::FORM];
                 transaction.prepare_cached(sql)?.execute(row)?;
             }
-            Record::New(program) => insert(transaction, keys, program, &mut totals)?,
+            Record::New(program) => {
+                let last = steps.last.get(&program.sequence).map(|place| &records[*place]);
+                let moved = if let Some(Record::Moved(moved)) = last { Some(moved) } else { None };
+                if moved.is_some() {
+                    begun.insert(program.sequence);
+                }
+                insert(transaction, keys, program, moved, &mut totals)?;
+            }
             Record::Array(array) => add_array(transaction, keys, array, &mut totals)?,
             Record::Moved(moved) => {
                 let owner = keys.owner(transaction, &moved.user)?;
                 count(&mut totals, owner, moved.was, moved.state);
                 // Only the last of several steps in one batch is worth a write.
-                if steps.last.get(&moved.sequence) == Some(&place) {
+                if steps.last.get(&moved.sequence) == Some(&place) && !begun.contains(&moved.sequence) {
                     let was = steps.first_was.get(&moved.sequence).copied().unwrap_or(moved.was);
                     move_on(transaction, keys, moved, was)?;
                 }
@@ -189,26 +198,37 @@ fn count(totals: &mut Totals, owner: i64, was: State, is: State) {
     }
 }
 
+/// The row of a new program; where it has moved on since, it begins there.
 fn insert(
     transaction: &Transaction<'_>,
     keys: &mut Keys<'_>,
     program: &NewProgram,
+    moved: Option<&Moved>,
     totals: &mut Totals,
 ) -> Result<(), StoreError> {
     let owner = keys.owner(transaction, &program.user)?;
     *totals.entry((owner, state_number(State::Waiting))).or_default() += 1;
-    let sql = "INSERT INTO program (sequence, id, spec, owner, state, client, idx, copies, submitted_at, entry)
-               VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9)";
+    let slave = keys.slave(transaction, moved.and_then(|moved| moved.slave))?;
+    let sql =
+        "INSERT INTO program (sequence, id, spec, owner, state, client, idx, copies, submitted_at, entry, attempt,
+               slave, started_at, cancel_by, crashes)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     transaction.prepare_cached(sql)?.execute(params![
         signed(program.sequence),
         program.id.0,
         signed(program.spec),
         owner,
+        state_number(moved.map_or(State::Waiting, |moved| moved.state)),
         program.client.0,
         program.index,
         program.copies,
         signed(program.submitted_at.0),
-        program.entry.as_ref().map(|entry| &entry.0)
+        program.entry.as_ref().map(|entry| &entry.0),
+        moved.map_or(0, |moved| moved.attempt),
+        slave,
+        moved.and_then(|moved| moved.started_at).map(|at| signed(at.0)),
+        moved.and_then(|moved| moved.cancel_by.as_deref()),
+        moved.map_or(0, |moved| moved.crashes)
     ])?;
     Ok(())
 }

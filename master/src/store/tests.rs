@@ -75,6 +75,24 @@ fn e1_several_moves_in_one_batch_leave_the_last_state() {
 }
 
 #[test]
+fn e1_a_program_that_moves_on_in_the_batch_that_brings_it_is_where_it_moved() {
+    use State::{Running, Waiting};
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path()).unwrap();
+    let steps = [moved(1, Waiting, Running, None), moved(1, Running, Running, Some("eve"))];
+    let Record::Moved(last) = &steps[1] else { panic!("it is a move") };
+    let (attempt, crashes, started) = (last.attempt, last.crashes, last.started_at);
+    let [first, second] = steps.clone();
+    store.commit(&[spec(), new(1), new(2), first, second]).unwrap();
+    let loaded = store.load().unwrap();
+    let [one, two] = loaded.alive.as_slice() else { panic!("there are two") };
+    assert_eq!((one.state, one.cancel_by.as_deref()), (Running, Some("eve")));
+    assert_eq!((one.attempt, one.crashes, one.started_at), (attempt, crashes, started));
+    assert_eq!((two.state, two.attempt, two.cancel_by.as_deref()), (Waiting, 0, None));
+    assert_eq!((loaded.totals.get(&Running), loaded.totals.get(&Waiting)), (Some(&1), Some(&1)));
+}
+
+#[test]
 fn e8_pages_of_states_are_the_newest_of_all_owners() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(folder.path()).unwrap();
