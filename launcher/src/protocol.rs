@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 pub const PROTOCOL: u32 = 4;
 
 /// Steps that a keeper holds which have not started; one that comes on top is given back at once.
-pub const QUEUE_MAX: usize = 16;
+pub const QUEUE_MAX: usize = 64;
 /// A step of a queue that runs longer is handed over to the agent while it runs.
 pub const QUICK: Duration = Duration::from_millis(2);
 /// What an end holds of each of standard output and error; a pipe of Linux holds as much unless it was made larger.

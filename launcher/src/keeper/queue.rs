@@ -15,8 +15,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// How long an end waits for others while more is queued, and how much they hold.
-const GATHER: Duration = Duration::from_millis(1);
+/// How long an end waits for others at most while more is queued, and how much they hold. A message costs its sender and
+/// its receiver as much as a small program costs the machine.
+const GATHER: Duration = Duration::from_millis(4);
 const GATHERED_BYTES_MAX: usize = 32 << 10;
 
 /// What waits for its turn.
@@ -91,6 +92,8 @@ pub(super) struct Outlived {
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: VecDeque<Waiting>,
+    /// What waited and ran when something came last, or waited when ends were told last.
+    full: usize,
     /// What runs.
     pub(super) running: Option<QuickRunning>,
     /// Told and not kept.
@@ -153,6 +156,7 @@ impl Queue {
                 self.waiting.push_back(Waiting { number, step, suspended: false });
             }
         }
+        self.full = self.waiting.len() + usize::from(self.running.is_some());
         returned
     }
 
@@ -210,14 +214,20 @@ impl Queue {
 
     /// Whether ends are to be told now.
     pub(super) fn is_telling_due(&self) -> bool {
-        let Some(since) = self.gathered_since else { return false };
-        let more = self.place.is_some() && !self.waiting.is_empty();
-        !more || self.gathered_bytes >= GATHERED_BYTES_MAX || since.elapsed() >= GATHER
+        self.gathered_since.is_some_and(|since| self.is_telling_due_after(since.elapsed()))
+    }
+
+    /// With half of what was handed over still to be started, so that more is here before the last has ended; and
+    /// again with half of that, should nothing have come.
+    fn is_telling_due_after(&self, gathered_for: Duration) -> bool {
+        let more = self.place.is_some() && self.waiting.len() * 2 > self.full;
+        !more || self.gathered_bytes >= GATHERED_BYTES_MAX || gathered_for >= GATHER
     }
 
     /// The ends that were not told yet; they are held from now on.
     pub(super) fn tell(&mut self) -> Vec<QuickEnd> {
         (self.gathered_since, self.gathered_bytes) = (None, 0);
+        self.full = self.waiting.len();
         let ends = self.gathered.iter().map(|held| held.end.clone()).collect();
         self.held.append(&mut self.gathered);
         ends
@@ -260,4 +270,102 @@ impl QuickEnd {
 pub(super) fn now() -> Timestamp {
     let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
     Timestamp(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{StepLimits, Strings};
+    use common::units::{ByteSize, Duration as Time};
+
+    fn step(number: u64) -> QuickStep {
+        let size = ByteSize(1 << 20);
+        let limits = StepLimits {
+            wall_time: Time::from_secs(1),
+            cpu_time: None,
+            memory: size,
+            disk: size,
+            processes: 1,
+            open_files: 16,
+            file_size: size,
+        };
+        let step = Step {
+            candidates: Strings::default(),
+            arguments: Strings::default(),
+            environment: Strings::default(),
+            limits,
+            lease_until: None,
+            tag: Vec::new(),
+            stdin: false,
+            terminal: false,
+            network: false,
+        };
+        QuickStep { number, step }
+    }
+
+    fn queue() -> Queue {
+        let mut queue = Queue::default();
+        queue.set_place(std::fs::File::open("/").unwrap().into()).unwrap();
+        queue
+    }
+
+    /// Starts the next one, which ends at once.
+    fn run(queue: &mut Queue) {
+        let number = queue.next().unwrap().number;
+        let end = QuickEnd::without_output(number, QuickResult::Dropped);
+        queue.gather(HeldEnd { tag: Vec::new(), note: Vec::new(), end });
+    }
+
+    const SOON: Duration = Duration::from_micros(100);
+
+    #[test]
+    fn ends_are_told_with_half_of_the_queue_left_and_then_less_and_less() {
+        let mut queue = queue();
+        assert!(!queue.is_telling_due(), "there is nothing to tell");
+        assert!(queue.take((1..=16).map(step).collect(), false).is_empty());
+        let mut told = Vec::new();
+        while !queue.waiting.is_empty() {
+            run(&mut queue);
+            if queue.is_telling_due_after(SOON) {
+                told.push(queue.tell().len());
+            }
+        }
+        assert_eq!(told, [8, 4, 2, 1, 1], "nothing came, and with the last one all is told");
+    }
+
+    #[test]
+    fn what_comes_meanwhile_makes_ends_wait_for_half_of_the_whole() {
+        let mut queue = queue();
+        queue.take((1..=8).map(step).collect(), false);
+        (0..4).for_each(|_| run(&mut queue));
+        assert!(queue.is_telling_due_after(SOON));
+        assert_eq!(queue.tell().len(), 4);
+        queue.take((9..=12).map(step).collect(), false);
+        (0..3).for_each(|_| run(&mut queue));
+        assert!(!queue.is_telling_due_after(SOON));
+        run(&mut queue);
+        assert!(queue.is_telling_due_after(SOON));
+    }
+
+    #[test]
+    fn one_alone_is_told_at_once_and_none_waits_long_or_with_much_output() {
+        let mut alone = queue();
+        alone.take(vec![step(1)], false);
+        run(&mut alone);
+        assert!(alone.is_telling_due_after(Duration::ZERO));
+
+        let mut many = queue();
+        many.take((1..=16).map(step).collect(), false);
+        run(&mut many);
+        assert!(!many.is_telling_due_after(SOON));
+        assert!(many.is_telling_due_after(GATHER));
+        many.gathered_bytes = GATHERED_BYTES_MAX;
+        assert!(many.is_telling_due_after(SOON));
+
+        let mut folderless = queue();
+        folderless.take((1..=16).map(step).collect(), false);
+        run(&mut folderless);
+        folderless.place = None;
+        assert!(folderless.is_telling_due_after(SOON), "nothing starts before the agent has heard of it");
+    }
 }

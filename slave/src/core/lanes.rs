@@ -4,11 +4,22 @@
 use common::{
     id::AttemptKey,
     program::{ProgramSpec, Work},
+    units::Duration,
 };
 use std::collections::VecDeque;
 
-/// Attempts of one slot at once, the one that may run among them.
-pub(super) const AHEAD_MAX: usize = 8;
+/// Attempts of one slot at once, the one that may run among them: what is handed over is lost with its keeper, and
+/// what is told of it makes one message.
+pub(super) const AHEAD_MAX: usize = 32;
+/// As many where nothing is known of how long they take, and where they take long.
+const AHEAD_USUAL: usize = 8;
+/// So much work is handed over at once where programs are short: by the time that half of it is done the next half is
+/// ordered, and agent and master are not woken for each.
+const AHEAD_TIME: Duration = Duration::from_millis(8);
+/// What lies between two programs of a slot.
+const BETWEEN: Duration = Duration(100);
+/// Quick ends in a row after which more than usual is handed over.
+const STREAK_LONG: u32 = 32;
 /// Quick ends in a row after which a slot is handed over more than one attempt, at least.
 const STREAK_MIN: u32 = 2;
 /// And at most, where it turned out time and again that what was handed over had to come back.
@@ -38,6 +49,8 @@ struct Lane {
     streak: u32,
     /// So many are wanted before it is handed over more than one.
     wanted: u32,
+    /// How long quick ones took of late.
+    took: Duration,
     /// It is being filled; one that is full is filled again when half of it is gone, so that its keeper hears of
     /// several at once.
     filling: bool,
@@ -65,6 +78,11 @@ impl Lanes {
         Self { lanes: Vec::new(), busy: 0, ahead: None }
     }
 
+    /// Whether no slot is free.
+    pub(super) const fn are_full(&self, slots: usize) -> bool {
+        self.busy >= slots
+    }
+
     /// Where the next attempt goes, when there is room: a free slot first. `waiting` are those that wait for one.
     pub(super) fn place(&mut self, quick: bool, slots: usize, waiting: usize) -> Option<Place> {
         if self.busy < slots {
@@ -73,22 +91,21 @@ impl Lanes {
             if let Some((lane, _)) = free.max_by_key(|(_, lane)| lane.streak) {
                 return Some(Place { lane, behind: None });
             }
-            let lane = Lane { keys: VecDeque::new(), held: false, streak: 0, wanted: STREAK_MIN, filling: false };
-            self.lanes.push(lane);
+            self.lanes.push(Lane::new());
             return Some(Place { lane: self.lanes.len() - 1, behind: None });
         }
         if !quick || self.busy > slots || slots == 0 {
             return None;
         }
-        let depth = self.ahead?.min(waiting / slots + 1);
+        let most = self.ahead?.min(waiting / slots + 1);
         let room = self.lanes.iter().enumerate().filter(|(_, lane)| {
-            let count = lane.keys.len();
+            let (count, depth) = (lane.keys.len(), lane.depth().min(most));
             let fills = lane.filling || count * 2 <= depth;
             count > 0 && count < depth && !lane.held && lane.streak >= lane.wanted && fills
         });
         let (lane, found) = room.min_by_key(|(_, lane)| lane.keys.len())?;
         let behind = found.keys.back().copied();
-        self.lanes[lane].filling = found.keys.len() + 1 < depth;
+        self.lanes[lane].filling = found.keys.len() + 1 < found.depth().min(most);
         Some(Place { lane, behind })
     }
 
@@ -115,11 +132,17 @@ impl Lanes {
         }
     }
 
-    /// An attempt has ended; `quick` when it was never known to run.
-    pub(super) fn ended(&mut self, lane: usize, key: AttemptKey, quick: bool) {
+    /// An attempt has ended; `quick` says how long it took when it was never known to run.
+    pub(super) fn ended(&mut self, lane: usize, key: AttemptKey, quick: Option<Duration>) {
         let Some(lane) = self.lanes.get_mut(lane) else { return };
         lane.remove(key, &mut self.busy);
-        lane.streak = if quick { lane.streak.saturating_add(1) } else { 0 };
+        match quick {
+            Some(took) => {
+                lane.took = Duration((lane.took.0.saturating_mul(7).saturating_add(took.0)) / 8);
+                lane.streak = lane.streak.saturating_add(1);
+            }
+            None => lane.streak = 0,
+        }
         if lane.streak >= STREAK_MAX {
             lane.wanted = STREAK_MIN;
         }
@@ -136,6 +159,20 @@ impl Lanes {
 }
 
 impl Lane {
+    const fn new() -> Self {
+        let keys = VecDeque::new();
+        Self { keys, held: false, streak: 0, wanted: STREAK_MIN, took: AHEAD_TIME, filling: false }
+    }
+
+    /// How many it is handed over at once: a certain time's work.
+    fn depth(&self) -> usize {
+        if self.streak < STREAK_LONG {
+            return AHEAD_USUAL;
+        }
+        let fit = AHEAD_TIME.0 / (self.took.0.saturating_add(BETWEEN.0));
+        usize::try_from(fit).unwrap_or(AHEAD_MAX).clamp(AHEAD_USUAL, AHEAD_MAX)
+    }
+
     /// What was handed over comes back: the more often, the longer until something is handed over ahead again.
     fn broken(&mut self) {
         if self.streak >= self.wanted {
@@ -152,5 +189,78 @@ impl Lane {
             self.held = false;
             self.filling = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::ProgramId;
+    use uuid::Uuid;
+
+    fn key(number: usize) -> AttemptKey {
+        AttemptKey { program: ProgramId(Uuid::from_u128(number as u128)), attempt: 1 }
+    }
+
+    /// One slot that has had so many programs of this length.
+    fn after(ends: usize, took: Duration) -> Lanes {
+        let mut lanes = Lanes { ahead: Some(AHEAD_MAX), ..Lanes::new() };
+        for number in 0..ends {
+            let place = lanes.place(true, 1, 1_000).unwrap();
+            lanes.add(place, key(number), true);
+            lanes.ended(place.lane, key(number), Some(took));
+        }
+        lanes
+    }
+
+    /// How many of these the slot takes at once.
+    fn taken(lanes: &mut Lanes, first: usize, waiting: usize) -> usize {
+        for number in 0..waiting {
+            let Some(place) = lanes.place(true, 1, waiting - number) else { return number };
+            lanes.add(place, key(first + number), true);
+        }
+        waiting
+    }
+
+    #[test]
+    fn e13_the_shorter_programs_are_the_more_go_ahead_within_a_bound() {
+        let many = STREAK_LONG as usize * 2;
+        for (ends, took, expected) in [
+            (0, Duration(50), 1),
+            (2, Duration(50), AHEAD_USUAL),
+            (STREAK_LONG as usize - 1, Duration(50), AHEAD_USUAL),
+            (many, Duration(50), AHEAD_MAX),
+            (many, Duration(400), 16),
+            (many, Duration(900), AHEAD_USUAL),
+            (many, Duration(1_900), AHEAD_USUAL),
+        ] {
+            let mut lanes = after(ends, took);
+            assert_eq!(taken(&mut lanes, 1_000, 500), expected, "after {ends} of {took:?}");
+        }
+    }
+
+    #[test]
+    fn e13_a_slot_takes_no_more_than_its_share_and_is_filled_again_at_half() {
+        let mut lanes = after(STREAK_LONG as usize * 2, Duration(50));
+        assert!(taken(&mut lanes, 1_000, 12) <= 12 / 2 + 1, "of few");
+        let mut lanes = after(STREAK_LONG as usize * 2, Duration(50));
+        assert_eq!(taken(&mut lanes, 1_000, 500), AHEAD_MAX);
+        for number in 0..AHEAD_MAX / 2 - 1 {
+            lanes.ended(0, key(1_000 + number), Some(Duration(50)));
+            assert_eq!(lanes.place(true, 1, 500), None, "after {number}");
+        }
+        lanes.ended(0, key(1_000 + AHEAD_MAX / 2 - 1), Some(Duration(50)));
+        assert_eq!(taken(&mut lanes, 2_000, 500), AHEAD_MAX / 2);
+    }
+
+    #[test]
+    fn e13_a_few_longer_ones_make_the_slot_take_fewer() {
+        let mut lanes = after(STREAK_LONG as usize * 2, Duration(50));
+        for number in 0..8 {
+            let place = lanes.place(true, 1, 500).unwrap();
+            lanes.add(place, key(500 + number), true);
+            lanes.ended(place.lane, key(500 + number), Some(Duration(1_900)));
+        }
+        assert_eq!(taken(&mut lanes, 1_000, 500), AHEAD_USUAL);
     }
 }

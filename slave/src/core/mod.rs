@@ -133,7 +133,7 @@ impl Core {
     }
 
     /// Hands commands that need nothing over to whoever starts programs ([`Action::HandOver`]): one for each slot,
-    /// and up to `depth` where programs end quickly, 8 at most. `depth` is at least 1.
+    /// and up to `depth` where programs end quickly, 32 at most. `depth` is at least 1.
     #[must_use]
     pub fn handing_over(mut self, depth: usize) -> Self {
         self.lanes.ahead = Some(depth.min(lanes::AHEAD_MAX));
@@ -234,6 +234,12 @@ impl Core {
     pub fn counts(&self) -> (usize, usize, usize) {
         let begun = self.running.values().filter(|running| running.begun).count();
         (self.waiting.len() + self.running.len() - begun, begun, self.ended.len())
+    }
+
+    /// Whether every slot is in use and something else could start at once.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.takes_work() && self.lanes.are_full(self.slots as usize) && self.next_ready().is_some()
     }
 
     fn registered(&self) -> bool {
@@ -488,7 +494,8 @@ impl Core {
         self.wanted_back.remove(&end.key);
         let running = self.running.remove(&end.key);
         if let Some(running) = &running {
-            self.lanes.ended(running.lane, end.key, !running.begun);
+            let took = end.ended_at.since(end.started_at.unwrap_or(end.ended_at));
+            self.lanes.ended(running.lane, end.key, (!running.begun).then_some(took));
         }
         match running {
             Some(running) if !running.discarded => self.keep_end(end, running.streams, now),

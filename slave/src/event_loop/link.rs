@@ -1,6 +1,6 @@
 //! The connection to the master: made, lost, made again, and what comes on it.
 
-use super::{Announce, Link, Run, Slave};
+use super::{Announce, Link, Run, Slave, outgoing::Outgoing};
 use crate::{core::Event, session};
 use common::{
     UserError,
@@ -19,6 +19,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
         match result {
             Ok(connection) => {
                 self.announced = false;
+                self.outgoing = Outgoing::default();
                 self.link = Link::Connected(Box::new(connection));
                 self.handle([Event::Connected]);
                 Ok(())
@@ -54,6 +55,8 @@ impl<A: Announce, R: Run> Slave<A, R> {
         let delay = self.backoff.next_delay();
         self.link = Link::Resting(tokio::time::Instant::now() + delay);
         self.announced = false;
+        // Told again on the next connection.
+        self.outgoing = Outgoing::default();
     }
 
     pub(super) fn message(&mut self, result: Result<Message, transport::ReceiveError>) -> Result<(), UserError> {

@@ -89,6 +89,8 @@ pub struct Slave<A, R = Executor> {
     template: Registration,
     announce: A,
     link: Link,
+    /// Ends that are told with others.
+    outgoing: outgoing::Outgoing,
     backoff: Backoff,
     told: Option<String>,
     /// The session is registered and was announced.
@@ -165,6 +167,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
             template,
             announce,
             link: Link::Resting(tokio::time::Instant::now()),
+            outgoing: outgoing::Outgoing::default(),
             backoff: Backoff::new(),
             told: None,
             announced: false,
@@ -272,7 +275,7 @@ impl<A: Announce, R: Run> Slave<A, R> {
             self.core.next_deadline().map(|(at, _)| std::time::Instant::now() + at.since(clock::boot_now()).to_std());
         let journal = self.journal.as_ref().and_then(Journal::next_deadline);
         let renewal = self.renewal.next_deadline().filter(|_| self.announced);
-        [core, journal, renewal, self.executor.next_deadline()].into_iter().flatten().min()
+        [core, journal, renewal, self.outgoing.deadline(), self.executor.next_deadline()].into_iter().flatten().min()
     }
 
     /// Handles what the executor has, up to a share; true when there may be more.

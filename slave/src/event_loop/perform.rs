@@ -12,7 +12,10 @@ use common::{
     message::{Assignment, Data, Finished, Registration, Report, Status, Stream, Tail},
     units::Timestamp,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 use transport::{Sender, clock};
 
 impl<A: Announce, R: Run> Slave<A, R> {
@@ -24,23 +27,16 @@ impl<A: Announce, R: Run> Slave<A, R> {
         if self.journal.as_ref().is_none_or(|journal| journal.trouble().is_none()) {
             self.executor.all_is_kept();
         }
-        if actions.is_empty() && not_started.is_empty() {
+        if actions.is_empty() && not_started.is_empty() && self.outgoing.deadline().is_none() {
             return;
         }
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = std::mem::take(&mut self.outgoing);
         for action in actions {
             self.perform(action, &mut outgoing, now.wall);
         }
         self.executor.send_steps();
         let lost = std::mem::take(&mut outgoing.lost);
-        let messages = outgoing.finish();
-        if !messages.is_empty()
-            && let Some(sender) = self.sender()
-            && let Err(error) = sender.send_all(messages)
-        {
-            // The receiver meets the end next, and everything is told again, a registration too.
-            tracing::debug!(%error, "reports could not be sent");
-        }
+        self.send(outgoing);
         if !not_started.is_empty() {
             // Before anything else could start: the slave is not fit, and the core is told so with it.
             let unfit = self.changed_fitness();
@@ -55,6 +51,23 @@ impl<A: Announce, R: Run> Slave<A, R> {
             // A stream is lost once, so this comes to an end.
             let event = |((key, stream), offset)| Event::OutputLost { key, stream, offset };
             self.handle(lost.into_iter().map(event).collect::<Vec<_>>());
+        }
+    }
+
+    /// Now, or with what ends next.
+    fn send(&mut self, mut outgoing: Outgoing) {
+        // Without a connection everything is told again with the next registration.
+        let Some(sender) = self.sender() else { return };
+        if outgoing.may_wait(self.core.is_busy(), Instant::now()) {
+            self.outgoing = outgoing;
+            return;
+        }
+        let messages = outgoing.finish();
+        if !messages.is_empty()
+            && let Err(error) = sender.send_all(messages)
+        {
+            // The receiver meets the end next, and everything is told again, a registration too.
+            tracing::debug!(%error, "reports could not be sent");
         }
     }
 
