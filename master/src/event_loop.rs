@@ -3,6 +3,7 @@
 //! While one batch is being committed the next is gathered and handled; nothing of it leaves before
 //! its own commit is done.
 
+mod held;
 mod perform;
 
 use crate::{
@@ -116,6 +117,8 @@ struct EventLoop {
     /// Bytes of answers that clients have asked the history for.
     asked: HashMap<ClientId, usize>,
     slaves: HashMap<LinkId, Sender>,
+    /// Orders for which there is no room yet.
+    held: held::Held,
     pending: Vec<Action>,
     pending_bytes: usize,
     /// Something that waits is to be recorded: only that is worth waiting for more.
@@ -147,6 +150,7 @@ pub(crate) async fn run(parts: Parts) -> Result<(), UserError> {
         clients: HashMap::new(),
         asked: HashMap::new(),
         slaves: HashMap::new(),
+        held: held::Held::new(),
         pending: Vec::new(),
         pending_bytes: 0,
         pending_records: false,
@@ -199,6 +203,7 @@ impl EventLoop {
             let actions = self.parts.core.settle(now());
             self.gather(actions);
             self.ship();
+            self.send_held();
             if self.stopping && self.in_flight.is_none() && self.pending.is_empty() {
                 return Ok(());
             }
@@ -255,7 +260,8 @@ impl EventLoop {
     fn deadline(&self) -> Option<Instant> {
         let core = self.parts.core.next_deadline().map(|(at, _)| Instant::now() + at.since(clock::boot_now()).to_std());
         let retry = self.retry.as_ref().map(|(at, _)| *at);
-        core.into_iter().chain(retry).chain(self.commit_at).min()
+        let held = self.holds().then(|| Instant::now() + held::HELD_INTERVAL);
+        core.into_iter().chain(retry).chain(self.commit_at).chain(held).min()
     }
 
     fn take(&mut self, input: Input) {
@@ -297,6 +303,7 @@ impl EventLoop {
             }
             Input::Event(Event::SlaveLeft(link)) => {
                 self.slaves.remove(&link);
+                self.held.remove(&link);
                 Event::SlaveLeft(link)
             }
             Input::Event(event) => event,

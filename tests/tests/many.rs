@@ -77,6 +77,26 @@ fn p2_a_hundred_thousand_copies_survive_restarts_of_the_master_and_run_once_each
 }
 
 #[test]
+fn e3_bodies_that_together_are_more_than_a_connection_takes_do_not_cut_their_slave() {
+    let mut cluster = Cluster::new();
+    let alice = cluster.user("alice", "submitter");
+    let bytes = 6 << 20;
+    let input = cluster.file("large", &"x".repeat(bytes));
+    // They wait for the slave, which has a slot for each: they leave at once.
+    let submitted = alice.run(["submit", "--count", "12", "--stdin", &input, "--", "wc", "-c"]).expect(0).out();
+    cluster.slave("pc-01", 12);
+    for id in ids(&submitted) {
+        alice.run(["wait", &id.to_string()]).expect(0);
+        let shown = alice.show(&id.to_string());
+        assert_eq!((shown["state"].as_str(), shown["attempt"].as_u64()), (Some("done"), Some(1)), "{shown}");
+        assert_eq!(alice.run(["output", &id.to_string()]).expect(0).out().trim(), bytes.to_string());
+    }
+    let connected = cluster.master.as_ref().unwrap().log();
+    let times = connected.lines().filter(|line| line.contains("Connected from")).count();
+    assert_eq!(times, 1, "{connected}");
+}
+
+#[test]
 fn e1_each_line_of_a_list_is_run_with_the_line_as_its_argument() {
     let mut cluster = Cluster::new();
     cluster.slave("pc-01", 2);

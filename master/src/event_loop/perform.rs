@@ -45,16 +45,6 @@ impl EventLoop {
         self.tell_slaves(to_slaves);
     }
 
-    fn tell_slaves(&self, to_slaves: BTreeMap<LinkId, Vec<Message>>) {
-        for (link, messages) in to_slaves {
-            if let Some(sender) = self.slaves.get(&link)
-                && let Err(error) = sender.send_all(messages)
-            {
-                tracing::debug!(%error, "orders for a slave that is gone");
-            }
-        }
-    }
-
     fn perform_one(&mut self, action: Action) {
         match action {
             Action::Record(_) | Action::AlertSlave(..) | Action::ToSlave(..) => {}
