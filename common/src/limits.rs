@@ -13,10 +13,9 @@ pub const FRAME_DATA_BYTES_MAX_BEFORE_LOGIN: usize = 16 << 10;
 pub const FRAME_DATA_BYTES_MAX: usize = 16 << 20;
 /// Bytes of program output that one frame carries, so that bulk never holds up control for long.
 pub const OUTPUT_CHUNK_BYTES_MAX: usize = 64 << 10;
-/// Output that a slave may have sent and the master not yet stored, for each stream: a disk that is synced after each
-/// megabyte writes half as fast as one that is synced after each eight, and one part comes while another is synced.
-/// More would make whoever else waits for that disk wait longer.
-pub const OUTPUT_CREDIT_BYTES: u64 = 2 << 20;
+/// Output that a slave may have sent and the master not yet stored, for each stream: one part comes while another is
+/// synced, and a sync costs the same for much as for little.
+pub const OUTPUT_CREDIT_BYTES: u64 = 8 << 20;
 
 // --- Connections --------------------------------------------------------------------------------
 

@@ -4,12 +4,18 @@ use crate::{
     core::event::Guard,
     store::{
         files,
+        query::{Answer, Query, StoredOutput},
         worker::{Failed, TellPanic},
     },
 };
-use common::{AttemptKey, ErrorCode, UserError, message::Stream};
+use common::{
+    AttemptKey, ErrorCode, UserError,
+    limits::{OUTPUT_CHUNK_BYTES_MAX, OUTPUT_CREDIT_BYTES},
+    message::Stream,
+};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     fs::File,
     io,
     os::unix::fs::FileExt,
@@ -31,6 +37,13 @@ const CHUNKS_MAX: usize = 32_768;
 const FILES_MAX: usize = 128;
 /// Chunks of one round, written before one sync of each file.
 const ROUND_MAX: usize = 256;
+/// As much of a file is on its way to the disk while more comes, so that the sync finds little left to write.
+const BEGUN_BYTES: u64 = 512 << 10;
+/// What is synced stays in the system's memory so far from a file's end, for whoever follows; the rest of a long
+/// output makes place: memory that is used again at once costs a fifth of fresh memory.
+const REMEMBERED_BYTES: u64 = 2 * OUTPUT_CREDIT_BYTES;
+/// What files are kept in pieces of.
+const PAGE_BYTES: u64 = 4 << 10;
 /// Pause after a failed write, such as on a full disk; nothing is dropped.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -52,7 +65,10 @@ enum Job {
 pub(crate) type Stored = dyn Fn(AttemptKey, Stream, u64) + Send + Sync;
 
 /// Gives chunks to the threads.
-pub(crate) struct Outputs(Vec<Inbox>);
+pub(crate) struct Outputs {
+    folder: PathBuf,
+    inboxes: Vec<Inbox>,
+}
 
 /// A channel that takes memory only for what is in it; its bound is counted beside it.
 struct Inbox {
@@ -90,17 +106,27 @@ impl Outputs {
             })?;
             Ok(Inbox { jobs, waiting })
         };
-        (0..THREADS).map(start).collect::<io::Result<_>>().map(Self)
+        let inboxes = (0..THREADS).map(start).collect::<io::Result<_>>()?;
+        Ok(Self { folder: folder.to_owned(), inboxes })
     }
 
     fn give(&self, key: AttemptKey, job: Job) {
-        let place = usize::from(key.program.0.as_bytes()[15]) % self.0.len();
-        let Inbox { jobs, waiting } = &self.0[place];
+        let place = usize::from(key.program.0.as_bytes()[15]) % self.inboxes.len();
+        let Inbox { jobs, waiting } = &self.inboxes[place];
         let taken = waiting.fetch_add(1, Ordering::Relaxed) < CHUNKS_MAX && jobs.send(job).is_ok();
         if !taken {
             waiting.fetch_sub(1, Ordering::Relaxed);
             tracing::error!(attempt = %key, "the store of outputs takes nothing more; the slave sends it again");
         }
+    }
+
+    /// What a program that runs has just written and is synced, for whoever follows; none when that would have to be
+    /// waited for.
+    pub(crate) fn at_once(&self, query: &Query) -> Option<Answer> {
+        let Query::LiveOutput { key, stream, offset, bytes_max } = query else { return None };
+        let length = (*bytes_max as usize).min(OUTPUT_CHUNK_BYTES_MAX);
+        let bytes = files::read_at_once(&self.folder, *key, *stream, *offset, length)?;
+        Some(Answer::Output(Some(StoredOutput { owner: None, offset: *offset, bytes, end: false })))
     }
 
     /// Appends a chunk; never waits.
@@ -114,9 +140,58 @@ impl Outputs {
     }
 }
 
+/// A file that is appended to.
+struct Appended {
+    file: File,
+    length: u64,
+    /// What is before is on its way to the disk, or there.
+    begun: u64,
+    /// What is before is not remembered any more.
+    dropped: u64,
+}
+
+impl Appended {
+    fn new(file: File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        Ok(Self { file, length, begun: length, dropped: length })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.length)?;
+        self.length += bytes.len() as u64;
+        if self.length - self.begun >= BEGUN_BYTES {
+            // Of pages that are not written yet this is only begun; the last one may be written to again.
+            let until = self.length / PAGE_BYTES * PAGE_BYTES;
+            self.not_needed(self.begun, until);
+            self.begun = until;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        let until = self.length.saturating_sub(REMEMBERED_BYTES) / PAGE_BYTES * PAGE_BYTES;
+        if until >= self.dropped + REMEMBERED_BYTES {
+            self.not_needed(self.dropped, until);
+            self.dropped = until;
+        }
+        Ok(())
+    }
+
+    /// Has the system write this part if it is not written, and forget it if it is.
+    fn not_needed(&self, from: u64, until: u64) {
+        let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(until - from)) else { return };
+        let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        // Everything works without.
+        if let Err(error) = posix_fadvise(&self.file, from, length, advice) {
+            tracing::debug!(%error, "the system takes no advice about an output");
+        }
+    }
+}
+
 struct Writer {
     folder: PathBuf,
-    files: HashMap<(AttemptKey, Stream), (File, u64)>,
+    files: HashMap<(AttemptKey, Stream), Appended>,
     stored: Arc<Stored>,
     /// Jobs that were given and not begun.
     waiting: Arc<AtomicUsize>,
@@ -125,14 +200,16 @@ struct Writer {
 impl Writer {
     fn run(&mut self, inbox: &Receiver<Job>) -> io::Result<()> {
         while let Ok(first) = inbox.recv() {
-            let mut touched: BTreeMap<(AttemptKey, Stream), Vec<Guard>> = BTreeMap::new();
+            let mut touched = BTreeSet::new();
             for job in std::iter::once(first).chain(inbox.try_iter()).take(ROUND_MAX) {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
                 match job {
                     Job::Append(chunk) => {
                         let place = (chunk.key, chunk.stream);
                         self.insist(|writer| writer.append(&chunk))?;
-                        touched.entry(place).or_default().push(chunk.guard);
+                        touched.insert(place);
+                        // From here on the system holds it.
+                        drop(chunk.guard);
                     }
                     Job::Remove(key) => {
                         for stream in Stream::ALL {
@@ -143,13 +220,12 @@ impl Writer {
                     }
                 }
             }
-            for (place, guards) in touched {
-                if let Some((file, length)) = self.files.get(&place) {
+            for place in touched {
+                if let Some(appended) = self.files.get_mut(&place) {
                     // Never tried again, not even on a full disk: what a failed sync dropped, a second one passes over.
-                    file.sync_data()?;
-                    (self.stored)(place.0, place.1, *length);
+                    appended.sync()?;
+                    (self.stored)(place.0, place.1, appended.length);
                 }
-                drop(guards);
             }
             if self.files.len() > FILES_MAX {
                 self.files.clear();
@@ -178,16 +254,14 @@ impl Writer {
         let place = (chunk.key, chunk.stream);
         if !self.files.contains_key(&place) {
             let file = files::open(&self.folder, chunk.key, chunk.stream)?;
-            let length = file.metadata()?.len();
-            self.files.insert(place, (file, length));
+            self.files.insert(place, Appended::new(file)?);
         }
-        let Some((file, length)) = self.files.get_mut(&place) else { return Ok(()) };
+        let Some(appended) = self.files.get_mut(&place) else { return Ok(()) };
         let end = chunk.offset + chunk.bytes.len() as u64;
         // A gap is never written over: what is missing is sent again at the slave's next connection.
-        if chunk.offset <= *length && end > *length {
-            let known = usize::try_from(*length - chunk.offset).unwrap_or(usize::MAX).min(chunk.bytes.len());
-            file.write_all_at(&chunk.bytes[known..], *length)?;
-            *length = end;
+        if chunk.offset <= appended.length && end > appended.length {
+            let known = usize::try_from(appended.length - chunk.offset).unwrap_or(usize::MAX).min(chunk.bytes.len());
+            appended.write(&chunk.bytes[known..])?;
         }
         Ok(())
     }
@@ -234,5 +308,46 @@ mod tests {
         outputs.append(chunk(10));
         drop(outputs);
         assert!(was_stored.recv().is_err());
+    }
+
+    #[test]
+    fn e5_a_follower_gets_what_was_just_stored_without_waiting_and_byte_exact() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stored, was_stored) = sync_channel(1_024);
+        let outputs = Outputs::start(
+            folder.path(),
+            Arc::new(move |_, _, offset| stored.send(offset).unwrap()),
+            &(Arc::new(|_| {}) as Failed),
+        )
+        .unwrap();
+        let key = AttemptKey { program: ProgramId(uuid::Uuid::from_u128(7)), attempt: 1 };
+        let piece = |number: u64| -> Vec<u8> {
+            (0..OUTPUT_CHUNK_BYTES_MAX as u64 - 1).map(|at| ((at + number) % 251) as u8).collect()
+        };
+        let whole: Vec<u8> = (0..700).flat_map(piece).collect();
+        let read = |offset: usize, bytes_max: usize| {
+            let (offset, bytes_max) = (offset as u64, u32::try_from(bytes_max).unwrap());
+            outputs.at_once(&Query::LiveOutput { key, stream: Stream::Stdout, offset, bytes_max })
+        };
+        assert!(read(0, 10).is_none(), "there is no file yet");
+        let mut at = 0;
+        for bytes in whole.chunks(OUTPUT_CHUNK_BYTES_MAX - 1) {
+            let chunk = Chunk { key, stream: Stream::Stdout, offset: at, bytes: bytes.to_vec(), guard: Guard(None) };
+            at += bytes.len() as u64;
+            outputs.append(chunk);
+        }
+        let mut synced = 0;
+        while synced < whole.len() {
+            synced = usize::try_from(was_stored.recv().unwrap()).unwrap();
+            let (from, length) = (synced - 60_001, 60_000);
+            // A file system that cannot tell whether it would wait is not asked.
+            if let Some(Answer::Output(Some(found))) = read(from, length) {
+                assert!(found.bytes == whole[from..synced - 1], "other bytes at {from}");
+                assert_eq!((found.offset, found.end, found.owner), (from as u64, false, None));
+            }
+        }
+        assert!(read(synced - 10, 11).is_none(), "there is less than that");
+        let file = files::path(folder.path(), key, Stream::Stdout);
+        assert!(std::fs::read(file).unwrap() == whole, "what is synced early is not what was written");
     }
 }

@@ -10,6 +10,7 @@ mod dial;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+mod heap;
 pub mod identity;
 mod listener;
 mod opening;

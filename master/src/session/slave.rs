@@ -105,6 +105,8 @@ async fn reports(shared: &Shared, connection: &mut Connection, link: LinkId, sla
         if !shared.give(Input::Event(event)).await {
             return Ok(());
         }
+        // A slave that sends much at once does not hold up what others ask meanwhile.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -199,6 +199,8 @@ pub struct Left {
     pub epoch: u32,
     /// Attempts that run or were handed over, since when, and the place after the last byte of each stream.
     pub running: Vec<(AttemptKey, Timestamp, [u64; Stream::COUNT])>,
+    /// Of these, the place of the first byte that is kept of each stream, where it is not the first of all.
+    pub begins: BTreeMap<AttemptKey, [u64; Stream::COUNT]>,
     /// Of these, the ones that are not known to have started.
     pub handed_over: BTreeSet<AttemptKey>,
     /// Of those that run, the ones that stand still.

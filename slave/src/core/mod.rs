@@ -144,7 +144,8 @@ impl Core {
     pub fn restore(&mut self, left: Left) {
         self.epoch = left.epoch;
         for (key, started_at, ends) in left.running {
-            let streams = Streams::of_places(ends.map(|end| (0, end)));
+            let begins = left.begins.get(&key).copied().unwrap_or_default();
+            let streams = Streams::of_places(std::array::from_fn(|place| (begins[place], ends[place])));
             let suspended = left.suspended.contains(&key);
             let input = left.inputs.get(&key).copied();
             let (started, begun) = (BootTime(0), !left.handed_over.contains(&key));

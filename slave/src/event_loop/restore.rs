@@ -48,6 +48,8 @@ impl<A: Announce, R: Run> Slave<A, R> {
             if going.contains(&assignment.key) {
                 let ends = Stream::ALL.map(|stream| self.executor.end_of(assignment.key, stream));
                 left.running.push((assignment.key, at, ends));
+                let begins = Stream::ALL.map(|stream| self.executor.begin_of(assignment.key, stream));
+                left.begins.insert(assignment.key, begins);
                 if self.executor.is_handed_over(assignment.key) {
                     left.handed_over.insert(assignment.key);
                 }

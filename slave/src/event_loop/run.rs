@@ -98,6 +98,11 @@ pub trait Run {
         0
     }
 
+    /// Place of the first byte that is kept of a stream.
+    fn begin_of(&self, _key: AttemptKey, _stream: Stream) -> u64 {
+        0
+    }
+
     /// The attempt ended: what finds its output again after a restart, and the files that must be synced for
     /// that.
     ///
@@ -224,7 +229,7 @@ impl Run for Executor {
     }
 
     fn forget_before(&mut self, key: AttemptKey, stream: Stream, offset: u64) {
-        self.outputs().forget_before(key, stream, offset);
+        self.forget_before(key, stream, offset);
     }
 
     fn forget(&mut self, key: AttemptKey) {
@@ -237,6 +242,10 @@ impl Run for Executor {
 
     fn end_of(&self, key: AttemptKey, stream: Stream) -> u64 {
         self.kept().end(key, stream)
+    }
+
+    fn begin_of(&self, key: AttemptKey, stream: Stream) -> u64 {
+        self.kept().begin_of(key, stream)
     }
 
     fn seal(&mut self, key: AttemptKey) -> io::Result<(Vec<u8>, Vec<File>)> {

@@ -76,6 +76,9 @@ const KERNEL_EVENTS_PER_TURN: usize = 256;
 /// A program's pipes are watched only from then on: most short ones end sooner, and what they wrote is read
 /// at their end in one go. A pipe holds 64 KiB meanwhile.
 const WATCH_PIPES_AFTER: Duration = Duration::from_millis(2);
+/// How long a program that is far ahead of the master waits to be read again: it goes on at 50 MiB/s at least, and as
+/// fast as the master stores at most.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// How often a program's progress file is read.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -493,6 +496,24 @@ impl Executor {
         let Some(slot) = self.slots.get_mut(index) else { return };
         if let (Some(attempt), Keeper::Present(keeper)) = (&mut slot.attempt, &slot.keeper) {
             attempt.read_pipe(usize::from(source == Source::Error), keeper, &mut self.context);
+            let (key, now, outputs) = (attempt.key(), Instant::now(), &self.context.outputs);
+            if [Stream::Stdout, Stream::Stderr].iter().any(|stream| outputs.is_far_ahead(key, *stream, now)) {
+                attempt.look_away(&self.context);
+                slot.watch_at = Some(now + READ_AGAIN_AFTER);
+            }
+        }
+    }
+
+    /// The master has stored everything before `offset` of a stream.
+    pub fn forget_before(&mut self, key: AttemptKey, stream: Stream, offset: u64) {
+        let (outputs, now) = (&mut self.context.outputs, Instant::now());
+        let waited = outputs.is_far_ahead(key, stream, now);
+        outputs.forget_before(key, stream, offset);
+        if waited
+            && !outputs.is_far_ahead(key, stream, now)
+            && let Some(at) = self.by_key.get(&key).and_then(|index| self.slots[*index].watch_at.as_mut())
+        {
+            *at = now;
         }
     }
 

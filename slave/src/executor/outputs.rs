@@ -5,6 +5,7 @@
 use common::{id::AttemptKey, limits, message::Stream};
 use rustix::{
     fd::{AsFd, BorrowedFd},
+    fs::{FallocateFlags, SeekFrom},
     io::Errno,
     pipe::SpliceFlags,
 };
@@ -16,6 +17,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 /// Bytes that one call moves: what a pipe holds once it was found full.
@@ -24,6 +26,15 @@ pub(super) const MOVE_BYTES_MAX: usize = 256 << 10;
 const PIPE_BYTES: usize = 64 << 10;
 /// Ends of all ended attempts in memory; above it, every end is a file.
 const MEMORY_BYTES_MAX: usize = 64 << 20;
+/// What files are kept in pieces of.
+const PAGE_BYTES: u64 = 4 << 10;
+/// Bytes that the master has stored are given back to the disk in steps of this.
+const GIVEN_BACK_BYTES_MIN: u64 = 1 << 20;
+/// A program that writes faster than the master stores gets this far ahead before it is read at a measured pace: what
+/// nobody needs for long costs more memory and time than all else on the way of its output.
+const AHEAD_BYTES_MAX: u64 = 2 * limits::OUTPUT_CREDIT_BYTES;
+/// For so long after the master stored something, more of it is expected.
+const STORING: Duration = Duration::from_millis(100);
 /// The last bytes of each stream that the last line is taken from.
 const TAIL_BYTES: u64 = 2 * limits::LAST_LINE_BYTES_MAX as u64;
 
@@ -46,7 +57,34 @@ struct Held {
     /// Bytes before this one are forgotten.
     begin: u64,
     end: u64,
+    /// Bytes before this one were given back to the disk, if they are in the file of a slot.
+    given_back: u64,
+    /// When the master stored some of it the last time.
+    stored_at: Option<Instant>,
+    /// The pipe that it comes from was found full, and holds more since.
+    wide: bool,
     place: Place,
+}
+
+impl Held {
+    const fn new(begin: u64, end: u64, place: Place) -> Self {
+        Self { begin, end, given_back: begin, stored_at: None, wide: false, place }
+    }
+
+    /// Gives the place of what is forgotten back to the disk, as if it had not been written: it mostly never was, and
+    /// memory that is used again at once is worth more than fresh memory. The end stays, for the last line.
+    fn give_back(&mut self) {
+        let until = self.begin.min(self.end.saturating_sub(TAIL_BYTES)) / PAGE_BYTES * PAGE_BYTES;
+        let Place::Slot(_, file) = &self.place else { return };
+        if until < self.given_back + GIVEN_BACK_BYTES_MIN {
+            return;
+        }
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if let Err(error) = rustix::fs::fallocate(file, hole, self.given_back, until - self.given_back) {
+            tracing::debug!(%error, "this file system takes nothing back from a file");
+        }
+        self.given_back = until;
+    }
 }
 
 /// Where the bytes of a stream are.
@@ -176,7 +214,9 @@ impl Outputs {
                 // What was collected in part is collected again.
                 known.file.set_len(0)?;
             }
-            let held = Held { begin: 0, end, place: Place::Slot(slot, known.file.clone()) };
+            // What was given back is not there any more.
+            let begin = if end == 0 { 0 } else { first_data(&known.file)?.min(end) };
+            let held = Held::new(begin, end, Place::Slot(slot, known.file.clone()));
             self.streams.insert((key, stream), held);
         }
         Ok(())
@@ -204,7 +244,7 @@ impl Outputs {
             known.dirty = true;
             known.owner = Some(key);
             let place = Place::Slot(slot, known.file.clone());
-            self.streams.insert((key, stream), Held { begin: 0, end: 0, place });
+            self.streams.insert((key, stream), Held::new(0, 0, place));
         }
         self.streams.get_mut(&(key, stream)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -230,6 +270,9 @@ impl Outputs {
         let Place::Slot(_, file) = &held.place else { return Err(io::ErrorKind::InvalidInput.into()) };
         let mut offset = held.end;
         let count = move_bytes(pipe, file, &mut offset, bytes_max.min(MOVE_BYTES_MAX))?;
+        if count == PIPE_BYTES && !std::mem::replace(&mut held.wide, true) {
+            widen(pipe);
+        }
         held.end += count as u64;
         Ok((count, held.end))
     }
@@ -249,7 +292,7 @@ impl Outputs {
     /// Keeps all that a program wrote to one stream, which nobody has kept yet.
     pub(super) fn put(&mut self, key: AttemptKey, stream: Stream, bytes: Vec<u8>) {
         self.memory_bytes += bytes.len();
-        let held = Held { begin: 0, end: bytes.len() as u64, place: Place::Memory(bytes) };
+        let held = Held::new(0, bytes.len() as u64, Place::Memory(bytes));
         self.streams.insert((key, stream), held);
     }
 
@@ -274,6 +317,20 @@ impl Outputs {
         if let Some(held) = self.streams.get_mut(&(key, stream)) {
             held.end = end;
         }
+    }
+
+    /// Whether a program is so far ahead of a master that stores what it writes that it can wait a little.
+    pub(super) fn is_far_ahead(&self, key: AttemptKey, stream: Stream, now: Instant) -> bool {
+        let storing = |at| now.saturating_duration_since(at) < STORING;
+        self.streams
+            .get(&(key, stream))
+            .is_some_and(|held| held.end - held.begin > AHEAD_BYTES_MAX && held.stored_at.is_some_and(storing))
+    }
+
+    /// Place of the first byte of a stream that is kept.
+    #[must_use]
+    pub fn begin_of(&self, key: AttemptKey, stream: Stream) -> u64 {
+        self.streams.get(&(key, stream)).map_or(0, |held| held.begin)
     }
 
     /// Place after the last byte of a stream.
@@ -334,6 +391,11 @@ impl Outputs {
         }
         // A file stays until the attempt is forgotten: the journal names it until then.
         held.begin = offset;
+        held.stored_at = Some(Instant::now());
+        // Whether collected files are whole is told by how their stream begins.
+        if stream != Stream::Files {
+            held.give_back();
+        }
     }
 
     /// An attempt has ended: its streams leave the files of its slot, so that the next attempt may use them. Small
@@ -411,7 +473,7 @@ impl Outputs {
                     Place::File(name)
                 }
             };
-            self.streams.insert((key, stream), Held { begin, end, place });
+            self.streams.insert((key, stream), Held::new(begin, end, place));
         }
         Ok(())
     }
@@ -466,6 +528,16 @@ fn write_file(path: &Path, begin: u64, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
+/// Where the first byte is that was not given back.
+fn first_data(file: &File) -> io::Result<u64> {
+    match rustix::fs::seek(file, SeekFrom::Data(0)) {
+        // A file system that takes nothing back.
+        Err(Errno::INVAL | Errno::NOTSUP) => Ok(0),
+        Err(Errno::NXIO) => Ok(u64::MAX),
+        found => Ok(found?),
+    }
+}
+
 fn remove_file(path: &Path) {
     if let Err(error) = std::fs::remove_file(path) {
         tracing::warn!(path = %path.display(), %error, "an output file cannot be removed");
@@ -501,9 +573,6 @@ fn move_bytes(pipe: BorrowedFd<'_>, file: &File, offset: &mut u64, bytes_max: us
         match rustix::pipe::splice(pipe, None, file.as_fd(), Some(offset), bytes_max, SpliceFlags::NONBLOCK) {
             Ok(count) => {
                 *offset = start + count as u64;
-                if count == PIPE_BYTES {
-                    widen(pipe);
-                }
                 return Ok(count);
             }
             Err(Errno::INTR) => {}

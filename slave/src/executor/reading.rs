@@ -117,6 +117,18 @@ impl Attempt {
         Ok(())
     }
 
+    /// The pipes are not watched any more, until [`Self::watch`].
+    pub(super) fn look_away(&mut self, context: &Context) {
+        if !std::mem::take(&mut self.watched) {
+            return;
+        }
+        for pipe in self.pipes.iter().flatten() {
+            if let Err(error) = epoll::delete(&context.epoll, pipe) {
+                tracing::debug!(%error, "a pipe was not watched");
+            }
+        }
+    }
+
     fn stop_with(&mut self, stop: Stop, keeper: Option<&Socket>) {
         match keeper {
             Some(keeper) => self.stop(stop, keeper),

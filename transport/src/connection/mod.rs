@@ -63,6 +63,7 @@ impl Connection {
         address: SocketAddr,
         before_login: Option<BeforeLogin>,
     ) -> Self {
+        crate::heap::keep_freed();
         let shared = Arc::new(Shared::new(stream));
         if let Some(before_login) = &before_login {
             let shared = Arc::downgrade(&shared);

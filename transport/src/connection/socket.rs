@@ -2,10 +2,12 @@
 //! buffer for it, as there may be ten thousand of them.
 
 use std::{
-    cell::RefCell,
+    cell::Cell,
     io::{self, IoSlice},
+    mem,
+    ops::Range,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -15,47 +17,66 @@ use tokio::{
 /// Bytes that one system call reads at most: four records of TLS.
 const READ_BYTES: usize = 64 << 10;
 
+/// What is left of a read and is smaller than this is copied; larger rests keep the buffer that they were read into.
+const COPIED_BYTES: usize = 8 << 10;
+
 thread_local! {
-    /// What was just read, until it is given out: one for all connections of a thread.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// What the next read goes to: one for all connections of a thread that have given out what they read.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// A socket, and what was read from it and not given out yet.
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
-    rest: Vec<u8>,
-    given: usize,
+    /// Of these, the bytes in `left` are to be given out.
+    read: Vec<u8>,
+    left: Range<usize>,
 }
 
 impl Socket {
     pub(crate) const fn new(stream: TcpStream) -> Self {
-        Self { stream, rest: Vec::new(), given: 0 }
+        Self { stream, read: Vec::new(), left: 0..0 }
+    }
+
+    /// Gives out what was read, as far as there is room.
+    fn give(&mut self, room: &mut ReadBuf<'_>) {
+        let count = self.left.len().min(room.remaining());
+        room.put_slice(&self.read[self.left.start..self.left.start + count]);
+        self.left.start += count;
+    }
+
+    /// Leaves the buffer to others once little or nothing in it is still to be given out.
+    fn let_go(&mut self) {
+        if self.read.len() == READ_BYTES && self.left.len() < COPIED_BYTES {
+            // Nothing is allocated for nothing.
+            let rest = self.read[self.left.clone()].to_vec();
+            self.left = 0..rest.len();
+            SCRATCH.set(mem::replace(&mut self.read, rest));
+        } else if self.left.is_empty() {
+            (self.read, self.left) = (Vec::new(), 0..0);
+        }
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.given == this.rest.len() {
-            let read = SCRATCH.with_borrow_mut(|scratch| {
-                scratch.resize(READ_BYTES, 0);
-                let mut read = ReadBuf::new(scratch);
-                ready!(Pin::new(&mut this.stream).poll_read(cx, &mut read))?;
-                let (now, later) = read.filled().split_at(read.filled().len().min(room.remaining()));
-                room.put_slice(now);
-                // Nothing is allocated for nothing.
-                (this.rest, this.given) = (later.to_vec(), 0);
-                Poll::Ready(Ok(()))
-            });
-            return read;
+        if this.left.is_empty() {
+            let mut scratch = SCRATCH.take();
+            scratch.resize(READ_BYTES, 0);
+            let mut read = ReadBuf::new(&mut scratch);
+            let result = Pin::new(&mut this.stream).poll_read(cx, &mut read);
+            this.left = 0..read.filled().len();
+            this.read = scratch;
+            if !matches!(result, Poll::Ready(Ok(()))) {
+                this.left = 0..0;
+                this.let_go();
+                return result;
+            }
         }
-        let count = (this.rest.len() - this.given).min(room.remaining());
-        room.put_slice(&this.rest[this.given..this.given + count]);
-        this.given += count;
-        if this.given == this.rest.len() {
-            (this.rest, this.given) = (Vec::new(), 0);
-        }
+        this.give(room);
+        this.let_go();
         Poll::Ready(Ok(()))
     }
 }
@@ -83,5 +104,47 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use tokio::io::AsyncReadExt as _;
+
+    /// Two sockets of one thread that are read in turns, with ever other rooms.
+    #[tokio::test]
+    async fn every_byte_is_given_out_in_order_whatever_room_there_is() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bytes = |seed: usize| -> Vec<u8> { (0..700_000).map(|at| ((at * seed) % 251) as u8).collect() };
+        let mut both = Vec::new();
+        for seed in [7, 11] {
+            let writer = std::thread::Builder::new().spawn(move || {
+                std::net::TcpStream::connect(address).unwrap().write_all(&bytes(seed)).unwrap();
+            });
+            let (stream, _) = listener.accept().await.unwrap();
+            both.push((writer.unwrap(), Socket::new(stream), Vec::new()));
+        }
+        let rooms = [1, 70_000, 4_096, 5, 60_000, 9_000];
+        let mut open = 2;
+        for turn in 0.. {
+            for (_, socket, read) in &mut both {
+                let mut room = vec![0; rooms[turn % rooms.len()]];
+                let count = socket.read(&mut room).await.unwrap();
+                open -= usize::from(count == 0 && read.last() != Some(&255));
+                read.extend_from_slice(if count == 0 { &[255] } else { &room[..count] });
+            }
+            if open == 0 {
+                break;
+            }
+        }
+        for ((writer, socket, mut read), seed) in both.into_iter().zip([7, 11]) {
+            writer.join().unwrap();
+            read.retain(|byte| *byte != 255);
+            assert!(read == bytes(seed), "{} bytes, not the ones that were sent", read.len());
+            assert_eq!(socket.read.capacity(), 0, "a quiet connection holds a buffer");
+        }
     }
 }

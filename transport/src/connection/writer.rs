@@ -8,8 +8,11 @@ use common::{
     limits::{HEARTBEAT_INTERVAL, SILENCE_MAX},
     message::{Heartbeat, Message},
 };
-use std::{future::poll_fn, io, pin::pin, sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep_until, timeout};
+use std::{future::poll_fn, io, mem, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep_until, timeout},
+};
 
 /// Bytes between two looks at whether the peer still takes any.
 const SLICE_BYTES: usize = 64 << 10;
@@ -32,6 +35,8 @@ async fn write_until_closing(shared: &Shared) -> io::Result<()> {
     let interval = HEARTBEAT_INTERVAL.to_std();
     let mut batch = Batch::default();
     let mut pings = 0;
+    // The batch before was a piece of bulk.
+    let mut much = false;
     let mut last_sent = Instant::now();
     let mut timer = pin!(sleep_until(last_sent + interval));
     loop {
@@ -39,10 +44,15 @@ async fn write_until_closing(shared: &Shared) -> io::Result<()> {
             Taken::Gone => return Ok(()),
             Taken::Last => return end_politely(shared).await,
             Taken::Batch => {
+                if mem::replace(&mut much, batch.bytes().len() >= SLICE_BYTES) {
+                    // Other connections of this thread have their turn between.
+                    yield_now().await;
+                }
                 write(shared, batch.bytes()).await?;
                 last_sent = Instant::now();
             }
             Taken::Nothing => {
+                much = false;
                 tokio::select! {
                     () = shared.writer_woken() => {}
                     () = &mut timer => {

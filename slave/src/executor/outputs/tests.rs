@@ -90,3 +90,51 @@ fn p5_the_next_agent_finds_every_byte() {
     write(&mut outputs, key(3), 1, b" and done");
     assert_eq!(outputs.read(key(3), Stream::Stdout, 0, 64).unwrap(), b"still at it and done");
 }
+
+#[test]
+fn e5_what_the_master_has_stored_is_given_back_to_the_disk_and_the_rest_is_byte_exact() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = pattern(5 << 20);
+    let taken = || std::fs::metadata(folder.path().join("spool/slot-0-0")).unwrap().blocks() * 512;
+    {
+        let mut outputs = Outputs::new(folder.path()).unwrap();
+        outputs.begin(0).unwrap();
+        write(&mut outputs, key(1), 0, &bytes);
+        assert!(taken() >= 5 << 20);
+        for stored in [1_000, 3_000_001, 4_000_001] {
+            outputs.forget_before(key(1), Stream::Stdout, stored);
+        }
+        assert!(taken() < 3 << 20, "{} are taken still", taken());
+        assert_eq!(outputs.read(key(1), Stream::Stdout, 4_000_001, 5 << 20).unwrap(), bytes[4_000_001..]);
+        // All of it is stored: the last line is still told.
+        outputs.forget_before(key(1), Stream::Stdout, 5 << 20);
+        assert_eq!(outputs.tail(key(1), Stream::Stdout), bytes[bytes.len() - 240..]);
+    }
+    // The next agent tells from where on it has something.
+    let mut outputs = Outputs::new(folder.path()).unwrap();
+    outputs.adopt(key(1), 0).unwrap();
+    let (begin, end) = (outputs.begin_of(key(1), Stream::Stdout), outputs.end(key(1), Stream::Stdout));
+    assert_eq!((begin, end), (((5 << 20) - TAIL_BYTES) / PAGE_BYTES * PAGE_BYTES, 5 << 20));
+    assert_eq!(outputs.read(key(1), Stream::Stdout, 0, 64).unwrap(), b"");
+    let kept = outputs.read(key(1), Stream::Stdout, begin, 5 << 20).unwrap();
+    assert_eq!(kept, bytes[usize::try_from(begin).unwrap()..]);
+}
+
+#[test]
+fn e5_only_a_master_that_stores_makes_a_program_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut outputs = Outputs::new(folder.path()).unwrap();
+    outputs.begin(0).unwrap();
+    outputs.append(key(1), Stream::Stdout, 0, &pattern(64)).unwrap();
+    let end = AHEAD_BYTES_MAX + (4 << 20);
+    outputs.set_end(key(1), Stream::Stdout, end);
+    let now = Instant::now();
+    let waits = |outputs: &Outputs, later| outputs.is_far_ahead(key(1), Stream::Stdout, now + later);
+    assert!(!waits(&outputs, Duration::ZERO), "nobody stores");
+    outputs.forget_before(key(1), Stream::Stdout, 64);
+    assert!(waits(&outputs, Duration::ZERO));
+    assert!(!waits(&outputs, Duration::from_secs(3_600)), "nothing was stored for long");
+    outputs.forget_before(key(1), Stream::Stdout, 4 << 20);
+    assert!(!waits(&outputs, Duration::ZERO), "it is not far ahead any more");
+}
