@@ -13,7 +13,7 @@ use std::{
 };
 
 const MIB: f64 = 1_048_576.0;
-/// What is written between two syncs: what the master lets a slave send ahead.
+/// What is written between two syncs.
 const PIECE: usize = 2 << 20;
 /// Between two questions of somebody else.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -25,7 +25,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 #[must_use]
 pub fn measure(plan: &Plan) -> Vec<Figure> {
     let bench = Bench::new("plain");
-    let (mut ratios, mut rates, mut twice) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()], Vec::new());
+    let (mut ratios, mut rates, mut twice) = (Vec::new(), [const { Vec::new() }; 4], Vec::new());
+    let mut stored = Vec::new();
     let (mut calm, mut busy, mut disk) = (Vec::new(), Vec::new(), Vec::new());
     ruche(&bench, 1 << 20);
     for _ in 0..plan.rounds {
@@ -34,11 +35,13 @@ pub fn measure(plan: &Plan) -> Vec<Figure> {
         let (whole, late) = asking(&bench, || ruche(&bench, plan.output));
         busy.push(late);
         let two = raw_tls::rate_of_two(plan.output) / MIB;
+        let relay = raw_tls::rate_of_stored(plan.output, bench.cluster.path()) / MIB;
         let raw = f64::midpoint(raw_before, raw_tls::rate(plan.output) / MIB);
         disk.push(synced(&bench, plan.output / 4));
         ratios.push(whole / raw);
         twice.push(whole / two);
-        for (rates, rate) in rates.iter_mut().zip([whole, raw, two]) {
+        stored.push(whole / relay);
+        for (rates, rate) in rates.iter_mut().zip([whole, raw, two, relay]) {
             rates.push(rate);
         }
     }
@@ -53,6 +56,13 @@ pub fn measure(plan: &Plan) -> Vec<Figure> {
             .of("raw_mib_per_s", &rates[1]),
         Figure::plain("output-two-hops", format!("{what} two such connections in a row"), Unit::Times, twice)
             .of("raw_two_mib_per_s", &rates[2]),
+        Figure::plain(
+            "output-synced-relay",
+            format!("{what} a relay between two such connections that stores and syncs before it passes on"),
+            Unit::Times,
+            stored,
+        )
+        .of("relay_mib_per_s", &rates[3]),
         Figure::plain(
             "output-disk",
             format!("{what} this disk, {} MiB at a time, synced", PIECE >> 20),

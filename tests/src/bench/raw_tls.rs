@@ -1,13 +1,25 @@
 //! The opponent of the output figure: bytes over one connection of the same TLS with the same settings, and nothing
 //! else: TLS 1.3 by rustls with ring, Nagle off, 64 KiB a write, a thread with a runtime of its own at each end.
 
+use common::limits::OUTPUT_CREDIT_BYTES;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig, crypto::ring, version::TLS13};
 use rustls_pki_types::{PrivateKeyDer, ServerName};
-use std::{net::SocketAddr, sync::Arc, thread, time::Instant};
+use std::{
+    cell::RefCell,
+    fs::File,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     runtime::Runtime,
+    sync::mpsc,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -16,6 +28,20 @@ const NAME: &str = "raw.test";
 const WRITE_BYTES: usize = 64 << 10;
 /// As a connection of ours is set.
 const BUFFER_BYTES: usize = 256 << 10;
+/// What the relay that stores holds at most, as a master lets a slave be ahead.
+const AHEAD_PIECES: usize = OUTPUT_CREDIT_BYTES as usize / WRITE_BYTES;
+/// Written so far, a part of the file is put on its way to the disk; as the master does it.
+const BEGUN_BYTES: u64 = 512 << 10;
+
+/// What stands between the two ends.
+#[derive(Clone)]
+enum Between {
+    Nothing,
+    /// Passes on.
+    Relay,
+    /// Passes on what it has appended to a file there and synced.
+    Store(PathBuf),
+}
 
 struct Ends {
     connector: TlsConnector,
@@ -74,7 +100,7 @@ fn named(name: &str, work: impl FnOnce() + Send + 'static) -> thread::JoinHandle
 /// When the loopback is not there.
 #[must_use]
 pub fn rate(bytes: u64) -> f64 {
-    through(bytes, false)
+    through(bytes, Between::Nothing)
 }
 
 /// Bytes a second over two connections, one after the other, with a third process-like thread between that does
@@ -84,32 +110,121 @@ pub fn rate(bytes: u64) -> f64 {
 /// When the loopback is not there.
 #[must_use]
 pub fn rate_of_two(bytes: u64) -> f64 {
-    through(bytes, true)
+    through(bytes, Between::Relay)
 }
 
-fn through(bytes: u64, relayed: bool) -> f64 {
+/// The same, and the thread between passes on only what another one has appended to a file in `folder` and synced, as
+/// much ahead of the disk as a slave may be of a master: the way of output with all that a master promises of it, by
+/// somebody who does nothing else. What is synced is passed on from memory.
+///
+/// # Panics
+/// When the loopback or the disk is not there.
+#[must_use]
+pub fn rate_of_stored(bytes: u64, folder: &Path) -> f64 {
+    let path = folder.join("relayed");
+    let rate = through(bytes, Between::Store(path.clone()));
+    assert_eq!(path.metadata().unwrap().len(), bytes);
+    std::fs::remove_file(path).unwrap();
+    rate
+}
+
+async fn relay(mut near: server::TlsStream<TcpStream>, mut far: client::TlsStream<TcpStream>) {
+    let mut buffer = vec![0; WRITE_BYTES];
+    loop {
+        let count = near.read(&mut buffer).await.unwrap();
+        if count == 0 {
+            break;
+        }
+        far.write_all(&buffer[..count]).await.unwrap();
+    }
+    far.shutdown().await.unwrap();
+}
+
+type Piece = (Vec<u8>, usize);
+
+async fn store(mut near: server::TlsStream<TcpStream>, mut far: client::TlsStream<TcpStream>, path: PathBuf) {
+    let (to_store, from_near) = mpsc::channel::<Piece>(AHEAD_PIECES);
+    let (to_far, mut from_store) = mpsc::channel::<Piece>(AHEAD_PIECES);
+    let storing = named("store", move || append(&path, from_near, &to_far));
+    // Buffers go round, so that no memory is taken anew.
+    let free = RefCell::new(vec![vec![0; WRITE_BYTES]; AHEAD_PIECES]);
+    let back = tokio::sync::Notify::new();
+    let reading = async {
+        loop {
+            let mut buffer = loop {
+                let taken = free.borrow_mut().pop();
+                match taken {
+                    Some(buffer) => break buffer,
+                    None => back.notified().await,
+                }
+            };
+            let count = near.read(&mut buffer).await.unwrap();
+            if count == 0 {
+                break;
+            }
+            to_store.send((buffer, count)).await.unwrap();
+        }
+        drop(to_store);
+    };
+    let writing = async {
+        while let Some((buffer, count)) = from_store.recv().await {
+            far.write_all(&buffer[..count]).await.unwrap();
+            free.borrow_mut().push(buffer);
+            back.notify_one();
+        }
+        far.shutdown().await.unwrap();
+    };
+    tokio::join!(reading, writing);
+    storing.join().unwrap();
+}
+
+/// Appends whatever came, syncs it once, and gives it back.
+fn append(path: &Path, mut from_near: mpsc::Receiver<Piece>, to_far: &mpsc::Sender<Piece>) {
+    let mut file = File::create(path).unwrap();
+    let (mut length, mut begun, mut dropped) = (0, 0, 0);
+    let not_needed = |file: &File, from: u64, until: u64| {
+        let (from, length) = (i64::try_from(from).unwrap(), i64::try_from(until - from).unwrap());
+        posix_fadvise(file, from, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+    };
+    let mut pieces = Vec::new();
+    while from_near.blocking_recv_many(&mut pieces, AHEAD_PIECES) > 0 {
+        for (buffer, count) in &pieces {
+            file.write_all(&buffer[..*count]).unwrap();
+            length += *count as u64;
+            if length - begun >= BEGUN_BYTES {
+                not_needed(&file, begun, length);
+                begun = length;
+            }
+        }
+        file.sync_data().unwrap();
+        if length - dropped >= OUTPUT_CREDIT_BYTES {
+            not_needed(&file, dropped, length);
+            dropped = length;
+        }
+        for piece in pieces.drain(..) {
+            to_far.blocking_send(piece).unwrap();
+        }
+    }
+}
+
+fn through(bytes: u64, between: Between) -> f64 {
     let Ends { connector, acceptor } = ends();
     let receiver = runtime();
     let listener = receiver.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let mut target = listener.local_addr().unwrap();
-    if relayed {
+    if !matches!(between, Between::Nothing) {
         let (connector, acceptor, last) = (connector.clone(), acceptor.clone(), target);
-        let between = runtime();
-        let listener = between.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let runtime = runtime();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         target = listener.local_addr().unwrap();
         named("between", move || {
-            between.block_on(async {
-                let mut near = accept(&acceptor, &listener).await;
-                let mut far = connect(&connector, last).await;
-                let mut buffer = vec![0; WRITE_BYTES];
-                loop {
-                    let count = near.read(&mut buffer).await.unwrap();
-                    if count == 0 {
-                        break;
-                    }
-                    far.write_all(&buffer[..count]).await.unwrap();
+            runtime.block_on(async {
+                let near = accept(&acceptor, &listener).await;
+                let far = connect(&connector, last).await;
+                match between {
+                    Between::Store(path) => store(near, far, path).await,
+                    Between::Relay | Between::Nothing => relay(near, far).await,
                 }
-                far.shutdown().await.unwrap();
             });
         });
     }
@@ -152,5 +267,11 @@ mod tests {
     fn every_byte_arrives_over_one_connection_and_over_two() {
         assert!(super::rate(3 << 20) > 0.0);
         assert!(super::rate_of_two((3 << 20) + 1) > 0.0);
+    }
+
+    #[test]
+    fn every_byte_is_in_the_file_of_a_relay_that_stores() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(super::rate_of_stored((19 << 20) + 1, folder.path()) > 0.0);
     }
 }
