@@ -364,7 +364,7 @@ fn e4_what_ends_quickly_is_sent_further_ahead_until_the_next_batch() {
     round(&mut scheduler, &mut sent);
     assert_eq!(sent.len(), 4);
     // Each batch ends what was sent before it, at most 14 programs, one report at a time.
-    for _ in 0..6 {
+    for _ in 0..8 {
         for _ in 0..sent.len().min(14) {
             scheduler.ended(sent.pop_front().unwrap(), id(0));
             round(&mut scheduler, &mut sent);
@@ -373,7 +373,7 @@ fn e4_what_ends_quickly_is_sent_further_ahead_until_the_next_batch() {
         round(&mut scheduler, &mut sent);
         scheduler.check_invariants();
     }
-    assert_eq!(sent.len(), 2 + 28, "two slots, and two batches of fourteen ahead");
+    assert_eq!(sent.len(), 2 + 42, "two slots, and three batches of fourteen ahead");
 }
 
 #[test]
