@@ -1,8 +1,10 @@
 //! The opponent: the same program started by `posix_spawn` of this machine, its output captured, and nothing else.
 //!
 //! Each of its workers is a small process with one thread: two threads of one process get in each other's way in the
-//! kernel (measured here: a tenth to a third fewer programs a second), and a large process that started programs
-//! would be another measurement. Between rounds a worker waits in a read and costs nothing.
+//! kernel (measured here: a fiftieth fewer programs a second where a program takes long, a quarter fewer where it takes
+//! next to nothing), and a large process that started programs would be another measurement. One process with as many
+//! threads is measured beside it, because that is how such a limit is usually measured. Between rounds a worker waits
+//! in a read and costs nothing.
 
 use nix::{
     fcntl::OFlag,
@@ -19,13 +21,14 @@ use std::{
     },
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
 /// The first word of a worker's command line.
 pub const WORKER: &str = "local-worker";
 
-/// A process that starts one program again and again, one at a time.
+/// A process that starts one program again and again, one at a time in each of its threads.
 pub struct Worker {
     process: Child,
     orders: Option<ChildStdin>,
@@ -39,8 +42,12 @@ impl Worker {
     /// When it cannot be started.
     #[must_use]
     pub fn start(program: &Path, words: &[&str], environment: &[(&str, &Path)]) -> Self {
+        Self::with_threads(1, program, words, environment)
+    }
+
+    fn with_threads(threads: usize, program: &Path, words: &[&str], environment: &[(&str, &Path)]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(WORKER).arg(program).args(words).envs(environment.iter().copied());
+        command.arg(WORKER).arg(threads.to_string()).arg(program).args(words).envs(environment.iter().copied());
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (orders, times) = (process.stdin.take(), process.stdout.take().unwrap());
         Self { process, orders, times }
@@ -56,6 +63,13 @@ impl Worker {
         self.times.read_exact(&mut bytes).unwrap();
         let nanos = bytes.as_chunks().0.iter().map(|chunk| u64::from_le_bytes(*chunk));
         nanos.map(Duration::from_nanos).collect()
+    }
+
+    /// Programs a second in all of its threads, of which each starts `count`, one after the other.
+    fn rate_of_threads(&mut self, threads: usize, count: usize) -> f64 {
+        self.order(count);
+        let times = self.answer(threads * count);
+        times.chunks(count).map(|times| super::rate(count, times.iter().sum())).sum()
     }
 
     /// How long each of so many takes, one after the other.
@@ -80,6 +94,25 @@ impl Drop for Worker {
     fn drop(&mut self) {
         drop(self.orders.take());
         drop(self.process.wait());
+    }
+}
+
+/// One process with as many threads as the slave has slots.
+pub struct Threads(Worker);
+
+impl Threads {
+    /// As many as the slave has slots.
+    #[must_use]
+    pub fn start(program: &Path) -> Self {
+        Self(Worker::with_threads(super::SLOTS, program, &[], &[]))
+    }
+
+    /// Programs a second.
+    ///
+    /// # Panics
+    /// When a program fails.
+    pub fn rate(&mut self, programs: usize) -> f64 {
+        self.0.rate_of_threads(super::SLOTS, programs / super::SLOTS)
     }
 }
 
@@ -110,6 +143,8 @@ impl Pool {
 /// # Panics
 /// When a program cannot be started or fails.
 pub fn work(words: &[String]) {
+    let (threads, words) = words.split_first().unwrap();
+    let threads: usize = threads.parse().unwrap();
     let words: Vec<CString> = words.iter().map(|word| CString::new(word.as_bytes()).unwrap()).collect();
     let environment: Vec<CString> = std::env::vars_os()
         .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).unwrap())
@@ -118,14 +153,27 @@ pub fn work(words: &[String]) {
     let mut count = [0; 4];
     while orders.read_exact(&mut count).is_ok() {
         let count = u32::from_le_bytes(count);
-        let mut answer = Vec::with_capacity(count as usize * 8);
-        for _ in 0..count {
-            let begun = Instant::now();
-            run_once(&words, &environment);
-            let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap();
-            answer.extend(nanos.to_le_bytes());
+        let some = || {
+            let mut answer = Vec::with_capacity(count as usize * 8);
+            for _ in 0..count {
+                let begun = Instant::now();
+                run_once(&words, &environment);
+                let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap();
+                answer.extend(nanos.to_le_bytes());
+            }
+            answer
+        };
+        let answers: Vec<Vec<u8>> = if threads == 1 {
+            vec![some()]
+        } else {
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            })
+        };
+        for answer in answers {
+            times.write_all(&answer).unwrap();
         }
-        times.write_all(&answer).unwrap();
         times.flush().unwrap();
     }
 }

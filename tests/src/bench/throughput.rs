@@ -1,6 +1,10 @@
 //! Very many programs that do nothing: at the plain level, shut in, and without a loader.
 
-use super::{Figure, Goal, Plan, Unit, bodies, local::Pool, session::Bench};
+use super::{
+    Figure, Goal, Plan, Unit, bodies,
+    local::{Pool, Threads},
+    session::Bench,
+};
 use std::path::{Path, PathBuf};
 
 /// Rates of one figure, a value a round.
@@ -9,20 +13,38 @@ struct Rates {
     local: Vec<f64>,
     ruche: Vec<f64>,
     ratio: Vec<f64>,
+    threads: Vec<f64>,
+    of_threads: Vec<f64>,
 }
 
 impl Rates {
-    fn add(&mut self, ruche: f64, before: f64, after: f64) {
-        let local = f64::midpoint(before, after);
+    fn add(&mut self, ruche: f64, [before, after]: [Local; 2]) {
+        let (local, threads) =
+            (f64::midpoint(before.processes, after.processes), f64::midpoint(before.threads, after.threads));
         self.local.push(local);
         self.ruche.push(ruche);
         self.ratio.push(ruche / local);
+        self.threads.push(threads);
+        self.of_threads.push(ruche / threads);
     }
 
-    fn figure(self, name: &'static str, what: String, goal: Goal) -> Figure {
-        let figure = Figure::new(name, what, Unit::Times, goal, self.ratio);
-        figure.of("ruche_per_s", &self.ruche).of("local_per_s", &self.local)
+    /// The same against one process with two threads, which the goal was set against, and against two processes.
+    fn figures(self, names: [&'static str; 2], what: &str, goal: Goal) -> [Figure; 2] {
+        let against = |opponent: &str| format!("{what}, against local: {opponent}");
+        let threads = Figure::new(names[0], against("one process, two threads"), Unit::Times, goal, self.of_threads);
+        let processes = Figure::plain(names[1], against("two processes"), Unit::Times, self.ratio);
+        [
+            threads.of("ruche_per_s", &self.ruche).of("local_per_s", &self.threads),
+            processes.of("ruche_per_s", &self.ruche).of("local_per_s", &self.local),
+        ]
     }
+}
+
+/// What the machine itself reaches.
+#[derive(Clone, Copy)]
+struct Local {
+    threads: f64,
+    processes: f64,
 }
 
 /// One slave with two slots, history synced, against the machine itself with two at once.
@@ -37,35 +59,51 @@ pub fn measure(plan: &Plan) -> Vec<Figure> {
     let bodies = [bodies::nothing(&plain.cluster), bodies::nothing(&isolated.cluster)];
     let (with_loader, with_loader_isolated) = compare(plan, [&mut plain, &mut isolated], [&usual, &usual]);
     let (bare, bare_isolated) = compare(plan, [&mut plain, &mut isolated], [&bodies[0], &bodies[1]]);
-    let what = |program: &str, level: &str| format!("{} × {program}, {level}, against local", plan.programs);
-    vec![
-        with_loader.figure("throughput-plain", what("/bin/true", "plain"), Goal::AtLeast(0.90)),
-        with_loader_isolated.figure("throughput-isolated", what("/bin/true", "fully isolated"), Goal::AtLeast(0.50)),
-        bare.figure("throughput-static", what("static program without libc", "plain"), Goal::AtLeast(0.60)),
-        bare_isolated.figure(
-            "throughput-static-isolated",
-            what("static program without libc", "fully isolated"),
+    let what = |program: &str, level: &str| format!("{} × {program}, {level}", plan.programs);
+    [
+        with_loader.figures(
+            ["throughput-plain", "throughput-plain-processes"],
+            &what("/bin/true", "plain"),
+            Goal::AtLeast(0.90),
+        ),
+        with_loader_isolated.figures(
+            ["throughput-isolated", "throughput-isolated-processes"],
+            &what("/bin/true", "fully isolated"),
+            Goal::AtLeast(0.50),
+        ),
+        bare.figures(
+            ["throughput-static", "throughput-static-processes"],
+            &what("static program without libc", "plain"),
+            Goal::AtLeast(0.60),
+        ),
+        bare_isolated.figures(
+            ["throughput-static-isolated", "throughput-static-isolated-processes"],
+            &what("static program without libc", "fully isolated"),
             Goal::None,
         ),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The machine itself before, between and after.
 fn compare(plan: &Plan, benches: [&mut Bench; 2], programs: [&Path; 2]) -> (Rates, Rates) {
-    let mut pool = Pool::start(programs[0]);
+    let (mut pool, mut threads) = (Pool::start(programs[0]), Threads::start(programs[0]));
     let mut rates = (Rates::default(), Rates::default());
     let [plain, isolated] = benches;
-    pool.rate(plan.programs / 10);
+    let mut local = |programs: usize| Local { processes: pool.rate(programs / 2), threads: threads.rate(programs / 2) };
+    local(plan.programs / 5);
     plain.run_many(programs[0], plan.programs / 10);
     isolated.run_many(programs[1], plan.programs / 10);
     for _ in 0..plan.rounds {
-        let first = pool.rate(plan.programs / 2);
+        let first = local(plan.programs / 2);
         let without = plain.run_many(programs[0], plan.programs);
-        let second = pool.rate(plan.programs / 2);
+        let second = local(plan.programs / 2);
         let within = isolated.run_many(programs[1], plan.programs);
-        let third = pool.rate(plan.programs / 2);
-        rates.0.add(without, first, second);
-        rates.1.add(within, second, third);
+        let third = local(plan.programs / 2);
+        rates.0.add(without, [first, second]);
+        rates.1.add(within, [second, third]);
     }
     rates
 }
