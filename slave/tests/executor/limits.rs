@@ -3,6 +3,7 @@
 use crate::kit::{Keeping, Kit, command, is_running, marker, shell, source, wait_until_running};
 use common::{
     Limit,
+    message::Stream,
     outcome::Outcome,
     program::ProgramSpec,
     units::{ByteSize, Duration},
@@ -137,6 +138,34 @@ fn e5_output_is_cut_exactly_at_its_limit() {
     let ran = kit.run(with(shell("head -c 500000 /dev/zero; head -c 500001 /dev/zero >&2"), megabyte));
     ran.assert_limit(Limit::Output);
     assert_eq!(ran.output.len() + ran.error.len(), 1_000_000);
+}
+
+#[test]
+fn e5_a_program_far_ahead_of_a_master_that_stores_is_read_in_steps_and_loses_no_byte() {
+    // The master is always this much behind.
+    const BEHIND: u64 = 17 << 20;
+    let mut kit = Kit::new();
+    let whole: Vec<u8> = (1..=4_000_000).flat_map(|number| format!("{number}\n").into_bytes()).collect();
+    let much = |limits: &mut common::ResourceLimits| limits.output = ByteSize(100 << 20);
+    let key = kit.start(with(shell("seq 4000000"), much));
+    let (mut stored, mut waited) = (0, false);
+    kit.until("the end", |executor, event| {
+        if let slave::executor::ExecutorEvent::Output { end, .. } = event {
+            let until = end.saturating_sub(BEHIND).max(1);
+            let count = usize::try_from(until - stored).unwrap();
+            let read = executor.outputs().read(key, Stream::Stdout, stored, count).unwrap();
+            let from = usize::try_from(stored).unwrap();
+            assert!(read == whole[from..from + count], "other bytes from {from} on");
+            stored = until;
+            executor.forget_before(key, Stream::Stdout, stored);
+            let soon = Instant::now() + std::time::Duration::from_millis(5);
+            waited |= *end > BEHIND + 1 && executor.next_deadline().is_some_and(|at| at <= soon);
+        }
+        matches!(event, slave::executor::ExecutorEvent::Ended(_))
+    });
+    assert!(waited, "it was read as fast as it wrote");
+    let rest = kit.executor().outputs().read(key, Stream::Stdout, stored, usize::MAX).unwrap();
+    assert!(rest == whole[usize::try_from(stored).unwrap()..], "the end has other bytes");
 }
 
 #[test]
