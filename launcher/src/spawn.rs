@@ -75,6 +75,8 @@ pub(crate) struct Starter {
     first_victim: FirstVictim,
     /// No control group limits processes.
     bounds_user: bool,
+    /// This process belongs to groups that programs do not.
+    in_groups: bool,
     /// Processes and threads that the user had, and when that was counted.
     user_count: Option<(Instant, u64)>,
     /// This process.
@@ -96,6 +98,7 @@ struct Plan {
     limits: *const (c_int, libc::rlimit64),
     limit_count: usize,
     user: Option<ProgramUser>,
+    in_groups: bool,
     terminal: bool,
     entry: Entry,
     /// Of the keeper, whose secret it is.
@@ -136,9 +139,12 @@ impl Starter {
             // SAFETY: the call reads the structure that it is given. To have less than before is never refused.
             best_effort(Errno::result(unsafe { libc::setrlimit64(resource, &raw const limit) }));
         }
+        // Root needs none, and a process that has none can give none on.
+        let in_groups = user.is_some() && nix::unistd::setgroups(&[]).is_err();
         Self {
             stack: vec![0; STACK_BYTES],
             user,
+            in_groups,
             isolation,
             births: true,
             first_victim,
@@ -215,6 +221,7 @@ impl Starter {
             limits: limits.as_ptr(),
             limit_count: limits.len(),
             user: self.user,
+            in_groups: self.in_groups,
             terminal: step.terminal,
             entry,
             secret: self.isolation.secret(),
@@ -308,8 +315,9 @@ fn wait_for(pid: i32) {
 }
 
 fn pointers(strings: &crate::protocol::Strings) -> Vec<*const c_char> {
-    let mut found = Vec::new();
     let mut rest = strings.0.as_slice();
+    // Enough for words of usual length, so that it seldom moves.
+    let mut found = Vec::with_capacity(rest.len() / 12 + 2);
     while let Some(end) = rest.iter().position(|byte| *byte == 0) {
         found.push(rest.as_ptr().cast());
         rest = &rest[end + 1..];
@@ -435,7 +443,8 @@ unsafe fn prepare(plan: &Plan) -> i32 {
         }
         if let Some(user) = plan.user {
             let (uid, gid) = (c_long::from(user.uid), c_long::from(user.gid));
-            if libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) < 0
+            let nothing = std::ptr::null::<libc::gid_t>();
+            if (plan.in_groups && libc::syscall(libc::SYS_setgroups, 0, nothing) < 0)
                 || libc::syscall(libc::SYS_setresgid, gid, gid, gid) < 0
                 || libc::syscall(libc::SYS_setresuid, uid, uid, uid) < 0
             {

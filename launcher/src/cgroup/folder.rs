@@ -105,19 +105,23 @@ impl AsFd for Folder {
 
 /// The files of control groups that are read here are short.
 pub(super) fn text_of(file: &File) -> Option<String> {
-    let mut bytes = [0; 1_024];
-    let count = file.read_at(&mut bytes, 0).ok()?;
-    String::from_utf8(bytes.get(..count)?.to_vec()).ok()
+    with_text_of(file, |text| Some(text.to_owned()))
 }
 
 /// A file that holds one number.
 pub(super) fn number_of(file: &File) -> Option<u64> {
-    text_of(file)?.trim().parse().ok()
+    with_text_of(file, |text| text.trim().parse().ok())
 }
 
 /// The number behind `key` in lines of `key number`.
 pub(super) fn value_of(file: &File, key: &str) -> Option<u64> {
-    value_in(&text_of(file)?, key)
+    with_text_of(file, |text| value_in(text, key))
+}
+
+fn with_text_of<T>(file: &File, take: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    let mut bytes = [0; 1_024];
+    let count = file.read_at(&mut bytes, 0).ok()?;
+    take(std::str::from_utf8(bytes.get(..count)?).ok()?)
 }
 
 fn value_in(text: &str, key: &str) -> Option<u64> {

@@ -17,7 +17,7 @@ use std::{
 
 /// How long an end waits for others at most while more is queued, and how much they hold. A message costs its sender and
 /// its receiver as much as a small program costs the machine.
-const GATHER: Duration = Duration::from_millis(4);
+const GATHER: Duration = Duration::from_millis(6);
 const GATHERED_BYTES_MAX: usize = 32 << 10;
 
 /// What waits for its turn.

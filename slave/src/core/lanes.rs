@@ -15,7 +15,7 @@ pub(super) const AHEAD_MAX: usize = 32;
 const AHEAD_USUAL: usize = 8;
 /// So much work is handed over at once where programs are short: by the time that half of it is done the next half is
 /// ordered, and agent and master are not woken for each.
-const AHEAD_TIME: Duration = Duration::from_millis(8);
+const AHEAD_TIME: Duration = Duration::from_millis(12);
 /// What lies between two programs of a slot.
 const BETWEEN: Duration = Duration(100);
 /// Quick ends in a row after which more than usual is handed over.
@@ -230,8 +230,8 @@ mod tests {
             (2, Duration(50), AHEAD_USUAL),
             (STREAK_LONG as usize - 1, Duration(50), AHEAD_USUAL),
             (many, Duration(50), AHEAD_MAX),
-            (many, Duration(400), 16),
-            (many, Duration(900), AHEAD_USUAL),
+            (many, Duration(400), 24),
+            (many, Duration(900), 12),
             (many, Duration(1_900), AHEAD_USUAL),
         ] {
             let mut lanes = after(ends, took);
