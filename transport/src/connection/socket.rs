@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use tokio_util::io::poll_read_buf;
 
 /// Bytes that one system call reads at most: four records of TLS.
 const READ_BYTES: usize = 64 << 10;
@@ -48,7 +49,7 @@ impl Socket {
 
     /// Leaves the buffer to others once little or nothing in it is still to be given out.
     fn let_go(&mut self) {
-        if self.read.len() == READ_BYTES && self.left.len() < COPIED_BYTES {
+        if self.read.capacity() >= READ_BYTES && self.left.len() < COPIED_BYTES {
             // Nothing is allocated for nothing.
             let rest = self.read[self.left.clone()].to_vec();
             self.left = 0..rest.len();
@@ -64,15 +65,15 @@ impl AsyncRead for Socket {
         let this = &mut *self;
         if this.left.is_empty() {
             let mut scratch = SCRATCH.take();
-            scratch.resize(READ_BYTES, 0);
-            let mut read = ReadBuf::new(&mut scratch);
-            let result = Pin::new(&mut this.stream).poll_read(cx, &mut read);
-            this.left = 0..read.filled().len();
+            scratch.clear();
+            // Nothing is cleared: of sixteen pages a short command needs one or two.
+            scratch.reserve_exact(READ_BYTES);
+            let result = poll_read_buf(Pin::new(&mut this.stream), cx, &mut scratch);
+            this.left = 0..scratch.len();
             this.read = scratch;
-            if !matches!(result, Poll::Ready(Ok(()))) {
-                this.left = 0..0;
+            if !matches!(result, Poll::Ready(Ok(_))) {
                 this.let_go();
-                return result;
+                return result.map_ok(|_| ());
             }
         }
         this.give(room);
