@@ -3,17 +3,12 @@
 use crate::{
     core::event::Guard,
     store::{
-        files,
+        files::{self, REMEMBERED_BYTES},
         query::{Answer, Query, StoredOutput},
         worker::{Failed, TellPanic},
     },
 };
-use common::{
-    AttemptKey, ErrorCode, UserError,
-    limits::{OUTPUT_CHUNK_BYTES_MAX, OUTPUT_CREDIT_BYTES},
-    message::Stream,
-};
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use common::{AttemptKey, ErrorCode, UserError, limits::OUTPUT_CHUNK_BYTES_MAX, message::Stream};
 use std::{
     collections::{BTreeSet, HashMap},
     fs::File,
@@ -39,9 +34,6 @@ const FILES_MAX: usize = 128;
 const ROUND_MAX: usize = 256;
 /// As much of a file is on its way to the disk while more comes, so that the sync finds little left to write.
 const BEGUN_BYTES: u64 = 512 << 10;
-/// What is synced stays in the system's memory so far from a file's end, for whoever follows; the rest of a long
-/// output makes place: memory that is used again at once costs a fifth of fresh memory.
-const REMEMBERED_BYTES: u64 = 2 * OUTPUT_CREDIT_BYTES;
 /// What files are kept in pieces of.
 const PAGE_BYTES: u64 = 4 << 10;
 /// Pause after a failed write, such as on a full disk; nothing is dropped.
@@ -162,7 +154,7 @@ impl Appended {
         if self.length - self.begun >= BEGUN_BYTES {
             // Of pages that are not written yet this is only begun; the last one may be written to again.
             let until = self.length / PAGE_BYTES * PAGE_BYTES;
-            self.not_needed(self.begun, until);
+            files::not_needed(&self.file, self.begun, until);
             self.begun = until;
         }
         Ok(())
@@ -172,20 +164,10 @@ impl Appended {
         self.file.sync_data()?;
         let until = self.length.saturating_sub(REMEMBERED_BYTES) / PAGE_BYTES * PAGE_BYTES;
         if until >= self.dropped + REMEMBERED_BYTES {
-            self.not_needed(self.dropped, until);
+            files::not_needed(&self.file, self.dropped, until);
             self.dropped = until;
         }
         Ok(())
-    }
-
-    /// Has the system write this part if it is not written, and forget it if it is.
-    fn not_needed(&self, from: u64, until: u64) {
-        let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(until - from)) else { return };
-        let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-        // Everything works without.
-        if let Err(error) = posix_fadvise(&self.file, from, length, advice) {
-            tracing::debug!(%error, "the system takes no advice about an output");
-        }
     }
 }
 

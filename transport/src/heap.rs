@@ -3,7 +3,7 @@
 use std::{hint::black_box, sync::Once};
 
 /// The allocator of the system keeps twice as much at the end of its heap before it gives any back.
-const BLOCK_BYTES: usize = 2 << 20;
+const BLOCK_BYTES: usize = 4 << 20;
 
 /// Has the allocator keep a few freed megabytes. By itself it gives back whatever is above 128 KiB, and takes it again
 /// for the next piece of bulk: each page is cleared and entered anew then, which was a quarter of all that a client did

@@ -1,16 +1,21 @@
 //! Streamed outputs: one file for each attempt and stream, in two levels of folders, only appended to.
 
-use common::{AttemptKey, message::Stream};
+use common::{AttemptKey, limits::OUTPUT_CREDIT_BYTES, message::Stream};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags},
     io::{ReadWriteFlags, preadv2},
 };
 use std::{
     fs::{File, OpenOptions},
-    io::{self, IoSliceMut},
+    io::{self, IoSliceMut, Read},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
+
+/// What is synced stays in the system's memory so far from a file's end, for whoever follows; the rest of a long
+/// output makes place: memory that is used again at once costs a fifth of fresh memory.
+pub(crate) const REMEMBERED_BYTES: u64 = 2 * OUTPUT_CREDIT_BYTES;
 
 /// Where an attempt's stream is kept. The random end of the ID spreads the files.
 pub(crate) fn path(outputs: &Path, key: AttemptKey, stream: Stream) -> PathBuf {
@@ -113,6 +118,49 @@ pub(crate) fn read_at_once(
     (count == length).then_some(bytes)
 }
 
+/// Has the system write this part of a file if it is not written, and forget it if it is. Never waits for a disk.
+pub(crate) fn not_needed(file: &File, from: u64, until: u64) {
+    let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(until - from)) else { return };
+    let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+    // Everything works without.
+    if let Err(error) = posix_fadvise(file, from, length, advice) {
+        tracing::debug!(%error, "the system takes no advice about an output");
+    }
+}
+
+/// Reads a file once from its beginning. Of a long one no more stays in memory than while it grew.
+pub(crate) struct Once {
+    file: File,
+    long: bool,
+    read: u64,
+    dropped: u64,
+}
+
+impl Once {
+    /// Bytes that are given back together.
+    const STEP_BYTES: u64 = 1 << 20;
+
+    /// # Errors
+    /// When there is no such file.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let long = file.metadata()?.len() > REMEMBERED_BYTES;
+        Ok(Self { file, long, read: 0, dropped: 0 })
+    }
+}
+
+impl Read for Once {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.read += count as u64;
+        if self.long && self.read - self.dropped >= Self::STEP_BYTES {
+            not_needed(&self.file, self.dropped, self.read);
+            self.dropped = self.read;
+        }
+        Ok(count)
+    }
+}
+
 /// Removes the files of an attempt that another one has replaced.
 pub(crate) fn remove(outputs: &Path, key: AttemptKey) {
     for stream in Stream::ALL {
@@ -123,5 +171,29 @@ pub(crate) fn remove(outputs: &Path, key: AttemptKey) {
             }
             Ok(()) | Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e5_a_long_file_is_read_once_and_byte_exact_whatever_is_forgotten_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("long");
+        let whole: Vec<u8> = (0..REMEMBERED_BYTES + 5_000_001).map(|at| (at % 251) as u8).collect();
+        std::fs::write(&path, &whole).unwrap();
+        let mut once = Once::open(&path).unwrap();
+        assert!(once.long);
+        let mut read = vec![0; 3_000_007];
+        once.read_exact(&mut read).unwrap();
+        // Written and not synced, and behind by now: nothing of it is lost.
+        assert_eq!(once.dropped, once.read);
+        once.read_to_end(&mut read).unwrap();
+        assert!(read == whole, "{} bytes, not those of the file", read.len());
+        assert!(std::fs::read(&path).unwrap() == whole, "the file is another");
+        std::fs::write(&path, b"short").unwrap();
+        assert!(!Once::open(&path).unwrap().long);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Accounts, StoreError, accounts::storage, commit::signed, files};
 use common::{AttemptKey, ProgramId, SlaveId, UserError, frame::encode_record, message::Stream};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::{fs::File, io, io::Read, path::Path};
+use std::{io, io::Read, path::Path};
 
 /// Bytes that one checksum covers; a reader asks for about as much at a time.
 pub(crate) const BLOCK_BYTES: u64 = 64 << 10;
@@ -103,7 +103,7 @@ pub(crate) fn compute(connection: &Connection, outputs: &Path) -> Result<Vec<Sea
         let (key, length): (i64, i64) = (row.get(0)?, row.get(1)?);
         let attempt = AttemptKey { program: ProgramId(row.get(2)?), attempt: row.get(3)? };
         let path = files::path(outputs, attempt, stream_of(key));
-        let found = File::open(&path).and_then(|mut file| sums(&mut file, length.cast_unsigned()));
+        let found = files::Once::open(&path).and_then(|mut file| sums(&mut file, length.cast_unsigned()));
         match found {
             Ok(sums) => sealed.push(Sealed { key, sums }),
             Err(error) => {
