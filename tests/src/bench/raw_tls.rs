@@ -28,7 +28,7 @@ const NAME: &str = "raw.test";
 const WRITE_BYTES: usize = 64 << 10;
 /// As a connection of ours is set.
 const BUFFER_BYTES: usize = 256 << 10;
-/// What the relay that stores holds at most, as a master lets a slave be ahead.
+/// What may wait to be stored, as much as a master lets a slave be ahead.
 const AHEAD_PIECES: usize = OUTPUT_CREDIT_BYTES as usize / WRITE_BYTES;
 /// Written so far, a part of the file is put on its way to the disk; as the master does it.
 const BEGUN_BYTES: u64 = 512 << 10;
@@ -146,8 +146,8 @@ async fn store(mut near: server::TlsStream<TcpStream>, mut far: client::TlsStrea
     let (to_store, from_near) = mpsc::channel::<Piece>(AHEAD_PIECES);
     let (to_far, mut from_store) = mpsc::channel::<Piece>(AHEAD_PIECES);
     let storing = named("store", move || append(&path, from_near, &to_far));
-    // Buffers go round, so that no memory is taken anew.
-    let free = RefCell::new(vec![vec![0; WRITE_BYTES]; AHEAD_PIECES]);
+    // Buffers go round, so that no memory is taken anew: for what comes, for what is written, and for what leaves.
+    let free = RefCell::new(vec![vec![0; WRITE_BYTES]; 3 * AHEAD_PIECES]);
     let back = tokio::sync::Notify::new();
     let reading = async {
         loop {
