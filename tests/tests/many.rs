@@ -81,7 +81,7 @@ fn e3_bodies_that_together_are_more_than_a_connection_takes_do_not_cut_their_sla
     let mut cluster = Cluster::new();
     let alice = cluster.user("alice", "submitter");
     let bytes = 6 << 20;
-    let input = cluster.file("large", &"x".repeat(bytes));
+    let input = cluster.file("large", "x".repeat(bytes));
     // They wait for the slave, which has a slot for each: they leave at once.
     let submitted = alice.run(["submit", "--count", "12", "--stdin", &input, "--", "wc", "-c"]).expect(0).out();
     cluster.slave("pc-01", 12);
