@@ -15,12 +15,14 @@ pub mod protocol;
 mod serve;
 mod socket;
 mod spawn;
+mod stamp;
 pub mod tree;
 mod watch;
 
 pub use handle::{Found, FoundKeeper, Launcher};
 pub use serve::serve;
 pub use socket::{Received, Socket, Wait};
+pub use stamp::FolderStamp;
 
 /// The hidden subcommand that makes a process a launcher.
 pub const SUBCOMMAND: &str = "launcher";

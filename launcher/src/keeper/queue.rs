@@ -2,11 +2,11 @@
 //! them.
 
 use crate::{
+    FolderStamp,
     isolation::FolderToken,
     protocol::{HeldEnd, Order, QUEUE_MAX, QuickEnd, QuickResult, QuickRunning, QuickState, QuickStep, Step},
 };
 use common::units::Timestamp;
-use nix::sys::stat::fstat;
 use std::{
     collections::VecDeque,
     io,
@@ -33,43 +33,18 @@ pub(super) struct Waiting {
 pub(super) struct Place {
     pub(super) fd: Rc<OwnedFd>,
     pub(super) token: FolderToken,
-    stamp: Stamp,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    changed: (i64, i64),
-    written: (i64, i64),
-    mode: u32,
-    owner: (u32, u32),
-    links: u64,
-}
-
-impl Stamp {
-    #[expect(clippy::useless_conversion, reason = "the types of these fields differ between processors")]
-    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        let found = fstat(fd)?;
-        Ok(Self {
-            changed: (found.st_ctime, found.st_ctime_nsec),
-            written: (found.st_mtime, found.st_mtime_nsec),
-            mode: found.st_mode,
-            owner: (found.st_uid, found.st_gid),
-            links: found.st_nlink.into(),
-        })
-    }
+    stamp: FolderStamp,
 }
 
 impl Place {
     fn new(fd: OwnedFd, token: FolderToken) -> io::Result<Self> {
-        let stamp = Stamp::of(fd.as_fd())?;
+        let stamp = FolderStamp::of(fd.as_fd())?;
         Ok(Self { fd: Rc::new(fd), token, stamp })
     }
 
-    /// Whether a change from now on would get another time. The kernel's clock for files goes in steps of some
-    /// milliseconds.
+    /// Whether a change from now on would get another time.
     pub(super) fn shows_changes(&self) -> bool {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME_COARSE);
-        now.is_ok_and(|now| self.stamp.changed < (now.tv_sec(), now.tv_nsec()))
+        self.stamp.shows_changes()
     }
 
     pub(super) fn is_of(&self, folder: &Rc<OwnedFd>) -> bool {
@@ -77,7 +52,7 @@ impl Place {
     }
 
     pub(super) fn is_as_it_came(&self) -> bool {
-        Stamp::of(self.fd.as_fd()).is_ok_and(|stamp| stamp == self.stamp)
+        FolderStamp::of(self.fd.as_fd()).is_ok_and(|stamp| stamp == self.stamp)
     }
 }
 

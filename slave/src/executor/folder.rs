@@ -4,7 +4,7 @@ use super::{
     cleaner::Cleaner,
     removal::{Remover, Trash, names, open_folder, remove},
 };
-use launcher::protocol::ProgramUser;
+use launcher::{FolderStamp, protocol::ProgramUser};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Uid},
@@ -194,53 +194,21 @@ pub(super) struct WorkFolder {
     pub(super) path: PathBuf,
     pub(super) fd: OwnedFd,
     user: Option<ProgramUser>,
-    made: Stamp,
+    made: FolderStamp,
     /// The program got it when every change to it would show in its stamp.
     traced: bool,
-}
-
-/// What a folder's inode tells; any change to the folder changes the time of change at least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    changed: (i64, i64),
-    written: (i64, i64),
-    mode: u32,
-    owner: (u32, u32),
-    links: u64,
-}
-
-impl Stamp {
-    #[expect(clippy::useless_conversion, reason = "the types of these fields differ between processors")]
-    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        let found = rustix::fs::fstat(fd)?;
-        let nanos = |nanos| i64::try_from(nanos).map_err(io::Error::other);
-        Ok(Self {
-            changed: (found.st_ctime.into(), nanos(found.st_ctime_nsec)?),
-            written: (found.st_mtime.into(), nanos(found.st_mtime_nsec)?),
-            mode: found.st_mode,
-            owner: (found.st_uid, found.st_gid),
-            links: found.st_nlink.into(),
-        })
-    }
-
-    /// Whether a change from now on would get another time. The kernel's clock for files goes in steps of
-    /// some milliseconds.
-    fn is_past(&self) -> bool {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-        self.changed < (now.tv_sec, now.tv_nsec)
-    }
 }
 
 impl SlotFolder {
     /// An empty folder that belongs to the program's user alone: the spare one when there is one that nobody
     /// has touched, else a new one.
     pub(super) fn make(&mut self) -> io::Result<WorkFolder> {
-        if self.spare.as_ref().is_some_and(|spare| spare.made.is_past())
+        if self.spare.as_ref().is_some_and(|spare| spare.made.shows_changes())
             && let Some(mut spare) = self.spare.take()
         {
             // Without a user of its own the program before may have found it, when it was too young to show that.
             let is_new = self.user.is_some() || is_empty(spare.fd.as_fd());
-            if is_new && Stamp::of(spare.fd.as_fd())? == spare.made {
+            if is_new && FolderStamp::of(spare.fd.as_fd())? == spare.made {
                 spare.traced = true;
                 return Ok(spare);
             }
@@ -256,7 +224,7 @@ impl SlotFolder {
 
     /// The working folder `name`, which an earlier agent made and whose descriptor was kept.
     pub(super) fn adopt(&self, name: String, fd: OwnedFd) -> io::Result<WorkFolder> {
-        let made = Stamp::of(fd.as_fd())?;
+        let made = FolderStamp::of(fd.as_fd())?;
         Ok(WorkFolder { path: self.path.join(&name), name, fd, user: self.user, made, traced: false })
     }
 
@@ -267,7 +235,7 @@ impl SlotFolder {
         rustix::fs::mkdirat(&self.fd, &name, Mode::RWXU)?;
         let fd = open_folder(self.fd.as_fd(), OsStr::new(&name))?;
         own(fd.as_fd(), self.user)?;
-        let made = Stamp::of(fd.as_fd())?;
+        let made = FolderStamp::of(fd.as_fd())?;
         Ok(WorkFolder { path: self.path.join(&name), name, fd, user: self.user, made, traced: false })
     }
 
@@ -360,7 +328,9 @@ impl WorkFolder {
     }
 
     fn is_untouched(&self) -> bool {
-        self.traced && Stamp::of(self.fd.as_fd()).is_ok_and(|stamp| stamp == self.made) && is_empty(self.fd.as_fd())
+        self.traced
+            && FolderStamp::of(self.fd.as_fd()).is_ok_and(|stamp| stamp == self.made)
+            && is_empty(self.fd.as_fd())
     }
 
     /// Whose folder it is; none is the slave's own user.
