@@ -24,7 +24,7 @@ impl EventLoop {
     /// first: they wait for what slaves only forget.
     pub(super) fn perform(&mut self, actions: Vec<Action>) {
         let begins = |action: &Action| matches!(action, Action::ToSlave(_, Order::Assign(_)));
-        // What a slave is told before it is cut stays before that.
+        // A slave that is cut in the same batch is told nothing more.
         let cuts = |action: &Action| matches!(action, Action::CutSlave(..));
         let slaves_first = actions.iter().any(begins) && !actions.iter().any(cuts);
         let mut to_slaves: BTreeMap<LinkId, Vec<Message>> = BTreeMap::new();

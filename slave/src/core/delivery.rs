@@ -5,7 +5,7 @@ use common::{
     id::AttemptKey,
     limits::{INLINE_OUTPUT_BYTES_MAX, OUTPUT_CHUNK_BYTES_MAX, OUTPUT_CREDIT_BYTES},
     message::{StoredUpTo, Stream},
-    units::Duration,
+    units::{BootTime, Duration},
 };
 
 /// A program that ends sooner tells all its output in its result.
@@ -13,6 +13,13 @@ const STREAM_AFTER: Duration = Duration::from_millis(100);
 /// Output of a running program is gathered for this long, so that a program that writes byte by byte
 /// does not make a frame of each.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(30);
+/// Bytes that are handed to the connection at once, of all streams and results together: with what may wait in it before
+/// (the bound of bulk), far below where a connection is cut. As much as one stream may be ahead.
+pub const BULK_AT_ONCE_BYTES: u64 = OUTPUT_CREDIT_BYTES;
+/// How soon what found no room in such a turn is looked at again.
+const AGAIN_INTERVAL: Duration = Duration::from_millis(2);
+/// What a result counts for beside its ends of outputs.
+const RESULT_BYTES: u64 = 512;
 
 /// How far each stream of an attempt is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,18 +61,24 @@ impl Streams {
         &mut self.0[stream as usize]
     }
 
-    /// The parts to send now so that at most `rest_max` bytes of each stream stay, within credit.
-    fn take(&mut self, key: AttemptKey, rest_max: u64, actions: &mut Vec<Action>) {
+    /// The parts to send now so that at most `rest_max` bytes of each stream stay, within credit and `room`. Whether
+    /// more would go with more room.
+    fn take(&mut self, key: AttemptKey, rest_max: u64, room: &mut u64, actions: &mut Vec<Action>) -> bool {
+        let mut more = false;
         for (stream, progress) in Stream::ALL.into_iter().zip(&mut self.0) {
             while progress.unsent() > rest_max {
-                let count = progress.unsent().min(OUTPUT_CHUNK_BYTES_MAX as u64).min(progress.credit());
+                let may = progress.unsent().min(OUTPUT_CHUNK_BYTES_MAX as u64).min(progress.credit());
+                let count = may.min(*room);
                 if count == 0 {
+                    more |= may > 0;
                     break;
                 }
                 actions.push(Action::SendOutput { key, stream, offset: progress.sent, count: count as usize });
                 progress.sent += count;
+                *room -= count;
             }
         }
+        more
     }
 
     fn any_lost(&self) -> bool {
@@ -90,13 +103,25 @@ impl Core {
             // It has ended, and tells it next.
             return;
         }
-        if running.streams.unsent_max() >= OUTPUT_CHUNK_BYTES_MAX as u64 && registered && now.takes_bulk {
-            running.streams.take(key, 0, &mut self.actions);
+        if running.streams.unsent_max() >= OUTPUT_CHUNK_BYTES_MAX as u64 && registered && self.bulk_room > 0 {
+            if running.streams.take(key, 0, &mut self.bulk_room, &mut self.actions) {
+                self.flush_again(Some(key), now);
+            }
             return;
         }
         let at = now.boot.plus(FLUSH_INTERVAL).max(running.started.plus(STREAM_AFTER));
         self.unsent.insert(key);
+        self.flush_by(at);
+    }
+
+    fn flush_by(&mut self, at: BootTime) {
         self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// Looks again soon: there was no room for something of this running attempt, or of one that has ended.
+    fn flush_again(&mut self, running: Option<AttemptKey>, now: Now) {
+        self.unsent.extend(running);
+        self.flush_by(now.boot.plus(if now.takes_bulk { AGAIN_INTERVAL } else { FLUSH_INTERVAL }));
     }
 
     /// The stream ends where it cannot be read any more, so that the master waits for nothing that never comes.
@@ -110,30 +135,38 @@ impl Core {
         progress.lost = true;
         progress.end = progress.end.min(offset);
         progress.sent = progress.sent.min(offset);
-        self.deliver(key, now);
+        self.deliver(key, Delivery::Again, now);
     }
 
-    /// Sends what programs that have run for a while have written.
+    /// Sends what programs that have run for a while have written. Whoever found no room the last time comes first.
     pub(super) fn flush(&mut self, now: Now) {
         self.flush_at = None;
-        let mut next = None;
-        for key in std::mem::take(&mut self.unsent) {
+        let mut keys: Vec<AttemptKey> = std::mem::take(&mut self.unsent).into_iter().collect();
+        let first = keys.partition_point(|key| Some(*key) <= self.flushed);
+        keys.rotate_left(first);
+        for key in keys {
             let Some(running) = self.running.get_mut(&key) else { continue };
             let from = running.started.plus(STREAM_AFTER);
-            if now.boot >= from && now.takes_bulk {
-                // What stays for want of credit goes on when the master says that it has stored some.
-                running.streams.take(key, 0, &mut self.actions);
-            } else {
+            if now.boot < from {
                 self.unsent.insert(key);
-                let at = from.max(now.boot.plus(FLUSH_INTERVAL));
-                next = Some(next.map_or(at, |before: common::units::BootTime| before.min(at)));
+                self.flush_by(from);
+            } else if self.bulk_room == 0 {
+                self.flush_again(Some(key), now);
+            } else {
+                self.flushed = Some(key);
+                // What stays for want of credit goes on when the master says that it has stored some.
+                if running.streams.take(key, 0, &mut self.bulk_room, &mut self.actions) {
+                    self.flush_again(Some(key), now);
+                }
             }
         }
         for key in self.held_back() {
-            self.deliver(key, now);
+            if self.bulk_room == 0 {
+                self.flush_again(None, now);
+                break;
+            }
+            self.deliver(key, Delivery::Again, now);
         }
-        let retry = (!now.takes_bulk).then(|| now.boot.plus(FLUSH_INTERVAL));
-        self.flush_at = [next, retry, self.flush_at].into_iter().flatten().min();
     }
 
     /// Results whose output did not fit into the connection.
@@ -159,37 +192,40 @@ impl Core {
         if !self.registered() {
             return;
         }
-        if !now.takes_bulk {
-            // This may have been the last word of the master for a while: what goes on with it is looked at again.
-            if self.running.contains_key(&key) {
+        let room = self.bulk_room > 0;
+        if let Some(running) = self.running.get_mut(&key).filter(|running| !running.discarded) {
+            let from = running.started.plus(STREAM_AFTER);
+            if now.boot < from {
+                // This may be the last event for a while.
                 self.unsent.insert(key);
+                self.flush_by(from);
+            } else if !room || running.streams.take(key, 0, &mut self.bulk_room, &mut self.actions) {
+                self.flush_again(Some(key), now);
             }
-            let at = now.boot.plus(FLUSH_INTERVAL);
-            self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
-            return;
         }
-        if let Some(running) = self.running.get_mut(&key)
-            && now.boot >= running.started.plus(STREAM_AFTER)
-        {
-            running.streams.take(key, 0, &mut self.actions);
-        }
-        self.deliver(key, now);
+        self.deliver(key, Delivery::Again, now);
     }
 
     /// Sends what does not fit into the report of an ended attempt, then the report.
-    pub(super) fn deliver(&mut self, key: AttemptKey, now: Now) {
+    pub(super) fn deliver(&mut self, key: AttemptKey, delivery: Delivery, now: Now) {
         let registered = self.registered();
         let Some(ended) = self.ended.get_mut(&key).filter(|ended| registered && !ended.reported) else { return };
         let inline = INLINE_OUTPUT_BYTES_MAX as u64;
         if ended.streams.unsent_max() > inline {
-            if !now.takes_bulk {
-                self.flush_at.get_or_insert(now.boot.plus(FLUSH_INTERVAL));
-                return;
-            }
-            ended.streams.take(key, inline, &mut self.actions);
+            let more = ended.streams.take(key, inline, &mut self.bulk_room, &mut self.actions);
             if ended.streams.unsent_max() > inline {
+                if more {
+                    self.flush_again(None, now);
+                }
                 return;
             }
+        }
+        if delivery == Delivery::Again {
+            if self.bulk_room == 0 {
+                return self.flush_again(None, now);
+            }
+            let bytes = ended.streams.0.iter().map(Progress::unsent).sum::<u64>() + RESULT_BYTES;
+            self.bulk_room = self.bulk_room.saturating_sub(bytes);
         }
         ended.reported = true;
         let tails = ended.streams.0.map(|stream| (stream.sent, usize::try_from(stream.unsent()).unwrap_or(0)));
@@ -197,4 +233,13 @@ impl Core {
         end.output_truncated |= ended.streams.any_lost();
         self.actions.push(Action::ReportFinished(FinishedHead { end, tails }));
     }
+}
+
+/// Why a result is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// Its attempt has just ended: there are never more of these at once than there are slots and what they are ahead.
+    First,
+    /// Many may be looked at together, as after a cut: each takes room.
+    Again,
 }

@@ -24,7 +24,8 @@ use common::{
     units::{BootTime, Duration, Timestamp},
     view::Usage,
 };
-use delivery::Streams;
+pub use delivery::BULK_AT_ONCE_BYTES;
+use delivery::{Delivery, Streams};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Attempts that the master may have sent ahead. What is over it is given back.
@@ -97,6 +98,10 @@ pub struct Core {
     fit: bool,
     /// Running attempts with output that has not been sent.
     unsent: BTreeSet<AttemptKey>,
+    /// The last of them that was sent.
+    flushed: Option<AttemptKey>,
+    /// Bytes of bulk that may still be sent with the events that are being handled.
+    bulk_room: u64,
     flush_at: Option<BootTime>,
     stopping: Option<stopping::Stopping>,
     actions: Vec<Action>,
@@ -126,6 +131,8 @@ impl Core {
             epoch: 0,
             fit: true,
             unsent: BTreeSet::new(),
+            flushed: None,
+            bulk_room: 0,
             flush_at: None,
             stopping: None,
             actions: Vec::new(),
@@ -168,6 +175,7 @@ impl Core {
 
     /// Decides what follows from events that are heard of at once.
     pub fn handle_all(&mut self, events: impl IntoIterator<Item = Event>, now: Now) -> Vec<Action> {
+        self.bulk_room = if now.takes_bulk { delivery::BULK_AT_ONCE_BYTES } else { 0 };
         // First of all: after a long stop of this process the events may be of the time before.
         self.end_lease(now);
         for event in events {
@@ -507,7 +515,7 @@ impl Core {
     fn keep_end(&mut self, end: AttemptEnd, streams: Streams, now: Now) {
         let key = end.key;
         self.ended.insert(key, Ended { end, streams, reported: false });
-        self.deliver(key, now);
+        self.deliver(key, Delivery::First, now);
     }
 
     /// A session began: the registration goes first.
@@ -548,7 +556,7 @@ impl Core {
         self.tell_inputs();
         self.ask_for_inputs_again(now);
         for key in self.ended.keys().copied().collect::<Vec<_>>() {
-            self.deliver(key, now);
+            self.deliver(key, Delivery::Again, now);
         }
     }
 

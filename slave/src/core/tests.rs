@@ -133,6 +133,27 @@ impl Bench {
         }
     }
 
+    /// Bytes of output in what no test line has looked at, which is gone with it.
+    fn sent(&mut self) -> u64 {
+        let counts = self.actions.drain(..).map(|action| match action {
+            Action::SendOutput { count, .. } => count as u64,
+            _ => 0,
+        });
+        counts.sum()
+    }
+
+    /// Nothing happens until the core itself wants to send something.
+    fn rest_of_flush(&mut self) {
+        for _ in 0..100 {
+            let Some((at, why)) = self.core.next_deadline() else { break };
+            self.after(at.0.div_ceil(1_000).saturating_sub(self.millis));
+            if why == "output is sent" {
+                return;
+            }
+        }
+        panic!("nothing is to be sent");
+    }
+
     #[track_caller]
     fn nothing_more(&self) {
         assert!(self.actions.is_empty(), "{:?}", self.actions);
@@ -239,28 +260,102 @@ fn l6_output_goes_on_when_the_last_word_of_the_master_met_a_connection_without_r
         if ends_before {
             bench.ended(1);
         }
-        let sent = |bench: &mut Bench| -> u64 {
-            let counts = bench.actions.drain(..).map(|action| match action {
-                Action::SendOutput { count, .. } => count as u64,
-                _ => 0,
-            });
-            counts.sum()
-        };
-        assert_eq!(sent(&mut bench), OUTPUT_CREDIT_BYTES);
+        assert_eq!(bench.sent(), OUTPUT_CREDIT_BYTES);
         bench.takes_bulk = false;
         bench.order(Order::Stored(vec![StoredUpTo {
             key: key(1),
             stream: Stream::Stdout,
             offset: OUTPUT_CREDIT_BYTES,
         }]));
-        assert_eq!(sent(&mut bench), 0);
+        assert_eq!(bench.sent(), 0);
         bench.takes_bulk = true;
         // Nothing else happens: only the core's own deadline can wake it.
         let (at, why) = bench.core.next_deadline().expect("it looks again");
         assert_eq!(why, "output is sent");
         bench.after(at.0.div_ceil(1_000) - bench.millis);
         let left = if ends_before { OUTPUT_CREDIT_BYTES - INLINE_OUTPUT_BYTES_MAX as u64 } else { OUTPUT_CREDIT_BYTES };
-        assert!(sent(&mut bench) >= left, "the rest follows");
+        assert!(bench.sent() >= left, "the rest follows");
+    }
+}
+
+#[test]
+fn e5_output_that_stands_still_in_the_first_moments_goes_on_by_itself() {
+    let mut bench = Bench::connected(1);
+    bench.event(assign(1..2));
+    bench.actions.clear();
+    let end = 2 * OUTPUT_CREDIT_BYTES;
+    bench.event(Event::Output { key: key(1), stream: Stream::Stdout, end });
+    assert_eq!(bench.sent(), OUTPUT_CREDIT_BYTES);
+    bench.order(Order::Stored(vec![StoredUpTo { key: key(1), stream: Stream::Stdout, offset: OUTPUT_CREDIT_BYTES }]));
+    bench.rest_of_flush();
+    assert_eq!(bench.sent(), OUTPUT_CREDIT_BYTES, "the program is quiet, and so is the master");
+}
+
+#[test]
+fn p5_much_output_of_many_programs_never_leaves_at_once_and_all_of_it_leaves() {
+    const ATTEMPTS: u128 = 12;
+    let mut bench = Bench::connected(12);
+    bench.event(assign(1..ATTEMPTS + 1));
+    bench.after(200);
+    let end = OUTPUT_CREDIT_BYTES;
+    for number in 1..=ATTEMPTS {
+        bench.event(Event::Output { key: key(number), stream: Stream::Stdout, end });
+        if number % 2 == 0 {
+            bench.ended(number);
+        }
+    }
+    // The connection breaks: all that is not stored is sent again.
+    bench.event(Event::Disconnected);
+    bench.after(1_000);
+    bench.actions.clear();
+    bench.register(12);
+    let mut sent = std::collections::BTreeMap::<AttemptKey, u64>::new();
+    let mut turns = 0;
+    while sent.len() < ATTEMPTS as usize || sent.values().any(|sent| end > *sent + INLINE_OUTPUT_BYTES_MAX as u64) {
+        let mut at_once = 0;
+        for action in bench.actions.drain(..) {
+            if let Action::SendOutput { key, count, .. } = action {
+                *sent.entry(key).or_default() += count as u64;
+                at_once += count as u64;
+            }
+        }
+        assert!(at_once <= BULK_AT_ONCE_BYTES, "{at_once} bytes at once");
+        turns += 1;
+        assert!(turns < 100, "some has no turn: {sent:?}");
+        bench.rest_of_flush();
+    }
+}
+
+#[test]
+fn p5_very_many_results_after_a_cut_leave_in_turns() {
+    const ATTEMPTS: u128 = 2_000;
+    let mut bench = Bench::connected(1);
+    for number in 1..=ATTEMPTS {
+        bench.event(assign(number..number + 1));
+        let end = INLINE_OUTPUT_BYTES_MAX as u64;
+        bench.event(Event::Output { key: key(number), stream: Stream::Stdout, end });
+        bench.ended(number);
+    }
+    bench.event(Event::Disconnected);
+    bench.after(1_000);
+    bench.actions.clear();
+    bench.register(1);
+    let mut told = std::collections::BTreeSet::new();
+    loop {
+        let before = told.len();
+        let mut at_once = 0;
+        for action in bench.actions.drain(..) {
+            if let Action::ReportFinished(head) = action {
+                at_once += head.tails.iter().map(|(_, count)| *count as u64).sum::<u64>();
+                told.insert(head.end.key);
+            }
+        }
+        assert!(at_once <= BULK_AT_ONCE_BYTES + INLINE_OUTPUT_BYTES_MAX as u64, "{at_once} bytes at once");
+        if told.len() == ATTEMPTS as usize {
+            break;
+        }
+        assert!(told.len() > before, "{before} are told, and no more");
+        bench.rest_of_flush();
     }
 }
 

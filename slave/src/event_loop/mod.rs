@@ -38,6 +38,10 @@ use transport::{Backoff, Connection, SlaveIdentity, clock};
 
 /// Above this much waiting to be written, no more output is put into the connection.
 const BULK_QUEUED_BYTES_MAX: usize = 4 << 20;
+// A connection with more waiting is cut, and would be cut again at each return.
+const _: () = assert!(
+    BULK_QUEUED_BYTES_MAX as u64 + crate::core::BULK_AT_ONCE_BYTES <= common::limits::OUTBOUND_BYTES_MAX as u64 / 2
+);
 /// Turns of the executor before the connection has its turn again, so that a program that writes without
 /// pause keeps nobody from hearing of this slave.
 const TURNS_AT_ONCE_MAX: usize = 16;

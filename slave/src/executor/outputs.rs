@@ -2,10 +2,11 @@
 //! its slot, where the kernel puts it straight from the pipes: no byte is ever in this process alone, so none is
 //! lost when it dies. Offsets count from the first byte of each stream, for ever.
 
+mod given_back;
+
 use common::{id::AttemptKey, limits, message::Stream};
 use rustix::{
     fd::{AsFd, BorrowedFd},
-    fs::{FallocateFlags, SeekFrom},
     io::Errno,
     pipe::SpliceFlags,
 };
@@ -26,8 +27,6 @@ pub(super) const MOVE_BYTES_MAX: usize = 256 << 10;
 const PIPE_BYTES: usize = 64 << 10;
 /// Ends of all ended attempts in memory; above it, every end is a file.
 const MEMORY_BYTES_MAX: usize = 64 << 20;
-/// What files are kept in pieces of.
-const PAGE_BYTES: u64 = 4 << 10;
 /// Bytes that the master has stored are given back to the disk in steps of this.
 const GIVEN_BACK_BYTES_MIN: u64 = 1 << 20;
 /// A program that writes faster than the master stores gets this far ahead before it is read at a measured pace: what
@@ -74,15 +73,13 @@ impl Held {
     /// Gives the place of what is forgotten back to the disk, as if it had not been written: it mostly never was, and
     /// memory that is used again at once is worth more than fresh memory. The end stays, for the last line.
     fn give_back(&mut self) {
-        let until = self.begin.min(self.end.saturating_sub(TAIL_BYTES)) / PAGE_BYTES * PAGE_BYTES;
+        let until =
+            self.begin.min(self.end.saturating_sub(TAIL_BYTES)) / given_back::PAGE_BYTES * given_back::PAGE_BYTES;
         let Place::Slot(_, file) = &self.place else { return };
         if until < self.given_back + GIVEN_BACK_BYTES_MIN {
             return;
         }
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if let Err(error) = rustix::fs::fallocate(file, hole, self.given_back, until - self.given_back) {
-            tracing::debug!(%error, "this file system takes nothing back from a file");
-        }
+        given_back::give_back(file, self.given_back, until);
         self.given_back = until;
     }
 }
@@ -215,7 +212,7 @@ impl Outputs {
                 known.file.set_len(0)?;
             }
             // What was given back is not there any more.
-            let begin = if end == 0 { 0 } else { first_data(&known.file)?.min(end) };
+            let begin = if stream == Stream::Files { 0 } else { given_back::given_back(&known.file, end)? };
             let held = Held::new(begin, end, Place::Slot(slot, known.file.clone()));
             self.streams.insert((key, stream), held);
         }
@@ -526,16 +523,6 @@ fn write_file(path: &Path, begin: u64, bytes: &[u8]) -> io::Result<File> {
     let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all_at(bytes, begin)?;
     Ok(file)
-}
-
-/// Where the first byte is that was not given back.
-fn first_data(file: &File) -> io::Result<u64> {
-    match rustix::fs::seek(file, SeekFrom::Data(0)) {
-        // A file system that takes nothing back.
-        Err(Errno::INVAL | Errno::NOTSUP) => Ok(0),
-        Err(Errno::NXIO) => Ok(u64::MAX),
-        found => Ok(found?),
-    }
 }
 
 fn remove_file(path: &Path) {

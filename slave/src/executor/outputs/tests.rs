@@ -115,10 +115,27 @@ fn e5_what_the_master_has_stored_is_given_back_to_the_disk_and_the_rest_is_byte_
     let mut outputs = Outputs::new(folder.path()).unwrap();
     outputs.adopt(key(1), 0).unwrap();
     let (begin, end) = (outputs.begin_of(key(1), Stream::Stdout), outputs.end(key(1), Stream::Stdout));
-    assert_eq!((begin, end), (((5 << 20) - TAIL_BYTES) / PAGE_BYTES * PAGE_BYTES, 5 << 20));
+    assert_eq!((begin, end), (((5 << 20) - TAIL_BYTES) / given_back::PAGE_BYTES * given_back::PAGE_BYTES, 5 << 20));
     assert_eq!(outputs.read(key(1), Stream::Stdout, 0, 64).unwrap(), b"");
     let kept = outputs.read(key(1), Stream::Stdout, begin, 5 << 20).unwrap();
     assert_eq!(kept, bytes[usize::try_from(begin).unwrap()..]);
+}
+
+#[test]
+fn e5_zeros_that_the_file_system_keeps_as_a_hole_were_not_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let mut outputs = Outputs::new(folder.path()).unwrap();
+        outputs.begin(0).unwrap();
+        outputs.append(key(1), Stream::Stdout, 0, b"").unwrap();
+    }
+    // As a file system that compresses has them.
+    let file = OpenOptions::new().write(true).open(folder.path().join("spool/slot-0-0")).unwrap();
+    file.write_all_at(b"behind a megabyte of zeros", 1 << 20).unwrap();
+    let mut outputs = Outputs::new(folder.path()).unwrap();
+    outputs.adopt(key(1), 0).unwrap();
+    assert_eq!(outputs.begin_of(key(1), Stream::Stdout), 0);
+    assert_eq!(outputs.read(key(1), Stream::Stdout, 0, 64).unwrap(), [0; 64]);
 }
 
 #[test]
