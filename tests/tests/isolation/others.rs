@@ -75,10 +75,12 @@ fn i8_a_fork_bomb_is_limited_and_gone_and_the_slave_does_not_notice() {
         let shown = world.admin().show(&id);
         // Where the kernel counts there is never one more; where the keeper watches, what its user may have bounds it.
         let bound = if world.guard(*level, "process-limit") { 64 } else { 64 + 512 };
-        assert!((2..=bound).contains(&most), "{level:?}: {most} processes at once");
+        assert!(most <= bound, "{level:?}: {most} processes at once");
         assert!(processes_with(&name).is_empty(), "{level:?}: some are left");
         let limit = shown["outcome"]["limit"].as_str().unwrap_or_default();
-        assert!(matches!(limit, "processes" | "wall-time"), "{level:?}: {shown}");
+        // One that was ended at its limit may be gone before anybody has counted.
+        let went_off = limit == "processes" || (limit == "wall-time" && most >= 2);
+        assert!(went_off, "{level:?}: {most} processes at once, {shown}");
         world.works(*level);
         let now = world.slave(*level);
         assert_eq!((&now["state"], &now["connected_since"]), (&"connected".into(), &since), "{level:?}");
