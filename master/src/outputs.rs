@@ -330,6 +330,17 @@ mod tests {
         }
         assert!(read(synced - 10, 11).is_none(), "there is less than that");
         let file = files::path(folder.path(), key, Stream::Stdout);
-        assert!(std::fs::read(file).unwrap() == whole, "what is synced early is not what was written");
+        assert!(std::fs::read(&file).unwrap() == whole, "what is synced early is not what was written");
+        // All of it has just been read: where the system can tell that, the follower is answered.
+        use rustix::{
+            fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+            io::{ReadWriteFlags, preadv2},
+        };
+        let mut byte = [0];
+        let tells = openat2(CWD, &file, OFlags::RDONLY, Mode::empty(), ResolveFlags::CACHED).and_then(|opened| {
+            let mut room = [std::io::IoSliceMut::new(&mut byte)];
+            preadv2(opened, &mut room, (synced - 10) as u64, ReadWriteFlags::NOWAIT)
+        });
+        assert_eq!(read(synced - 10, 9).is_some(), tells.is_ok(), "{tells:?}");
     }
 }
