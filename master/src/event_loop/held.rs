@@ -6,7 +6,7 @@ use super::EventLoop;
 use crate::core::{event::LinkId, weight};
 use common::{
     ErrorCode, UserError,
-    message::{Command, Message, Order},
+    message::{Assignment, Command, Message, Order},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -32,7 +32,7 @@ impl EventLoop {
         for (link, messages) in to_slaves {
             let Some(sender) = self.slaves.get(&link) else { continue };
             // As a rule there is one order with bodies at most, and what is acknowledged beside it: in one piece.
-            let few = messages.iter().filter(|message| bytes_of(message) > MESSAGE_BYTES).count() <= 1;
+            let few = messages.iter().filter(|message| bodies_of(message).is_some()).count() <= 1;
             if few && !self.held.contains_key(&link) && sender.queued_bytes() < ORDERS_QUEUED_BYTES_MAX {
                 if let Err(error) = sender.send_all(messages) {
                     tracing::debug!(%error, "orders for a slave that is gone");
@@ -101,6 +101,10 @@ pub(super) type Held = BTreeMap<LinkId, HeldOrders>;
 
 /// About what a message takes until it is encoded; bodies count fully, also where they are shared.
 fn bytes_of(message: &Message) -> usize {
-    let Message::Command(Command::Order(Order::Assign(assignments))) = message else { return MESSAGE_BYTES };
-    MESSAGE_BYTES + assignments.iter().map(|assignment| weight(&assignment.spec)).sum::<usize>()
+    let bodies = bodies_of(message).unwrap_or_default();
+    MESSAGE_BYTES + bodies.iter().map(|assignment| weight(&assignment.spec)).sum::<usize>()
+}
+
+fn bodies_of(message: &Message) -> Option<&[Assignment]> {
+    if let Message::Command(Command::Order(Order::Assign(assignments))) = message { Some(assignments) } else { None }
 }

@@ -11,7 +11,7 @@ use common::SlaveId;
 use rusqlite::{Connection, OpenFlags};
 use std::{
     collections::HashMap,
-    io::{Seek as _, SeekFrom, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,8 +20,8 @@ use std::{
 /// Pages of the log before it is copied into the file and begins anew.
 const CHECKPOINT_PAGES: u32 = 2_000;
 /// What the log is as long as from the first: the pages above with their headers, and room for the transaction that
-/// runs over. A sync of what lies within a file takes half as long as one that makes the file longer, because the
-/// file system need not record where the file ends.
+/// runs over. A sync of what lies within a file takes some 50 µs less of 200 than one that makes the file longer (measured on
+/// ext4): the file system need not record where the file ends.
 const LOG_BYTES: u64 = 9 << 20;
 /// How long a connection waits for another one, such as a copy of the log into the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -111,20 +111,15 @@ impl Storage for SqliteStore {
 /// Gives the log its usual length, with zeros behind what is in it: SQLite reads up to the first frame that is none,
 /// and writes over what follows. Without the room for that the log grows as it is written.
 fn lengthen_log(path: &Path) {
-    let lengthen = || -> std::io::Result<()> {
+    let lengthen = || -> io::Result<()> {
         let mut log = std::fs::OpenOptions::new().write(true).open(path)?;
         let length = log.seek(SeekFrom::End(0))?;
-        let zeros = vec![0; 1 << 20];
-        let mut written = Ok(());
-        for begin in (length..LOG_BYTES).step_by(zeros.len()) {
-            let bytes = usize::try_from(LOG_BYTES - begin).map_or(zeros.len(), |left| left.min(zeros.len()));
-            written = log.write_all(&zeros[..bytes]);
-            if written.is_err() {
-                log.set_len(length)?;
-                break;
-            }
+        let mut zeros = io::repeat(0).take(LOG_BYTES.saturating_sub(length));
+        let written = io::copy(&mut zeros, &mut log);
+        if written.is_err() {
+            log.set_len(length)?;
         }
-        written
+        written.map(drop)
     };
     if let Err(error) = lengthen() {
         tracing::debug!(%error, path = %path.display(), "the log keeps its length");
